@@ -1,0 +1,1 @@
+//! Pure model: specs, states, transitions, planners. No I/O, no clock, no tokio.

@@ -1,0 +1,1 @@
+//! Writes EROFS images from a merged tree of OCI layers.

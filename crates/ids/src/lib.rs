@@ -1,0 +1,127 @@
+//! Typed identifiers.
+//!
+//! An identifier is three letters that name its kind and a ULID in 26 lower-case base-32 characters, without a
+//! separator (`mch01k9…`). So each is a DNS label, fits `^[a-z0-9]+$`, sorts by time of making, and cannot be
+//! mistaken for one of another kind.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, de};
+use thiserror::Error;
+use ulid::Ulid;
+
+/// A text that is no identifier of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{value:?} is not a {kind} ID: expected {prefix:?} followed by 26 characters of 0-9 and a-z")]
+pub struct InvalidId {
+    kind: &'static str,
+    prefix: &'static str,
+    value: String,
+}
+
+/// Number of characters of an identifier: prefix and ULID.
+pub const ID_LEN: usize = 29;
+
+macro_rules! typed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Ulid);
+
+        impl $name {
+            /// The three letters that open each identifier of this kind.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new identifier, made of the clock and of randomness.
+            #[must_use]
+            #[expect(clippy::new_without_default, reason = "two calls differ, so there is no default")]
+            pub fn new() -> Self {
+                Self(Ulid::new())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&format!("{}{}", $prefix, self.0.to_string().to_ascii_lowercase()))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(value: &str) -> Result<Self, InvalidId> {
+                parse_ulid(value, $prefix).map(Self).ok_or_else(|| InvalidId {
+                    kind: $kind,
+                    prefix: $prefix,
+                    value: value.chars().take(64).collect(),
+                })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+/// Only the canonical spelling is taken: the ULID crate also reads upper case and look-alike letters, which would
+/// give one machine several names.
+fn parse_ulid(value: &str, prefix: &str) -> Option<Ulid> {
+    let rest = value.strip_prefix(prefix)?;
+    let ulid = Ulid::from_string(rest).ok()?;
+    (ulid.to_string().to_ascii_lowercase() == rest).then_some(ulid)
+}
+
+typed_id!(
+    /// One machine.
+    MachineId, "mch", "machine"
+);
+typed_id!(
+    /// One node: a host with its state folder.
+    NodeId, "nod", "node"
+);
+typed_id!(
+    /// One run of a command in a machine, beside its main program.
+    ExecId, "exe", "exec"
+);
+typed_id!(
+    /// One request to the API, for logs and problems.
+    RequestId, "req", "request"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        let id = MachineId::new();
+        let text = id.to_string();
+        assert_eq!(text.len(), ID_LEN);
+        assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+        assert_eq!(text.parse::<MachineId>(), Ok(id));
+    }
+
+    #[test]
+    fn refuses_other_kinds_and_other_spellings() {
+        let id = MachineId::new().to_string();
+        assert!(id.parse::<NodeId>().is_err());
+        assert!(id.to_uppercase().parse::<MachineId>().is_err());
+        assert!(id[..20].parse::<MachineId>().is_err());
+        assert!("mch../../../../../../etc/passw".parse::<MachineId>().is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Registry client, imports, content store: from a reference to a read-only root.

@@ -1,0 +1,1 @@
+//! Kernel bundles: import, module selection, initramfs, own builds.

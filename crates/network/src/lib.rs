@@ -1,0 +1,1 @@
+//! Slots: namespaces, taps, addresses, rules.

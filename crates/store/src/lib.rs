@@ -1,0 +1,1 @@
+//! SQL: what should be, and what was last seen.

@@ -1,0 +1,1 @@
+//! Fixtures, real servers and the leak check for tests.
