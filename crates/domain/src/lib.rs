@@ -1,1 +1,20 @@
-//! Pure model: specs, states, transitions, planners. No I/O, no clock, no tokio.
+//! Pure model: specs, states, transitions, planners.
+//!
+//! Nothing here does I/O, reads a clock or knows tokio; whatever time or fact a decision needs comes in as an
+//! argument. So each rule can be tested by itself, and crash recovery can ask the same rule as the happy path.
+
+mod capacity;
+mod name;
+mod resources;
+mod restart;
+mod spec;
+mod state;
+
+pub use capacity::{Allocation, Capacity, Overcommit, Refusal, admit};
+pub use name::{InvalidName, MachineName};
+pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
+pub use restart::{RestartPlan, plan_restart};
+pub use spec::{
+    DriverKind, InvalidSpec, MachineSpec, NetworkMode, PortMapping, Protocol, Resources, RestartPolicy, Workload,
+};
+pub use state::{ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};

@@ -1,0 +1,196 @@
+//! What a node has, what its machines hold, and whether one more fits.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::Resources;
+
+/// What a node has, before overcommit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// CPUs, in thousandths: a cgroup may grant half a core.
+    pub cpu_millis: u64,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
+/// How many times what it has a node may give out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Overcommit {
+    /// Virtual CPUs for each CPU.
+    pub cpu: f64,
+    /// Guest memory for each byte of memory.
+    pub memory: f64,
+}
+
+impl Default for Overcommit {
+    /// CPUs are shared in time, so many vCPUs fit on one; memory that runs out kills, so it is given out once.
+    fn default() -> Self {
+        Self { cpu: 16.0, memory: 1.0 }
+    }
+}
+
+/// What machines hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allocation {
+    /// Virtual CPUs.
+    pub vcpus: u64,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
+impl Allocation {
+    /// What is held with one machine more.
+    #[must_use]
+    pub fn plus(self, resources: &Resources) -> Self {
+        Self {
+            vcpus: self.vcpus + u64::from(resources.vcpus.get()),
+            memory_mib: self.memory_mib + u64::from(resources.memory_mib.get()),
+        }
+    }
+
+    /// What is held with one machine less.
+    #[must_use]
+    pub fn minus(self, resources: &Resources) -> Self {
+        Self {
+            vcpus: self.vcpus.saturating_sub(resources.vcpus.get().into()),
+            memory_mib: self.memory_mib.saturating_sub(resources.memory_mib.get().into()),
+        }
+    }
+}
+
+/// Why a machine does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Too many vCPUs.
+    #[error(
+        "the machine wants {wanted} vCPUs but the node has {free} free of {total}; stop a machine, ask for fewer, or raise the CPU overcommit"
+    )]
+    Cpu {
+        /// Wanted.
+        wanted: u64,
+        /// Free now.
+        free: u64,
+        /// All that may be given out.
+        total: u64,
+    },
+    /// Too much memory.
+    #[error(
+        "the machine wants {wanted} MiB of memory but the node has {free} MiB free of {total} MiB; stop a machine, ask for less, or raise the memory overcommit"
+    )]
+    Memory {
+        /// Wanted, in MiB.
+        wanted: u64,
+        /// Free now, in MiB.
+        free: u64,
+        /// All that may be given out, in MiB.
+        total: u64,
+    },
+}
+
+impl Capacity {
+    /// What may be given out.
+    pub fn total(&self, overcommit: Overcommit) -> Allocation {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a float cast saturates, and capacities are far below 2^53"
+        )]
+        let times = |amount: u64, ratio: f64| (amount as f64 * ratio.max(0.0)) as u64;
+        Allocation {
+            vcpus: times(self.cpu_millis, overcommit.cpu) / 1000,
+            memory_mib: times(self.memory_mib, overcommit.memory),
+        }
+    }
+}
+
+/// The allocation after a machine of `wanted` resources came, or why it cannot.
+pub fn admit(
+    capacity: &Capacity,
+    overcommit: Overcommit,
+    held: Allocation,
+    wanted: &Resources,
+) -> Result<Allocation, Refusal> {
+    let total = capacity.total(overcommit);
+    let after = held.plus(wanted);
+    if after.vcpus > total.vcpus {
+        return Err(Refusal::Cpu {
+            wanted: wanted.vcpus.get().into(),
+            free: total.vcpus.saturating_sub(held.vcpus),
+            total: total.vcpus,
+        });
+    }
+    if after.memory_mib > total.memory_mib {
+        return Err(Refusal::Memory {
+            wanted: wanted.memory_mib.get().into(),
+            free: total.memory_mib.saturating_sub(held.memory_mib),
+            total: total.memory_mib,
+        });
+    }
+    Ok(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn resources(vcpus: u64, memory_mib: u64) -> Resources {
+        Resources {
+            vcpus: vcpus.try_into().unwrap(),
+            memory_mib: memory_mib.try_into().unwrap(),
+            disk_mib: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_held_never_passes_what_may_be_given(
+            cpu_millis in 0_u64..64_000,
+            memory_mib in 0_u64..65_536,
+            ratio in 0.5_f64..8.0,
+            wants in proptest::collection::vec((1_u64..=32, 16_u64..8192), 0..60),
+        ) {
+            let capacity = Capacity { cpu_millis, memory_mib };
+            let overcommit = Overcommit { cpu: ratio, memory: ratio };
+            let total = capacity.total(overcommit);
+            let mut held = Allocation::default();
+            let mut inside = Vec::new();
+            for (vcpus, memory) in wants {
+                let wanted = resources(vcpus, memory);
+                if let Ok(after) = admit(&capacity, overcommit, held, &wanted) {
+                    held = after;
+                    inside.push(wanted);
+                }
+                prop_assert!(held.vcpus <= total.vcpus && held.memory_mib <= total.memory_mib);
+            }
+            for machine in inside {
+                held = held.minus(&machine);
+            }
+            prop_assert_eq!(held, Allocation::default());
+        }
+    }
+
+    #[test]
+    fn refusal_says_what_is_free() {
+        let capacity = Capacity {
+            cpu_millis: 2000,
+            memory_mib: 1024,
+        };
+        let held = Allocation {
+            vcpus: 1,
+            memory_mib: 1000,
+        };
+        let refused = admit(&capacity, Overcommit::default(), held, &resources(1, 512)).unwrap_err();
+        assert_eq!(
+            refused,
+            Refusal::Memory {
+                wanted: 512,
+                free: 24,
+                total: 1024
+            }
+        );
+    }
+}
