@@ -1,1 +1,66 @@
-//! The driver trait, its conformance suite, the fake driver, and how a VMM process is launched.
+//! What starts machines: the trait that every VMM's driver implements.
+//!
+//! A driver turns a [`StartPlan`] into a VMM process and gives back a [`VmmHandle`] that can be written to disk. From
+//! the handle alone it can find the VMM again, after this process died and another took its place. Whatever a driver
+//! makes on the host carries the machine's ID in its name or lies in the machine's folder, so that
+//! [`Driver::clean`] finds it without a handle.
+//!
+//! Every driver passes the same conformance suite ([`conformance`]).
+
+mod plan;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use hearth_domain::DriverKind;
+use hearth_ids::MachineId;
+pub use plan::{
+    Capabilities, Check, CheckOutcome, DriverError, KernelFiles, Liveness, NetAttachment, StartPlan, VmmExit,
+    VmmHandle, VmmUser,
+};
+
+/// A kind of VMM.
+///
+/// Calls on one machine come from its one owner, never two at a time, with two exceptions: [`Driver::wait`] and
+/// [`Driver::console_tail`] may run beside any other. A call that is dropped half-way must leave nothing that
+/// [`Driver::clean`] does not find.
+#[async_trait]
+pub trait Driver: Send + Sync + std::fmt::Debug {
+    /// Which driver this is.
+    fn kind(&self) -> DriverKind;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Tries, by use, whatever the driver needs of the host; the rows are what `hearth doctor` prints.
+    async fn probe(&self) -> Vec<Check>;
+
+    /// Launches the VMM and boots the guest. Returns as soon as the vCPUs run; whether the guest comes up is for its
+    /// agent to say.
+    async fn start(&self, plan: &StartPlan) -> Result<VmmHandle, DriverError>;
+
+    /// Looks whether the VMM of a handle still lives: the process with that pid *and* that start time.
+    async fn recover(&self, handle: &VmmHandle) -> Result<Liveness, DriverError>;
+
+    /// Resolves once the VMM is gone, whoever's child it is.
+    async fn wait(&self, handle: &VmmHandle) -> VmmExit;
+
+    /// Stops the vCPUs. Idempotent.
+    async fn pause(&self, handle: &VmmHandle) -> Result<(), DriverError>;
+
+    /// Lets the vCPUs go on. Idempotent.
+    async fn resume(&self, handle: &VmmHandle) -> Result<(), DriverError>;
+
+    /// Asks the guest to end by its power button, or by Ctrl-Alt-Del where there is none.
+    async fn press_power_button(&self, handle: &VmmHandle) -> Result<(), DriverError>;
+
+    /// Ends the VMM at once, and returns when it is gone. One that is gone already is no error.
+    async fn kill(&self, handle: &VmmHandle) -> Result<(), DriverError>;
+
+    /// The last bytes, at most `max_bytes`, that the guest wrote on its console.
+    async fn console_tail(&self, folder: &Path, max_bytes: usize) -> Vec<u8>;
+
+    /// Removes all that [`Driver::start`] made for a machine, at whatever step it was cut off, its process
+    /// included. Idempotent, and needs no handle.
+    async fn clean(&self, machine: MachineId, folder: &Path) -> Result<(), DriverError>;
+}
