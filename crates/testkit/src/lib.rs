@@ -1,1 +1,3 @@
 //! Fixtures, real servers and the leak check for tests.
+
+pub mod kernel;
