@@ -1,3 +1,4 @@
 //! Fixtures, real servers and the leak check for tests.
 
+pub mod firecracker;
 pub mod kernel;

@@ -1,0 +1,22 @@
+//! `PATCH /vm`: whether the vCPUs run.
+
+use serde::Serialize;
+
+use super::{ApiClient, ApiError};
+
+/// What the vCPUs shall do. Asking for what already is, is no error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "state")]
+pub enum VmState {
+    /// Stand.
+    Paused,
+    /// Run.
+    Resumed,
+}
+
+impl ApiClient {
+    /// Sets it.
+    pub async fn set_vm_state(&self, state: VmState) -> Result<(), ApiError> {
+        self.patch("/vm", &state).await
+    }
+}

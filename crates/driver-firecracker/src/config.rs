@@ -1,0 +1,102 @@
+//! What the driver can be told beyond a machine's plan.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Balloon, CacheType, CpuTemplate, HugePages, IoEngine, LogLevel, RateLimiter};
+
+/// Configuration of the driver, the same for all of its machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FirecrackerConfig {
+    /// The program; else it is looked for on `PATH`.
+    pub firecracker: Option<PathBuf>,
+    /// The jailer; else it is looked for beside `firecracker` and on `PATH`.
+    pub jailer: Option<PathBuf>,
+    /// How the VMM is kept from the host.
+    pub confinement: Confinement,
+    /// Whether snapshots may hold only what changed. Costs the guest's writes some speed.
+    pub track_dirty_pages: bool,
+    /// Hides CPU features, so that snapshots move between CPU models.
+    pub cpu_template: Option<CpuTemplate>,
+    /// What pages back the guests' memory (from 1.7 on).
+    pub huge_pages: Option<HugePages>,
+    /// How drives are read and written.
+    pub io_engine: Option<IoEngine>,
+    /// What a guest's flush of its own disk does.
+    pub disk_cache: CacheType,
+    /// Limits of the root drive.
+    pub root_limiter: Option<RateLimiter>,
+    /// Limits of the machine's own disk.
+    pub disk_limiter: Option<RateLimiter>,
+    /// Limits of what a guest receives.
+    pub rx_limiter: Option<RateLimiter>,
+    /// Limits of what a guest sends.
+    pub tx_limiter: Option<RateLimiter>,
+    /// A balloon.
+    pub balloon: Option<Balloon>,
+    /// A metadata service inside the VMM, version 2 only.
+    pub mmds: Option<Mmds>,
+    /// Whether guests get a virtio-rng device (from 1.4 on; Debian's kernel has its driver as a module).
+    pub entropy: bool,
+    /// How much the VMM logs.
+    pub log_level: LogLevel,
+    /// How long one API call may take, in ms.
+    pub call_timeout_ms: u64,
+    /// How long the API may take to appear after the launch, in ms.
+    pub launch_timeout_ms: u64,
+}
+
+/// How the VMM is kept from the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confinement {
+    /// By Firecracker's jailer: its own root, user, namespaces and devices.
+    #[default]
+    Jailer,
+    /// By its seccomp filters and its user alone. For hosts where the jailer cannot run; never a silent fallback.
+    None,
+}
+
+/// The metadata service inside the VMM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mmds {
+    /// Where the guest finds it; Firecracker's default is 169.254.169.254.
+    #[serde(default)]
+    pub ipv4_address: Option<String>,
+    /// What it holds at first.
+    #[serde(default)]
+    pub store: serde_json::Value,
+}
+
+impl Default for FirecrackerConfig {
+    fn default() -> Self {
+        Self {
+            firecracker: None,
+            jailer: None,
+            confinement: Confinement::default(),
+            track_dirty_pages: false,
+            cpu_template: None,
+            huge_pages: None,
+            io_engine: None,
+            disk_cache: CacheType::Writeback,
+            root_limiter: None,
+            disk_limiter: None,
+            rx_limiter: None,
+            tx_limiter: None,
+            balloon: None,
+            mmds: None,
+            entropy: true,
+            log_level: LogLevel::default(),
+            call_timeout_ms: 10_000,
+            launch_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl FirecrackerConfig {
+    pub(crate) fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms)
+    }
+}

@@ -1,0 +1,171 @@
+//! From a plan to a running guest.
+
+use std::{path::Path, time::Duration};
+
+use hearth_driver::{DriverError, StartPlan};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    api::{
+        Action, ApiClient, ApiError, BootSource, Drive, Entropy, Logger, MachineConfig, Metrics, MmdsConfig,
+        MmdsVersion, NetworkInterface,
+    },
+    config::FirecrackerConfig,
+    features::Features,
+    layout::Seen,
+};
+
+/// How often it is looked whether the API is there.
+const POLL: Duration = Duration::from_millis(2);
+
+/// The network card's name in the API.
+pub(crate) const CARD: &str = "eth0";
+/// The root drive's.
+pub(crate) const ROOT: &str = "root";
+/// That of the machine's own disk.
+pub(crate) const DISK: &str = "disk";
+
+/// Waits until the API answers. `alive` tells whether the VMM still lives.
+pub(crate) async fn api_answers(
+    api: &ApiClient,
+    config: &FirecrackerConfig,
+    alive: impl Fn() -> bool,
+) -> Result<(), DriverError> {
+    let deadline = Instant::now() + Duration::from_millis(config.launch_timeout_ms);
+    loop {
+        match api.instance_info().await {
+            Ok(_there) => return Ok(()),
+            Err(ApiError::Connect(_)) if !alive() => return Err(DriverError::DiedEarly { output: String::new() }),
+            Err(ApiError::Connect(_)) if Instant::now() < deadline => sleep(POLL).await,
+            Err(ApiError::Connect(_)) => {
+                return Err(DriverError::TimedOut {
+                    action: "open its API".to_owned(),
+                    timeout_ms: config.launch_timeout_ms,
+                });
+            }
+            Err(error) => return Err(refused("say who it is")(error)),
+        }
+    }
+}
+
+/// Configures everything and boots.
+pub(crate) async fn configure(
+    api: &ApiClient,
+    plan: &StartPlan,
+    seen: &Seen,
+    config: &FirecrackerConfig,
+    features: Features,
+) -> Result<(), DriverError> {
+    let logger = Logger {
+        log_path: text(&seen.log),
+        level: config.log_level,
+        show_level: true,
+        show_log_origin: false,
+    };
+    api.put_logger(&logger).await.map_err(refused("log"))?;
+    let metrics = Metrics {
+        metrics_path: text(&seen.metrics),
+    };
+    api.put_metrics(&metrics).await.map_err(refused("write metrics"))?;
+    let machine = machine_config(plan, config);
+    api.put_machine_config(&machine)
+        .await
+        .map_err(refused("take the machine's size"))?;
+    api.put_boot_source(&boot_source(plan, seen))
+        .await
+        .map_err(refused("take the kernel"))?;
+    for drive in drives(seen, config) {
+        api.put_drive(&drive)
+            .await
+            .map_err(refused(&format!("add the drive {}", drive.drive_id)))?;
+    }
+    api.put_network_interface(&card(plan, config))
+        .await
+        .map_err(refused("add the network card"))?;
+    if config.entropy && features.entropy {
+        api.put_entropy(&Entropy::default())
+            .await
+            .map_err(refused("add the entropy device"))?;
+    }
+    if let Some(balloon) = &config.balloon {
+        api.put_balloon(balloon).await.map_err(refused("add the balloon"))?;
+    }
+    if let Some(mmds) = &config.mmds {
+        let settings = MmdsConfig {
+            version: MmdsVersion::V2,
+            network_interfaces: vec![CARD.to_owned()],
+            ipv4_address: mmds.ipv4_address.clone(),
+        };
+        api.put_mmds_config(&settings)
+            .await
+            .map_err(refused("serve metadata"))?;
+        api.put_mmds(&mmds.store).await.map_err(refused("take the metadata"))?;
+    }
+    api.act(Action::InstanceStart).await.map_err(refused("boot the guest"))
+}
+
+fn machine_config(plan: &StartPlan, config: &FirecrackerConfig) -> MachineConfig {
+    MachineConfig {
+        vcpu_count: plan.vcpus,
+        mem_size_mib: plan.memory_mib,
+        smt: false,
+        track_dirty_pages: config.track_dirty_pages,
+        cpu_template: config.cpu_template,
+        huge_pages: config.huge_pages,
+    }
+}
+
+fn boot_source(plan: &StartPlan, seen: &Seen) -> BootSource {
+    BootSource {
+        kernel_image_path: text(&seen.kernel),
+        initrd_path: Some(text(&seen.initramfs)),
+        boot_args: Some(plan.kernel.cmdline.clone()),
+    }
+}
+
+/// The root first, so that it is the guest's first disk.
+fn drives(seen: &Seen, config: &FirecrackerConfig) -> Vec<Drive> {
+    let drive = |drive_id: &str, path: &Path, is_read_only, cache_type, rate_limiter| Drive {
+        drive_id: drive_id.to_owned(),
+        path_on_host: text(path),
+        is_root_device: false,
+        is_read_only,
+        cache_type,
+        io_engine: config.io_engine,
+        rate_limiter,
+    };
+    let root = drive(ROOT, &seen.root, true, None, config.root_limiter);
+    let disk = seen
+        .disk
+        .as_ref()
+        .map(|disk| drive(DISK, disk, false, Some(config.disk_cache), config.disk_limiter));
+    std::iter::once(root).chain(disk).collect()
+}
+
+fn card(plan: &StartPlan, config: &FirecrackerConfig) -> NetworkInterface {
+    NetworkInterface {
+        iface_id: CARD.to_owned(),
+        host_dev_name: plan.net.tap.clone(),
+        guest_mac: Some(plan.net.mac.clone()),
+        rx_rate_limiter: config.rx_limiter,
+        tx_rate_limiter: config.tx_limiter,
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// For `map_err`: a call's failure as the driver's, with what was asked.
+pub(crate) fn refused(action: &str) -> impl FnOnce(ApiError) -> DriverError {
+    let action = action.to_owned();
+    move |error| match error {
+        ApiError::TimedOut { timeout_ms, .. } => DriverError::TimedOut { action, timeout_ms },
+        ApiError::Connect(source) => DriverError::io(format!("ask the VMM to {action}"))(source),
+        ApiError::Refused { fault, .. } => DriverError::Refused { action, message: fault },
+        other => DriverError::Refused {
+            action,
+            message: other.to_string(),
+        },
+    }
+}

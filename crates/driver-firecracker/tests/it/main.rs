@@ -1,0 +1,4 @@
+//! The driver against real Firecracker and its jailer.
+
+mod boot;
+mod ground;
