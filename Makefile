@@ -1,0 +1,51 @@
+# Hearth. `make demo` and `make test` are all that a newcomer needs; both install what is missing.
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/hearth/target
+export PATH := $(HOME)/.cache/hearth/tools/bin:$(PATH):/usr/sbin:/sbin
+export CARGO_TERM_PROGRESS_WHEN ?= never
+
+PREFIX ?= /usr/local
+HEARTH := $(CARGO_TARGET_DIR)/release/hearth
+
+.PHONY: help demo build test unit e2e lint bench fuzz dev install tools-build tools-test
+
+help: ## Show the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+demo: build ## Run a Python program from an OCI image in a real microVM
+	@scripts/demo "$(HEARTH)"
+
+build: tools-build ## Build the release binary
+	cargo build --release --locked -p hearth-cli
+
+test: tools-test lint ## Everything that must hold: lint, unit, integration, real microVMs, leak check
+	@scripts/test
+
+lint: tools-test ## rustfmt, clippy, cargo-deny, rustdoc
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+
+e2e: tools-test ## Only the tests with real microVMs
+	@scripts/test e2e
+
+bench: build tools-test ## Print ratios against baselines taken in the same run
+	cargo run --release --locked -p hearth-bench -- --hearth "$(HEARTH)"
+
+fuzz: tools-test ## Run each fuzz target for FUZZ_SECONDS (default 60)
+	@scripts/fuzz "$${FUZZ_SECONDS:-60}"
+
+dev: tools-build ## Build and run a daemon, again on every change
+	@scripts/dev
+
+install: build ## Install the binary and the systemd unit under PREFIX (default /usr/local)
+	install -D -m 0755 "$(HEARTH)" "$(DESTDIR)$(PREFIX)/bin/hearth"
+	install -D -m 0644 deploy/hearth.service "$(DESTDIR)/etc/systemd/system/hearth.service"
+	@echo "installed; start it with: systemctl daemon-reload && systemctl enable --now hearth"
+
+tools-build:
+	@scripts/tools build
+
+tools-test:
+	@scripts/tools test
