@@ -1,0 +1,137 @@
+//! Finds out what an archive is, and makes its parts accessible.
+//!
+//! A compressed archive is unpacked into the work folder first, unless its first entry shows that it is a root file system: that goes to the converter
+//! as it is.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::ImportKind;
+use super::archive::Archive;
+use super::spool::{self, Compression};
+use super::tar_index::TarIndex;
+use crate::digest::Digest;
+use crate::error::ImportError;
+use crate::store::{Opener, open_regular};
+
+/// Enough for the first headers of any archive.
+const HEAD_BYTES: u64 = 256 * 1024;
+
+pub(super) enum Opened {
+    Layout(Archive),
+    Docker(Archive),
+    RootTar { open: Opener, size_bytes: u64 },
+}
+
+pub(super) fn open(
+    path: &Path,
+    work: &Path,
+    wanted: Option<ImportKind>,
+    spool_max_bytes: u64,
+) -> Result<Opened, ImportError> {
+    let failed = |source| ImportError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let unknown = || ImportError::UnknownKind(path.display().to_string());
+    if path.metadata().map_err(failed)?.is_dir() {
+        let layout = path.join("index.json").is_file() && wanted.is_none_or(|kind| kind == ImportKind::OciLayout);
+        return if layout {
+            Ok(Opened::Layout(Archive::Folder(path.to_owned())))
+        } else {
+            Err(unknown())
+        };
+    }
+    // The path itself may be a link: it is the user's own word, not the archive's.
+    let path = &path.canonicalize().map_err(failed)?;
+    let file = open_regular(path).map_err(failed)?;
+    let compression = Compression::of(&file).map_err(failed)?;
+    let mut head = Vec::new();
+    compression
+        .decoder(file)
+        .map_err(failed)?
+        .take(HEAD_BYTES)
+        .read_to_end(&mut head)
+        .map_err(failed)?;
+    let first = TarIndex::first_name(head.as_slice()).ok_or_else(unknown)?;
+    match wanted {
+        Some(ImportKind::RootTar) => return root_tar(path, compression),
+        None if !is_archive_part(&first) => return root_tar(path, compression),
+        _ => {}
+    }
+    let file = match compression {
+        Compression::None => open_regular(path).map_err(failed)?,
+        _ => spool::unpack(path, compression, work, spool_max_bytes)?,
+    };
+    let index = TarIndex::read(&file)?;
+    let layout = index.contains("oci-layout") && index.contains("index.json");
+    let docker = index.contains("manifest.json");
+    let archive = Archive::Tar {
+        file: Arc::new(file),
+        index,
+    };
+    match wanted {
+        Some(ImportKind::OciLayout) if layout => Ok(Opened::Layout(archive)),
+        Some(ImportKind::DockerArchive) if docker => Ok(Opened::Docker(archive)),
+        Some(_) => Err(unknown()),
+        // Current docker writes both; its own manifest has the names.
+        None if docker => Ok(Opened::Docker(archive)),
+        None if layout => Ok(Opened::Layout(archive)),
+        None => root_tar(path, compression),
+    }
+}
+
+fn root_tar(path: &Path, compression: Compression) -> Result<Opened, ImportError> {
+    let failed = |source| ImportError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let size_bytes = open_regular(path)
+        .and_then(|file| file.metadata())
+        .map_err(failed)?
+        .len();
+    let path = path.to_owned();
+    let open: Opener = Box::new(move || {
+        let file: File = open_regular(&path)?;
+        if compression.converter_reads_it() {
+            Ok(Box::new(file))
+        } else {
+            compression.decoder(file)
+        }
+    });
+    Ok(Opened::RootTar { open, size_bytes })
+}
+
+/// Whether an archive of images may begin with `name`. Root file systems do not.
+fn is_archive_part(name: &str) -> bool {
+    let first = name.split('/').next().unwrap_or_default();
+    let stem = first.split('.').next().unwrap_or_default();
+    matches!(
+        first,
+        "blobs" | "oci-layout" | "index.json" | "manifest.json" | "repositories"
+    ) || Digest::from_hex(stem).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_told_from_root_file_systems_by_their_first_entry() {
+        let hex = Digest::of(b"").hex();
+        for name in [
+            "blobs/sha256",
+            "oci-layout",
+            &hex,
+            &format!("{hex}/layer.tar"),
+            &format!("{hex}.json"),
+        ] {
+            assert!(is_archive_part(name), "{name}");
+        }
+        for name in ["bin/sh", "etc", ".dockerenv", "blobs.txt"] {
+            assert!(!is_archive_part(name), "{name}");
+        }
+    }
+}

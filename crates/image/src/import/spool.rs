@@ -1,0 +1,113 @@
+//! Bytes that must lie in a file before they can be read at will.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write as _};
+use std::path::Path;
+use std::pin::Pin;
+
+use flate2::read::MultiGzDecoder;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::tar_index::ReadAt as _;
+use crate::error::{ImageError, ImportError, StoreError};
+use crate::progress::{Meter, Phase, ProgressSink};
+use crate::store::open_regular;
+
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Largest window of a zstd stream, as its own tool has it: 128 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// How a file is compressed, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let mut magic = [0; 4];
+        let count = file.read_at(&mut magic, 0)?;
+        Ok(match &magic[..count] {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd] => Self::Zstd,
+            _ => Self::None,
+        })
+    }
+
+    /// Whether the converter unpacks it itself.
+    pub(super) fn converter_reads_it(self) -> bool {
+        matches!(self, Self::None | Self::Gzip | Self::Zstd)
+    }
+
+    pub(super) fn decoder(self, file: File) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::None => Box::new(file),
+            Self::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(CHUNK_BYTES, file))),
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::new(file)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        })
+    }
+}
+
+fn too_large(name: &str, limit_bytes: u64) -> ImportError {
+    ImportError::TooLarge {
+        name: name.to_owned(),
+        actual_bytes: limit_bytes + 1,
+        limit_bytes,
+    }
+}
+
+/// Takes a stream into a file.
+pub(super) async fn receive(
+    mut stream: Pin<Box<dyn AsyncRead + Send>>,
+    path: &Path,
+    max_bytes: u64,
+    progress: &ProgressSink,
+) -> Result<(), ImageError> {
+    let failed = || StoreError::file("write", path);
+    let mut file = tokio::fs::File::create_new(path).await.map_err(failed())?;
+    let mut meter = Meter::new(progress, Phase::Downloading, "archive", 0);
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut total: u64 = 0;
+    loop {
+        let read_error = |source| ImportError::Read {
+            path: "the uploaded archive".into(),
+            source,
+        };
+        let count = stream.read(&mut buffer).await.map_err(read_error)?;
+        if count == 0 {
+            break;
+        }
+        total += count as u64;
+        if total > max_bytes {
+            return Err(too_large("the archive", max_bytes).into());
+        }
+        file.write_all(&buffer[..count]).await.map_err(failed())?;
+        meter.set(total);
+    }
+    file.flush().await.map_err(failed())?;
+    Ok(())
+}
+
+/// Unpacks a compressed archive into `work`.
+pub(super) fn unpack(path: &Path, compression: Compression, work: &Path, max_bytes: u64) -> Result<File, ImportError> {
+    let failed = |source| ImportError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut source = compression
+        .decoder(open_regular(path).map_err(failed)?)
+        .map_err(failed)?
+        .take(max_bytes + 1);
+    let mut file = tempfile::tempfile_in(work).map_err(failed)?;
+    if io::copy(&mut source, &mut file).map_err(failed)? > max_bytes {
+        return Err(too_large("the unpacked archive", max_bytes));
+    }
+    file.flush().map_err(failed)?;
+    Ok(file)
+}

@@ -1,0 +1,22 @@
+//! A registry's read side (the OCI distribution specification): from a reference to verified bytes.
+//!
+//! ```text
+//! RegistryClient ── connect(reference) ──► Repository ── resolve ──► manifest
+//!   TLS, time-outs       scheme, token         ├── small_blob ──► configuration
+//!                                              └── download ──► layer, resumed where it was cut
+//! ```
+//!
+//! Invariants: no byte leaves this module before its digest and size were checked; credentials go to no host but the registry's (and the token
+//! server that it names); every body is bounded; every wait has a deadline.
+
+mod auth;
+mod download;
+mod error;
+mod repository;
+mod retry;
+mod transport;
+
+pub use error::RegistryError;
+pub use repository::{Repository, Resolved};
+pub use retry::RetryPolicy;
+pub use transport::{RegistryClient, RegistryConfig};

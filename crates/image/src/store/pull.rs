@@ -1,0 +1,288 @@
+//! From a reference to an image: resolve, download, convert, publish. [`ImageStore::build_once`] is also the second half of every import.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+
+use super::catalog::StoredImage;
+use super::convert::{CancelOnDrop, Converted, Layer, convert};
+use super::lock::FileLock;
+use super::paths::available_bytes;
+use super::{ImageRecord, ImageStore};
+use crate::config::{ConfigError, ImageConfig};
+use crate::credentials::{Credentials, DockerConfig};
+use crate::digest::{Digest, ImageId};
+use crate::error::{ImageError, StoreError};
+use crate::manifest::{CONFIG_MAX_BYTES, Descriptor};
+use crate::progress::{Meter, Phase, ProgressSink};
+use crate::reference::Reference;
+use crate::registry::Repository;
+
+/// Layers fetched at the same time.
+const PARALLEL_LAYERS: usize = 4;
+
+/// What one pull brings.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {
+    /// Who to be; without it docker's configuration is asked, if the store knows one.
+    pub credentials: Option<Credentials>,
+    /// Plain HTTP is fine for this registry.
+    pub insecure: bool,
+}
+
+/// What the catalogue is to say about an image.
+pub(crate) struct Label<'a> {
+    pub(crate) name: Option<&'a Reference>,
+    pub(crate) source: String,
+    pub(crate) document: Vec<u8>,
+}
+
+impl ImageStore {
+    /// Fetches the image that `reference` names for this host, unless it is here already, and names it so.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        options: PullOptions,
+        progress: ProgressSink,
+    ) -> Result<ImageRecord, ImageError> {
+        let what = format!("pulling {reference}");
+        let image = self
+            .within_time(&what, self.pull_image(reference, options, &progress))
+            .await?;
+        progress.emit(Phase::Done, &reference.to_string(), image.size_bytes, image.size_bytes);
+        self.describe(image)
+    }
+
+    pub(crate) async fn within_time<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, ImageError>>,
+    ) -> Result<T, ImageError> {
+        let limit = Duration::from_millis(self.inner.config.timeout_ms);
+        let late = |_| ImageError::TimedOut {
+            what: what.to_owned(),
+            seconds: limit.as_secs(),
+        };
+        tokio::time::timeout(limit, work).await.map_err(late)?
+    }
+
+    async fn pull_image(
+        &self,
+        reference: &Reference,
+        options: PullOptions,
+        progress: &ProgressSink,
+    ) -> Result<StoredImage, ImageError> {
+        let inner = &*self.inner;
+        progress.emit(Phase::Resolving, &reference.to_string(), 0, 0);
+        let credentials = match options.credentials {
+            Some(credentials) => credentials,
+            None => self.known_credentials(reference.registry()).await?,
+        };
+        let repository = inner.client.connect(reference, credentials, options.insecure).await?;
+        let manifest = repository.resolve(reference, &inner.config.platform).await?.manifest;
+        let id = ImageId::new(manifest.config.digest);
+        if let Some(image) = inner.catalog.adopt(id, Some(reference))? {
+            return Ok(image);
+        }
+        let document = repository.small_blob(&manifest.config, CONFIG_MAX_BYTES).await?;
+        let config = ImageConfig::parse(&document)?;
+        config.check(&inner.config.platform, manifest.layers.len())?;
+
+        let turn = inner
+            .flights
+            .join(id, progress)
+            .turn(&inner.catalog.paths.image_lock(id))
+            .await?;
+        if let Some(image) = inner.catalog.adopt(id, Some(reference))? {
+            return Ok(image);
+        }
+        let progress = turn.progress();
+        self.check_space(&reference.to_string(), &manifest.layers)?;
+        let work = inner.catalog.session.work_folder()?;
+        let files = self
+            .download(&repository, &manifest.layers, work.path(), &progress)
+            .await?;
+        let layers = files
+            .into_iter()
+            .zip(&manifest.layers)
+            .zip(&config.diff_ids)
+            .map(|((path, layer), diff_id)| Layer {
+                label: layer.digest.short(),
+                open: Box::new(move || Ok(Box::new(fs::File::open(path)?))),
+                size_bytes: layer.size_bytes,
+                // Checked as it came; the unpacked digest is checked over the file as it is now.
+                digest: None,
+                diff_id: Some(*diff_id),
+            });
+        let label = Label {
+            name: Some(reference),
+            source: reference.canonical(),
+            document,
+        };
+        let result = self.build(work, layers.collect(), label, &progress).await;
+        // Converted or damaged: either way nobody needs them. A pull that shares a layer has its own link to it.
+        for layer in &manifest.layers {
+            self.drop_blob(layer).await?;
+        }
+        result
+    }
+
+    async fn known_credentials(&self, registry: &str) -> Result<Credentials, ImageError> {
+        match &self.inner.config.docker_config {
+            None => Ok(Credentials::Anonymous),
+            Some(path) => Ok(DockerConfig::load(path).await?.find(registry).await?),
+        }
+    }
+
+    /// Refuses early what cannot end well: the layers must fit beside the root, which is hardly smaller than they are.
+    fn check_space(&self, image: &str, layers: &[Descriptor]) -> Result<(), ImageError> {
+        let paths = &self.inner.catalog.paths;
+        let mut needed_bytes = 0_u64;
+        for layer in layers {
+            let there = |path: PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
+            let had = there(paths.blob(layer.digest)).max(there(paths.partial(layer.digest)));
+            needed_bytes = needed_bytes
+                .saturating_add(layer.size_bytes)
+                .saturating_add(layer.size_bytes.saturating_sub(had));
+        }
+        self.require_space(image, needed_bytes)
+    }
+
+    pub(crate) fn require_space(&self, image: &str, needed_bytes: u64) -> Result<(), ImageError> {
+        let path = self.inner.catalog.paths.root();
+        let available_bytes = available_bytes(path)?;
+        if needed_bytes <= available_bytes {
+            return Ok(());
+        }
+        Err(ImageError::NoSpace {
+            image: image.to_owned(),
+            needed_bytes,
+            available_bytes,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Brings all layers into `folder`, some at a time, in order.
+    async fn download(
+        &self,
+        repository: &Repository,
+        layers: &[Descriptor],
+        folder: &Path,
+        progress: &ProgressSink,
+    ) -> Result<Vec<PathBuf>, ImageError> {
+        let fetch = |(index, layer)| async move {
+            let target = folder.join(format!("layer-{index}"));
+            self.fetch_layer(repository, layer, &target, progress).await?;
+            Ok::<_, ImageError>(target)
+        };
+        stream::iter(layers.iter().enumerate())
+            .map(fetch)
+            .buffered(PARALLEL_LAYERS)
+            .try_collect()
+            .await
+    }
+
+    /// One layer: taken from the blobs or fetched into them, then linked to `target`, which nobody else removes.
+    async fn fetch_layer(
+        &self,
+        repository: &Repository,
+        layer: &Descriptor,
+        target: &Path,
+        progress: &ProgressSink,
+    ) -> Result<(), ImageError> {
+        let paths = &self.inner.catalog.paths;
+        let blob = paths.blob(layer.digest);
+        let _lock = FileLock::wait(&paths.blob_lock(layer.digest)).await?;
+        let mut meter = Meter::new(progress, Phase::Downloading, &layer.digest.short(), layer.size_bytes);
+        let whole = fs::metadata(&blob).is_ok_and(|metadata| metadata.len() == layer.size_bytes);
+        if whole {
+            meter.set(layer.size_bytes);
+        } else {
+            let partial = paths.partial(layer.digest);
+            repository
+                .download(layer, &partial, |current| meter.set(current))
+                .await?;
+            fs::rename(&partial, &blob).map_err(StoreError::file("store", &blob))?;
+        }
+        Ok(fs::hard_link(&blob, target).map_err(StoreError::file("link", target))?)
+    }
+
+    async fn drop_blob(&self, layer: &Descriptor) -> Result<(), ImageError> {
+        let paths = &self.inner.catalog.paths;
+        let _lock = FileLock::wait(&paths.blob_lock(layer.digest)).await?;
+        super::paths::remove_file(&paths.blob(layer.digest))?;
+        Ok(())
+    }
+
+    /// Builds an image whose configuration has been checked, unless it is there by the time that it is our turn.
+    pub(crate) async fn build_once(
+        &self,
+        work: tempfile::TempDir,
+        layers: Vec<Layer>,
+        label: Label<'_>,
+        progress: &ProgressSink,
+    ) -> Result<StoredImage, ImageError> {
+        let inner = &*self.inner;
+        let id = ImageId::new(Digest::of(&label.document));
+        let turn = inner
+            .flights
+            .join(id, progress)
+            .turn(&inner.catalog.paths.image_lock(id))
+            .await?;
+        if let Some(image) = inner.catalog.adopt(id, label.name)? {
+            return Ok(image);
+        }
+        self.build(work, layers, label, &turn.progress()).await
+    }
+
+    async fn build(
+        &self,
+        work: tempfile::TempDir,
+        layers: Vec<Layer>,
+        label: Label<'_>,
+        progress: &ProgressSink,
+    ) -> Result<StoredImage, ImageError> {
+        let (_work, converted) = self.convert(work, layers, progress).await?;
+        self.publish(converted, label)
+    }
+
+    /// Makes a root visible under its label.
+    pub(crate) fn publish(&self, converted: Converted, label: Label<'_>) -> Result<StoredImage, ImageError> {
+        let image = StoredImage {
+            id: ImageId::new(Digest::of(&label.document)),
+            size_bytes: converted.size_bytes,
+            stored_at: Timestamp::now(),
+            source: label.source,
+            document: String::from_utf8(label.document).map_err(|_| ConfigError::NotText)?,
+        };
+        Ok(self.inner.catalog.publish(converted.root, image, label.name)?)
+    }
+
+    /// The conversion alone. Who stops waiting for it stops it.
+    pub(crate) async fn convert(
+        &self,
+        work: tempfile::TempDir,
+        layers: Vec<Layer>,
+        progress: &ProgressSink,
+    ) -> Result<(tempfile::TempDir, Converted), ImageError> {
+        let cancel = CancelOnDrop::default();
+        let cancelled = cancel.flag();
+        let progress = progress.clone();
+        let limits = hearth_erofs::Limits {
+            image_bytes: self.inner.config.image_max_bytes,
+            ..hearth_erofs::Limits::default()
+        };
+        let conversion = tokio::task::spawn_blocking(move || {
+            let converted = convert(work.path(), layers, limits, &progress, &cancelled)?;
+            Ok::<_, ImageError>((work, converted))
+        });
+        let result = conversion
+            .await
+            .map_err(|_| ImageError::Interrupted("the conversion"))?;
+        drop(cancel);
+        result
+    }
+}
