@@ -1,1 +1,137 @@
-fn main() {}
+//! The agent inside the guest: PID 1.
+//!
+//! Started by the kernel from the initramfs it boots the guest ([`boot`]) and serves ([`server`]) until it is told to end
+//! ([`shutdown`]). Started as `hearth-guest --test ADDRESS` it only serves: no mounts, no names, no clock, no reset.
+//!
+//! One thread runs everything that touches state; only blocking file work goes to helper threads. So there are no locks, and a
+//! child's exit can never be seen before its start is noted ([`process::reaper`]).
+
+mod agent;
+mod boot;
+mod clock;
+mod entropy;
+mod ioctl;
+mod log;
+mod metrics;
+mod names;
+mod paths;
+mod process;
+mod server;
+mod shutdown;
+mod workload;
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use agent::{Agent, Boot};
+use process::reaper::Reaper;
+use process::table::ProcessTable;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// For the workload, when the machine is told to end by Ctrl-Alt-Del instead of by call.
+const SIGNALLED_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One line on the guest's console, which the host keeps.
+pub(crate) fn console(line: &str) {
+    // There is nobody else to tell if even this fails.
+    let _ = writeln!(std::io::stderr(), "hearth-guest: {line}");
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [flag, address] if flag == "--test" => test(address),
+        [flag] if flag == "--version" => {
+            // Nothing to do about a closed standard output.
+            let _ = writeln!(std::io::stdout(), "{}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ if rustix::process::getpid().is_init() => init(),
+        _ => {
+            console("to be run as PID 1 of a guest, or as `hearth-guest --test ADDRESS`");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn init() -> ExitCode {
+    match boot::run() {
+        Ok((boot, listener)) => {
+            let (listening, ready) = (boot.listening_ns / 1_000_000, boot.root_ready_ns / 1_000_000);
+            console(&format!("listening after {listening} ms, root ready after {ready} ms"));
+            if let Err(error) = run(boot, listener) {
+                console(&format!("cannot serve: {error}"));
+            }
+        }
+        Err(error) => console(&error.to_string()),
+    }
+    shutdown::reset()
+}
+
+fn test(address: &str) -> ExitCode {
+    let boot = Boot {
+        host_addresses: vec![
+            "127.0.0.1"
+                .parse()
+                .unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+        ],
+        own_address: None,
+        disk: None,
+        listening_ns: clock::uptime_ns(),
+        root_ready_ns: clock::uptime_ns(),
+        is_init: false,
+    };
+    let served = TcpListener::bind(address).and_then(|listener| {
+        writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
+        run(boot, listener)
+    });
+    served.map_or_else(
+        |error| {
+            console(&format!("cannot serve on {address}: {error}"));
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+/// Serves until the end of the process.
+fn run(boot: Boot, listener: TcpListener) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_stack_size(512 * 1024)
+        .thread_keep_alive(Duration::from_secs(2))
+        .build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let reaper = Reaper::default();
+        let is_init = boot.is_init;
+        let agent = Agent::new(boot, ProcessTable::new(reaper.clone()));
+        let reaping = tokio::task::spawn_local(reaper.run());
+        if is_init {
+            tokio::task::spawn_local(end_on_signal(Rc::clone(&agent)));
+        }
+        tokio::select! {
+            () = server::serve(agent, listener) => Ok(()),
+            reaped = reaping => reaped.map_err(std::io::Error::other)?,
+        }
+    })
+}
+
+/// Ctrl-Alt-Del reaches PID 1 as SIGINT, and a plain `reboot` or `poweroff` inside the guest may send others.
+async fn end_on_signal(agent: Rc<Agent>) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    shutdown::stop_workload(&agent, 0, SIGNALLED_SHUTDOWN_TIMEOUT).await;
+    shutdown::schedule_reset(&agent);
+}

@@ -1,0 +1,132 @@
+//! From the kernel's first step into user space to a guest that answers.
+//!
+//! ```text
+//!  /proc /sys /dev ─► modules ─► network ─► listen ─► root (erofs + overlay) ─► switch ─► the rest of /dev, cgroups ─► serve
+//! ```
+//! The network comes first, so that the host's connection is made (by the kernel, into the listener's queue) while the root
+//! is mounted. Nothing is answered before the root is there. A step that fails says so on the console and resets the machine.
+
+mod cmdline;
+mod mounts;
+mod network;
+mod root;
+
+use std::fs;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+
+use hearth_guest_api::AGENT_PORT;
+use network::Addresses;
+use rustix::process::{Resource, Rlimit};
+
+use crate::agent::Boot;
+use crate::clock::uptime_ns;
+use crate::process::cgroup;
+
+/// A step that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}: {source}")]
+pub(crate) struct BootError {
+    step: String,
+    source: io::Error,
+}
+
+impl BootError {
+    pub(crate) fn new(step: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self {
+            step: step.into(),
+            source: source.into(),
+        }
+    }
+}
+
+const MODULES: &str = "/lib/hearth";
+
+/// Does everything up to a listening socket in the guest's own root.
+pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
+    mounts::mount_early()?;
+    mounts::open_console();
+    let cmdline = fs::read_to_string("/proc/cmdline").map_err(|error| BootError::new("read /proc/cmdline", error))?;
+    load_modules()?;
+    let addresses =
+        cmdline::addresses(&cmdline).map_err(|reason| BootError::new("understand `ip=`", io::Error::other(reason)))?;
+    network::bring_up(&addresses)?;
+    let listener = listen()?;
+    let listening_ns = uptime_ns();
+    announce(&addresses);
+    let disk = root::switch(Path::new("/dev/vda"), Path::new("/dev/vdb"))?;
+    mounts::mount_late();
+    cgroup::enable_controllers();
+    set_defaults();
+    let boot = Boot {
+        host_addresses: addresses.hosts(),
+        own_address: Some(addresses.address.into()),
+        disk,
+        listening_ns,
+        root_ready_ns: uptime_ns(),
+        is_init: true,
+    };
+    Ok((boot, listener))
+}
+
+/// One file name a line, relative to `modules/`; a leading `-` marks one that may fail. No list, no modules.
+fn load_modules() -> Result<(), BootError> {
+    let list = fs::read_to_string(Path::new(MODULES).join("modules.list")).unwrap_or_default();
+    for line in list.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (name, is_optional) = line.strip_prefix('-').map_or((line, false), |name| (name, true));
+        match load_module(&Path::new(MODULES).join("modules").join(name)) {
+            Err(error) if !is_optional => return Err(BootError::new(format!("load the module {name}"), error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn load_module(path: &Path) -> io::Result<()> {
+    let file = fs::File::open(path)?;
+    match rustix::system::finit_module(&file, c"", 0) {
+        // Built in, or listed twice.
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+fn listen() -> Result<TcpListener, BootError> {
+    let failed = |error| BootError::new(format!("listen on port {AGENT_PORT}"), error);
+    // Dual stack; plain IPv4 on a kernel without IPv6.
+    TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, AGENT_PORT)))
+        .or_else(|_| TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], AGENT_PORT))))
+        .map_err(failed)
+}
+
+/// One datagram to the host, whose ARP request teaches the host our hardware address at once: a host that asked for it in
+/// vain while we booted would otherwise ask again only after a second.
+fn announce(addresses: &Addresses) {
+    const DISCARD_PORT: u16 = 9;
+    for host in addresses.hosts() {
+        let own = if host.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        // Only a nudge: without it the host is merely slower to find us.
+        let _ = std::net::UdpSocket::bind(own).and_then(|socket| socket.send_to(&[0], (host, DISCARD_PORT)));
+    }
+}
+
+/// What images expect of a container host. Each is a convenience, so none may stop the boot.
+fn set_defaults() {
+    let settings = [
+        ("/proc/sys/kernel/panic", "-1"),
+        ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+        ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+        ("/proc/self/oom_score_adj", "-1000"),
+        // Ctrl-Alt-Del reaches us as SIGINT instead of resetting the machine on the spot.
+        ("/proc/sys/kernel/ctrl-alt-del", "0"),
+    ];
+    for (path, value) in settings {
+        let _ = fs::write(path, value);
+    }
+    let files = Rlimit {
+        current: Some(65_536),
+        maximum: Some(1_048_576),
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, files);
+}

@@ -1,0 +1,111 @@
+//! The guest's root: the image, read-only and shared, under what the guest writes.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::mount::{MountFlags, mount, mount_move};
+
+use super::BootError;
+
+const LOWER: &str = "/hearth/lower";
+const WRITABLE: &str = "/hearth/writable";
+const NEW_ROOT: &str = "/hearth/root";
+/// Disks are found while their driver's module loads; this is for hosts that are busy.
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Mounts the root and makes it `/`. The writable disk is returned where there is one, opened, to be frozen and thawed by.
+pub(super) fn switch(image: &Path, disk: &Path) -> Result<Option<OwnedFd>, BootError> {
+    for folder in [LOWER, WRITABLE, NEW_ROOT] {
+        fs::create_dir_all(folder).map_err(|error| BootError::new(format!("make {folder}"), error))?;
+    }
+    wait_for(image).map_err(|error| BootError::new(format!("find the root disk {}", image.display()), error))?;
+    mount(image, LOWER, "erofs", MountFlags::RDONLY, c"").map_err(|errno| BootError::new("mount root", errno))?;
+    let on_disk = disk.exists();
+    mount_writable(disk, on_disk)?;
+    mount_overlay()?;
+    let disk = if on_disk {
+        Some(open_folder(WRITABLE).map_err(|errno| BootError::new("open the disk", errno))?)
+    } else {
+        None
+    };
+    free_initramfs();
+    move_into_place().map_err(|errno| BootError::new("switch to the root", errno))?;
+    Ok(disk)
+}
+
+fn wait_for(device: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + DISK_TIMEOUT;
+    while !device.exists() {
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn mount_writable(disk: &Path, on_disk: bool) -> Result<(), BootError> {
+    if on_disk {
+        return mount(disk, WRITABLE, "ext4", MountFlags::NOATIME, c"")
+            .map_err(|errno| BootError::new(format!("mount the disk {}", disk.display()), errno));
+    }
+    mount("tmpfs", WRITABLE, "tmpfs", MountFlags::NOATIME, c"mode=755")
+        .map_err(|errno| BootError::new("mount a tmpfs for changes", errno))
+}
+
+fn mount_overlay() -> Result<(), BootError> {
+    let failed = |error: io::Error| BootError::new("mount the overlay", error);
+    let (upper, work) = (format!("{WRITABLE}/upper"), format!("{WRITABLE}/work"));
+    let is_new = !Path::new(&upper).exists();
+    fs::create_dir_all(&upper)
+        .and_then(|()| fs::create_dir_all(&work))
+        .map_err(failed)?;
+    if is_new {
+        copy_attributes(Path::new(LOWER), Path::new(&upper)).map_err(failed)?;
+    }
+    let options = format!("lowerdir={LOWER},upperdir={upper},workdir={work}");
+    let options = std::ffi::CString::new(options).map_err(|error| failed(error.into()))?;
+    mount("overlay", NEW_ROOT, "overlay", MountFlags::NOATIME, options.as_c_str()).map_err(|errno| failed(errno.into()))
+}
+
+/// The merged root shows the upper folder's owner and mode, which should be the image's.
+fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(from)?;
+    rustix::fs::chown(
+        to,
+        Some(Uid::from_raw(metadata.uid())),
+        Some(Gid::from_raw(metadata.gid())),
+    )?;
+    fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777))
+}
+
+fn open_folder(path: &str) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// The initramfs lives in memory, and nobody can reach it after the switch. Our own file stays, since it runs.
+fn free_initramfs() {
+    let _ = fs::remove_dir_all("/lib/hearth");
+}
+
+fn move_into_place() -> rustix::io::Result<()> {
+    for name in ["proc", "sys", "dev"] {
+        let target = Path::new(NEW_ROOT).join(name);
+        // An image may lack the folder; that it cannot be made shows in the move.
+        let _ = fs::create_dir_all(&target);
+        mount_move(Path::new("/").join(name).as_path(), target.as_path())?;
+    }
+    rustix::process::chdir(NEW_ROOT)?;
+    mount_move(".", "/")?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir("/")
+}

@@ -1,0 +1,208 @@
+//! `hearth.guest.v1.Guest`: what the host alone may ask.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hearth_guest_api::connect::{Code, ConnectError};
+use hearth_guest_api::guest::record::{Body, KeepAlive};
+use hearth_guest_api::guest::{
+    FollowRequest, FreezeRequest, FreezeResponse, InitRequest, InitResponse, MetricsRequest, Record, ShutdownRequest,
+    ShutdownResponse, ThawRequest, ThawResponse, WorkloadInputRequest, WorkloadInputResponse, WorkloadResizeRequest,
+    WorkloadResizeResponse, WorkloadSignalRequest, WorkloadSignalResponse,
+};
+
+use super::body::Response;
+use super::rpc::{self, Call, Gone, Sink};
+use crate::agent::Agent;
+use crate::clock::unix_ns;
+use crate::log::Follower;
+use crate::process::{Input, send_signal};
+use crate::workload::{self, Workload};
+use crate::{clock, entropy, metrics, names, shutdown};
+
+/// A follower that takes nothing for this long is let go, so that it no longer holds the workload back.
+const FOLLOWER_STALL: Duration = Duration::from_secs(60);
+
+pub(super) async fn serve(agent: Rc<Agent>, method: &str, call: Call) -> Response {
+    match method {
+        "Init" => rpc::unary(call, async |request: InitRequest| init(&agent, request)).await,
+        "Follow" => follow(agent, call).await,
+        "WorkloadInput" => {
+            rpc::unary(call, async |request: WorkloadInputRequest| {
+                workload_input(&agent, request).await
+            })
+            .await
+        }
+        "WorkloadSignal" => {
+            rpc::unary(call, async |request: WorkloadSignalRequest| {
+                workload_signal(&agent, &request)
+            })
+            .await
+        }
+        "WorkloadResize" => {
+            rpc::unary(call, async |request: WorkloadResizeRequest| {
+                workload_resize(&agent, request)
+            })
+            .await
+        }
+        "Metrics" => rpc::unary(call, async |_: MetricsRequest| Ok(metrics::read())).await,
+        "Freeze" => {
+            rpc::unary(call, async |_: FreezeRequest| {
+                shutdown::freeze(&agent).map(|()| FreezeResponse {})
+            })
+            .await
+        }
+        "Thaw" => {
+            rpc::unary(call, async |_: ThawRequest| {
+                shutdown::thaw(&agent).map(|()| ThawResponse {})
+            })
+            .await
+        }
+        "Shutdown" => rpc::unary(call, async |request: ShutdownRequest| shut_down(&agent, request).await).await,
+        _ => rpc::unknown_method(method),
+    }
+}
+
+fn init(agent: &Rc<Agent>, request: InitRequest) -> Result<InitResponse, ConnectError> {
+    if request.tokens.as_ref().is_none_or(|tokens| tokens.host.is_empty()) && agent.settings.borrow().tokens.is_none() {
+        return Err(ConnectError::new(
+            Code::InvalidArgument,
+            "the first Init must set `tokens.host`",
+        ));
+    }
+    agent.configure(&request);
+    if agent.boot.is_init {
+        set_up_guest(agent, &request)?;
+    }
+    let start = request
+        .workload
+        .filter(|_| agent.workload.borrow().is_none() && !agent.stopping.get());
+    let started = start.is_some();
+    if let Some(request) = start {
+        let workload = workload::start(agent, request);
+        agent.workload.replace(Some(workload));
+    }
+    Ok(InitResponse {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
+        listening_ns: agent.boot.listening_ns,
+        root_ready_ns: agent.boot.root_ready_ns,
+        next_seq: agent.log.next_seq(),
+        started,
+    })
+}
+
+fn set_up_guest(agent: &Agent, request: &InitRequest) -> Result<(), ConnectError> {
+    let internal =
+        |what: &str, error: std::io::Error| ConnectError::new(Code::Internal, format!("cannot {what}: {error}"));
+    if request.clock_unix_ns > 0 {
+        clock::set_unix_ns(request.clock_unix_ns).map_err(|error| internal("set the clock", error))?;
+    }
+    if !request.entropy.is_empty() {
+        entropy::credit(&request.entropy).map_err(|error| internal("add entropy", error))?;
+    }
+    if !request.hostname.is_empty() {
+        rustix::system::sethostname(request.hostname.as_bytes())
+            .map_err(|errno| internal("set the host name", errno.into()))?;
+    }
+    let hostname = agent.settings.borrow().hostname.clone();
+    names::write(&hostname, agent.boot.own_address, request.names.as_ref())
+        .map_err(|error| internal("write the names under /etc", error))
+}
+
+async fn follow(agent: Rc<Agent>, call: Call) -> Response {
+    let keepalive = call.keepalive;
+    rpc::server_stream(call, async move |request: FollowRequest, sink: &Sink<Record>| {
+        let follower = agent.log.follow(request.from_seq);
+        // A client that went away, or stalled, follows again from where it was; it needs no error.
+        let _ = send_records(
+            &follower,
+            sink,
+            keepalive,
+            request.end_at_last.then(|| agent.log.next_seq()),
+        )
+        .await;
+        Ok(())
+    })
+    .await
+}
+
+async fn send_records(
+    follower: &Follower,
+    sink: &Sink<Record>,
+    keepalive: Duration,
+    end_before: Option<u64>,
+) -> Result<(), Gone> {
+    loop {
+        let record = match (follower.try_next(), end_before) {
+            (Some(record), Some(end)) if record.seq >= end => return Ok(()),
+            (Some(record), _) => record,
+            (None, Some(_)) => return Ok(()),
+            (None, None) => next_or_keepalive(follower, sink, keepalive).await?,
+        };
+        tokio::time::timeout(FOLLOWER_STALL, sink.send(&record))
+            .await
+            .unwrap_or(Err(Gone))?;
+    }
+}
+
+async fn next_or_keepalive(follower: &Follower, sink: &Sink<Record>, keepalive: Duration) -> Result<Record, Gone> {
+    tokio::select! {
+        record = follower.next() => Ok(record),
+        () = tokio::time::sleep(keepalive) => Ok(Record { seq: 0, unix_ns: unix_ns(), body: Some(Body::Keepalive(KeepAlive {})) }),
+        () = sink.gone() => Err(Gone),
+    }
+}
+
+fn workload_of(agent: &Agent) -> Result<Rc<Workload>, ConnectError> {
+    let absent = || ConnectError::new(Code::FailedPrecondition, "no workload was started");
+    agent.workload.borrow().clone().ok_or_else(absent)
+}
+
+async fn workload_input(agent: &Agent, request: WorkloadInputRequest) -> Result<WorkloadInputResponse, ConnectError> {
+    let workload = workload_of(agent)?;
+    if !request.data.is_empty() {
+        let pipe = {
+            let input = workload.input.borrow();
+            input.pipe(matches!(*input, Input::Pty(_)))?
+        };
+        Input::write(pipe, workload.exit.clone(), request.data).await?;
+    }
+    if request.close {
+        workload.input.borrow_mut().close()?;
+    }
+    Ok(WorkloadInputResponse {})
+}
+
+fn workload_signal(agent: &Agent, request: &WorkloadSignalRequest) -> Result<WorkloadSignalResponse, ConnectError> {
+    let workload = workload_of(agent)?;
+    let first = workload.running_pid()?;
+    let pids = workload
+        .cgroup
+        .as_ref()
+        .filter(|_| request.all)
+        .map(crate::process::cgroup::Cgroup::pids)
+        .filter(|pids| !pids.is_empty());
+    for pid in pids.unwrap_or_else(|| vec![first]) {
+        match send_signal(pid, request.signal, false) {
+            // Ended between the list and the signal.
+            Err(error) if error.code == Code::NotFound && request.all => {}
+            sent => sent?,
+        }
+    }
+    Ok(WorkloadSignalResponse {})
+}
+
+fn workload_resize(agent: &Agent, request: WorkloadResizeRequest) -> Result<WorkloadResizeResponse, ConnectError> {
+    let size = request
+        .size
+        .ok_or_else(|| ConnectError::new(Code::InvalidArgument, "`size` is missing"))?;
+    workload_of(agent)?.input.borrow().resize(size)?;
+    Ok(WorkloadResizeResponse {})
+}
+
+async fn shut_down(agent: &Rc<Agent>, request: ShutdownRequest) -> Result<ShutdownResponse, ConnectError> {
+    let killed = shutdown::stop_workload(agent, request.signal, Duration::from_millis(request.timeout_ms)).await;
+    shutdown::schedule_reset(agent);
+    Ok(ShutdownResponse { killed })
+}

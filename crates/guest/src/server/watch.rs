@@ -1,0 +1,5 @@
+//! Watching folders.
+
+/// The watchers that clients made.
+#[derive(Default)]
+pub(crate) struct Watchers {}
