@@ -119,7 +119,7 @@ impl Applier<'_> {
         self.counts.entries += 1;
         let parts = path::components(name, self.limits)?;
         let Some((&last, parents)) = parts.split_last() else {
-            return self.apply_root(entry);
+            return self.apply_root(&entry);
         };
         if parents.iter().any(|part| part.starts_with(AUFS)) || (last.starts_with(AUFS) && last != OPAQUE) {
             return Ok(());
@@ -141,11 +141,11 @@ impl Applier<'_> {
         self.put(folder, last, entry, tar)
     }
 
-    fn apply_root(&mut self, entry: Entry) -> Result<(), Failure> {
+    fn apply_root(&mut self, entry: &Entry) -> Result<(), Failure> {
         if entry.kind != EntryKind::Folder {
             return Err(Refusal::RootNotFolder.into());
         }
-        self.tree.inode_mut(ROOT).meta = self.meta(&entry)?;
+        self.tree.inode_mut(ROOT).meta = self.meta(entry)?;
         Ok(())
     }
 
@@ -182,7 +182,11 @@ impl Applier<'_> {
             }
             return Ok(());
         }
-        let meta = self.meta(&entry)?;
+        let mut meta = self.meta(&entry)?;
+        if entry.kind == EntryKind::Symlink {
+            // As Linux shows every link, whatever the tar says.
+            meta.mode = 0o777;
+        }
         let xattr_bytes = meta.xattrs.len();
         let kind = match entry.kind {
             EntryKind::Folder => match self.tree.child(folder, name) {

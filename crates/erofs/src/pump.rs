@@ -78,9 +78,11 @@ pub(crate) fn pump<R: Read, T: Send>(
             },
             &count,
             progress,
-            full,
+            &full,
             &empty,
         );
+        // The applier's sign that nothing more comes.
+        drop(full);
         let result = applier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok(Pumped {
             result,
@@ -107,7 +109,7 @@ fn produce<R: Read>(
     mut reader: R,
     count: &Cell<u64>,
     progress: &mut dyn FnMut(u64),
-    full: SyncSender<Chunk>,
+    full: &SyncSender<Chunk>,
     empty: &Receiver<Vec<u8>>,
 ) -> LayerCompression {
     let mut compression = LayerCompression::None;

@@ -138,10 +138,10 @@ mod tests {
             Err(Refusal::BadXattr { .. })
         ));
         assert!(matches!(
-            encode(&[pair("user.a", &[0; 65536])], &limits),
+            encode(&[pair("user.a", &vec![0; 65536])], &limits),
             Err(Refusal::BadXattr { .. })
         ));
-        let many: Vec<_> = (0..3).map(|i| pair(&format!("user.{i}"), &[0; 30_000])).collect();
+        let many: Vec<_> = (0..3).map(|i| pair(&format!("user.{i}"), &vec![0; 30_000])).collect();
         assert!(matches!(encode(&many, &limits), Err(Refusal::XattrsTooLarge { .. })));
     }
 }

@@ -17,7 +17,7 @@ impl Header {
 
     /// Old tars summed signed bytes; both are accepted, as every tar does.
     pub(super) fn check_sum(&self) -> Result<(), TarError> {
-        let stated = number("checksum", &self.block[CHECKSUM])?;
+        let stated = number("checksum", &self.block[CHECKSUM]).map_err(|_| TarError::Checksum)?;
         let (mut unsigned, mut signed) = (0_i64, 0_i64);
         for (at, &byte) in self.block.iter().enumerate() {
             let byte = if CHECKSUM.contains(&at) { b' ' } else { byte };

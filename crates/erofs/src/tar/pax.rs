@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn records_are_split_by_their_length() {
-        let records = parse(b"12 path=a\nb\n19 SCHILY.xattr.u==\n").unwrap();
+        let records = parse(b"12 path=a\nb\n20 SCHILY.xattr.u==\n").unwrap();
         assert_eq!(records[0], (b"path".to_vec(), b"a\nb".to_vec()));
         assert_eq!(records[1], (b"SCHILY.xattr.u".to_vec(), b"=".to_vec()));
     }
