@@ -1,0 +1,588 @@
+//! The doing: each function here runs from start to end on one thread, and leaves state and host in agreement.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use hearth_domain::NetworkMode;
+use hearth_ids::MachineId;
+use ipnet::Ipv4Net;
+use tokio::sync::Notify;
+
+use super::{
+    PoolConfig,
+    state::{Claim, Job, Phase, State, Upkeep},
+};
+use crate::{
+    address::{AddressPlan, GUEST_MAC, pool_prefix_len},
+    link::{Links, overlap},
+    netlink::Netlink,
+    netns,
+    policy::{BridgePolicy, BridgePort, HostPolicy, Published, TAP},
+    port::{Reservation, protocol_name, reserve},
+    record::{Record, Records},
+    site::{Site, host_has_ipv6, let_host_forward},
+    slot::{NetworkError, Slot, SlotRequest},
+};
+
+#[derive(Debug)]
+pub(super) struct Core {
+    config: PoolConfig,
+    site: Site,
+    records: Records,
+    state: Mutex<State>,
+    /// Held while the host's table is read off the state and written, so that an older view never overwrites a newer.
+    host_table: Mutex<()>,
+    changed: Notify,
+}
+
+/// A place that is being set up for a machine.
+struct Place {
+    index: u32,
+    /// Whether its namespace is there already.
+    stands: bool,
+}
+
+impl Core {
+    pub(super) fn open(config: PoolConfig, alive: &HashSet<MachineId>) -> Result<Self, NetworkError> {
+        let records =
+            Records::open(&config.state_folder).map_err(NetworkError::at("open the folder of network records"))?;
+        let loaded = records
+            .load()
+            .map_err(NetworkError::at("read the records of network slots"))?;
+        let (held, dead): (Vec<Record>, Vec<Record>) =
+            loaded.into_iter().partition(|record| alive.contains(&record.machine));
+        let ipv6 = host_has_ipv6();
+        let_host_forward(ipv6).map_err(NetworkError::at("let this host forward packets"))?;
+        netns::prepare_folder(&config.netns_folder).map_err(NetworkError::at(format!(
+            "prepare {} for the names of namespaces",
+            config.netns_folder.display()
+        )))?;
+        // Fewer slots than last time must not cut off a machine.
+        let capacity = held
+            .iter()
+            .map(|record| record.index + 1)
+            .fold(config.capacity, u32::max);
+        let pool = choose_pool(&config, &records, capacity, held.is_empty())?;
+        let core = Self {
+            site: site(&config, AddressPlan::new(&config.instance, pool, capacity)?, ipv6),
+            records,
+            state: Mutex::new(State::new(capacity)),
+            host_table: Mutex::new(()),
+            changed: Notify::new(),
+            config,
+        };
+        let wanted: HashSet<u32> = held.iter().map(|record| record.index).collect();
+        core.site.sweep(|index| wanted.contains(&index))?;
+        for record in dead {
+            core.drop_record(record.index)?;
+        }
+        for record in held {
+            core.adopt(record)?;
+        }
+        core.write_host_table()?;
+        Ok(core)
+    }
+
+    pub(super) fn purge(config: &PoolConfig) -> Result<(), NetworkError> {
+        let records =
+            Records::open(&config.state_folder).map_err(NetworkError::at("open the folder of network records"))?;
+        // The pool's network does not matter to what is removed by name.
+        let plan = AddressPlan::new(&config.instance, Ipv4Net::default(), 1)?;
+        let site = site(config, plan, false);
+        if config.netns_folder.is_dir() {
+            site.sweep(|_| false)?;
+        }
+        config.bridge.remove(&config.instance)?;
+        site.remove_tables()?;
+        for record in records
+            .load()
+            .map_err(NetworkError::at("read the records of network slots"))?
+        {
+            records
+                .remove(record.index)
+                .map_err(NetworkError::at("remove the record of a network slot"))?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under the lock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ready(&self) -> usize {
+        self.state().ready_count()
+    }
+
+    pub(super) fn pool(&self) -> Ipv4Net {
+        self.site.plan.pool
+    }
+
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn slot_of(&self, machine: MachineId) -> Option<Slot> {
+        match &self.state().claims.get(&machine)?.phase {
+            Phase::Held { slot, .. } => Some(slot.clone()),
+            Phase::Acquiring { .. } | Phase::Releasing => None,
+        }
+    }
+
+    fn drop_record(&self, index: u32) -> Result<(), NetworkError> {
+        self.records
+            .remove(index)
+            .map_err(NetworkError::at(format!("remove the record of slot {index}")))
+    }
+
+    /// Takes a slot up again that a machine held before the daemon started.
+    fn adopt(&self, record: Record) -> Result<(), NetworkError> {
+        let Record {
+            index,
+            machine,
+            request,
+        } = record;
+        let bridged = request.mode == NetworkMode::Bridge;
+        let renewed = if bridged {
+            self.config.bridge.ensure(&self.config.instance)
+        } else if self.site.stands(index) {
+            self.site.renew(index, request.mode)
+        } else {
+            Err(NetworkError::at("find it on this host")(io::Error::from(
+                io::ErrorKind::NotFound,
+            )))
+        };
+        if let Err(error) = renewed {
+            tracing::warn!(%machine, index, error = &error as &dyn std::error::Error, "a machine has lost its network slot");
+            self.site.destroy(index)?;
+            return self.drop_record(index);
+        }
+        let mut reservations = Vec::new();
+        for port in &request.ports {
+            match reserve(port, self.site.ipv6) {
+                Ok(reserved) => reservations.extend(reserved),
+                Err(error) => {
+                    tracing::warn!(%machine, %error, "a published port goes on, but another program has it too")
+                }
+            }
+        }
+        let slot = self.describe(index, &request)?;
+        let mut state = self.state();
+        state.allocator.reserve(index);
+        self.note_host_rules(&mut state, index, &request)?;
+        state.claims.insert(
+            machine,
+            Claim {
+                request,
+                phase: Phase::Held { slot, reservations },
+            },
+        );
+        Ok(())
+    }
+
+    fn describe(&self, index: u32, request: &SlotRequest) -> Result<Slot, NetworkError> {
+        if request.mode == NetworkMode::Bridge {
+            let port = self.bridge_port(index)?;
+            return Ok(Slot {
+                index,
+                netns: None,
+                kernel_ip: Some(self.config.bridge.kernel_ip(&port)),
+                guest_mac: port.mac(),
+                guest_addr: IpAddr::V4(port.address),
+                guest_addr_v6: None,
+                tap: port.tap,
+                resolvers: self.site.resolvers.clone(),
+            });
+        }
+        let addresses = self.site.plan.addresses(index);
+        Ok(Slot {
+            index,
+            netns: Some(self.site.netns(index)),
+            tap: TAP.to_owned(),
+            guest_mac: GUEST_MAC,
+            guest_addr: IpAddr::V4(addresses.slot_ipv4),
+            guest_addr_v6: self.site.ipv6.then_some(addresses.slot_ipv6),
+            kernel_ip: None,
+            resolvers: self.site.resolvers.clone(),
+        })
+    }
+
+    fn bridge_port(&self, index: u32) -> Result<BridgePort, NetworkError> {
+        self.config.bridge.port(&self.config.instance, index)
+    }
+
+    pub(super) fn acquire(&self, machine: MachineId, request: SlotRequest) -> Result<Slot, NetworkError> {
+        let place = self.claim(machine, &request)?;
+        self.changed.notify_one();
+        let done = self.set_up(machine, &place, &request);
+        let (slot, reservations) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                self.give_up(machine, place.index, &request);
+                return Err(error);
+            }
+        };
+        let released = {
+            let mut state = self.state();
+            let claim = state.claims.get_mut(&machine);
+            let released = claim
+                .as_ref()
+                .is_none_or(|claim| matches!(claim.phase, Phase::Acquiring { released: true }));
+            if let Some(claim) = claim {
+                claim.phase = Phase::Held {
+                    slot: slot.clone(),
+                    reservations,
+                };
+            }
+            released
+        };
+        if released {
+            self.release(machine)?;
+        }
+        Ok(slot)
+    }
+
+    /// Takes a number for the machine, if its ports are nobody's.
+    fn claim(&self, machine: MachineId, request: &SlotRequest) -> Result<Place, NetworkError> {
+        let mut state = self.state();
+        if state.claims.contains_key(&machine) {
+            return Err(NetworkError::Taken { machine });
+        }
+        if let Some((holder, port)) = state.port_holder(&request.ports) {
+            return Err(NetworkError::PortInUse {
+                port: port.host_port,
+                protocol: protocol_name(port.protocol),
+                address: port.host_ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+                holder: format!("machine {holder}"),
+            });
+        }
+        let ready = if request.mode == NetworkMode::Bridge {
+            None
+        } else {
+            state.take_ready()
+        };
+        let place = match ready {
+            Some(index) => Place { index, stands: true },
+            None => match state.allocator.allocate() {
+                Some(index) => Place { index, stands: false },
+                None => {
+                    return Err(NetworkError::Exhausted {
+                        capacity: self.config.capacity,
+                        held: state.claims.len(),
+                        resting: state.resting_count(),
+                    });
+                }
+            },
+        };
+        let claim = Claim {
+            request: request.clone(),
+            phase: Phase::Acquiring { released: false },
+        };
+        state.claims.insert(machine, claim);
+        Ok(place)
+    }
+
+    fn set_up(
+        &self,
+        machine: MachineId,
+        place: &Place,
+        request: &SlotRequest,
+    ) -> Result<(Slot, Vec<Reservation>), NetworkError> {
+        let index = place.index;
+        let slot = self.describe(index, request)?;
+        let mut reservations = Vec::new();
+        for port in &request.ports {
+            reservations.extend(reserve(port, self.site.ipv6)?);
+        }
+        self.records
+            .write(&Record {
+                index,
+                machine,
+                request: request.clone(),
+            })
+            .map_err(NetworkError::at(format!("write the record of slot {index}")))?;
+        (self.site.fault)("record-written");
+        if request.mode == NetworkMode::Bridge {
+            self.config.bridge.ensure(&self.config.instance)?;
+            self.config.bridge.plug(&self.bridge_port(index)?, request.tap_owner)?;
+        } else {
+            if !place.stands {
+                self.site.build(index)?;
+            }
+            self.site.grant(index, request.mode, request.tap_owner)?;
+        }
+        (self.site.fault)("policy-set");
+        if needs_host_rules(request) {
+            self.note_host_rules(&mut self.state(), index, request)?;
+            self.write_host_table()?;
+        }
+        (self.site.fault)("ports-published");
+        Ok((slot, reservations))
+    }
+
+    /// Undoes an acquire that failed, as far as it went.
+    fn give_up(&self, machine: MachineId, index: u32, request: &SlotRequest) {
+        if let Err(error) = self.take_down(index, request) {
+            tracing::warn!(%machine, index, error = &error as &dyn std::error::Error, "a failed network slot stays until the next start");
+            self.state().claims.remove(&machine);
+            return;
+        }
+        let mut state = self.state();
+        state.claims.remove(&machine);
+        state.allocator.release(index);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn take_down(&self, index: u32, request: &SlotRequest) -> Result<(), NetworkError> {
+        self.forget_host_rules(index, request)?;
+        if request.mode == NetworkMode::Bridge {
+            if let Ok(port) = self.bridge_port(index) {
+                self.config.bridge.unplug(&port)?;
+            }
+        } else {
+            self.site.destroy(index)?;
+        }
+        self.drop_record(index)
+    }
+
+    pub(super) fn release(&self, machine: MachineId) -> Result<(), NetworkError> {
+        let (slot, request, reservations) = {
+            let mut state = self.state();
+            let Some(claim) = state.claims.get_mut(&machine) else {
+                return Ok(());
+            };
+            match std::mem::replace(&mut claim.phase, Phase::Releasing) {
+                Phase::Held { slot, reservations } => (slot, claim.request.clone(), reservations),
+                Phase::Acquiring { .. } => {
+                    claim.phase = Phase::Acquiring { released: true };
+                    return Ok(());
+                }
+                Phase::Releasing => return Ok(()),
+            }
+        };
+        let index = slot.index;
+        let reset = self.clear(&slot, &request);
+        // What cannot be reset is removed; a bridge's tap is always.
+        let stands = match reset {
+            Ok(stands) => stands,
+            Err(error) => {
+                tracing::warn!(%machine, index, error = &error as &dyn std::error::Error, "removing a network slot that cannot be reset");
+                self.site.destroy(index)?;
+                false
+            }
+        };
+        self.drop_record(index)?;
+        (self.site.fault)("record-removed");
+        drop(reservations);
+        let mut state = self.state();
+        state.claims.remove(&machine);
+        state.rest(index, Instant::now() + self.config.rest, stands);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Makes a held slot nobody's; whether it still stands.
+    fn clear(&self, slot: &Slot, request: &SlotRequest) -> Result<bool, NetworkError> {
+        self.forget_host_rules(slot.index, request)?;
+        if request.mode == NetworkMode::Bridge {
+            self.config.bridge.unplug(&self.bridge_port(slot.index)?)?;
+            self.site.forget(&[slot.guest_addr]);
+            return Ok(false);
+        }
+        self.site.reset(slot.index)?;
+        Ok(true)
+    }
+
+    fn note_host_rules(&self, state: &mut State, index: u32, request: &SlotRequest) -> Result<(), NetworkError> {
+        let slot = self.describe(index, request)?;
+        if let IpAddr::V4(to_ipv4) = slot.guest_addr {
+            let published = |port: &_| Published {
+                port: *port,
+                to_ipv4,
+                to_ipv6: slot.guest_addr_v6,
+            };
+            state
+                .published
+                .insert(index, request.ports.iter().map(published).collect());
+        }
+        if request.mode == NetworkMode::Bridge {
+            state.bridge_ports.insert(index, self.bridge_port(index)?);
+        }
+        Ok(())
+    }
+
+    fn forget_host_rules(&self, index: u32, request: &SlotRequest) -> Result<(), NetworkError> {
+        if !needs_host_rules(request) {
+            return Ok(());
+        }
+        let mut state = self.state();
+        state.published.remove(&index);
+        state.bridge_ports.remove(&index);
+        drop(state);
+        self.write_host_table()
+    }
+
+    /// Brings the host's table into agreement with the state.
+    fn write_host_table(&self) -> Result<(), NetworkError> {
+        let _turn = self.host_table.lock().unwrap_or_else(PoisonError::into_inner);
+        let (published, ports): (Vec<Published>, Vec<BridgePort>) = {
+            let state = self.state();
+            let all: &BTreeMap<u32, Vec<Published>> = &state.published;
+            (
+                all.values().flatten().cloned().collect(),
+                state.bridge_ports.values().cloned().collect(),
+            )
+        };
+        let bridge = &self.config.bridge;
+        let policy = HostPolicy {
+            instance: &self.config.instance,
+            pool: self.site.plan.pool,
+            prefix_v6: self.site.plan.prefix_v6,
+            resolvers: &self.site.resolvers,
+            published: &published,
+            bridge: (!ports.is_empty()).then_some(BridgePolicy {
+                name: &bridge.name,
+                subnet: bridge.subnet,
+                ports: &ports,
+            }),
+        };
+        let write = || -> io::Result<()> {
+            policy
+                .replace()
+                .commit(&mut Netlink::netfilter()?)
+                .map_err(io::Error::other)
+        };
+        write().map_err(NetworkError::at(format!(
+            "write the host's table {}",
+            self.config.instance.table_name()
+        )))
+    }
+
+    pub(super) fn plan_upkeep(&self) -> Upkeep {
+        self.state()
+            .plan_upkeep(Instant::now(), self.config.warm as usize, self.config.max_idle as usize)
+    }
+
+    /// Carries out a share of the upkeep; whether all of it worked.
+    pub(super) fn carry_out(&self, job: &Job) -> bool {
+        let mut worked = true;
+        for index in &job.build {
+            match self.site.build(*index) {
+                Ok(()) => self.state().add_ready(*index),
+                Err(error) => {
+                    tracing::warn!(
+                        index,
+                        error = &error as &dyn std::error::Error,
+                        "cannot make a network slot ahead"
+                    );
+                    worked = false;
+                    self.remove(*index);
+                }
+            }
+        }
+        for index in &job.remove {
+            worked &= self.remove(*index);
+        }
+        worked
+    }
+
+    /// Removes a slot that nobody holds. One that will not go keeps its number.
+    fn remove(&self, index: u32) -> bool {
+        match self.site.destroy(index) {
+            Ok(()) => self.state().allocator.release(index),
+            Err(error) => {
+                tracing::warn!(
+                    index,
+                    error = &error as &dyn std::error::Error,
+                    "a network slot stays until the next start"
+                );
+                false
+            }
+        }
+    }
+
+    pub(super) fn remove_idle(&self) -> Result<(), NetworkError> {
+        let (idle, unused) = {
+            let mut state = self.state();
+            (state.take_idle(), state.claims.is_empty())
+        };
+        for index in idle {
+            self.site.destroy(index)?;
+            self.state().allocator.release(index);
+        }
+        if unused {
+            self.config.bridge.remove(&self.config.instance)?;
+            self.site.remove_tables()?;
+        }
+        Ok(())
+    }
+}
+
+fn needs_host_rules(request: &SlotRequest) -> bool {
+    !request.ports.is_empty() || request.mode == NetworkMode::Bridge
+}
+
+fn site(config: &PoolConfig, plan: AddressPlan, ipv6: bool) -> Site {
+    Site {
+        instance: config.instance.clone(),
+        netns_folder: config.netns_folder.clone(),
+        plan,
+        ipv6,
+        resolvers: config.resolvers.clone(),
+        fault: config.fault,
+    }
+}
+
+/// The configured network, or that of the last time, or the first that this host has no other use for.
+fn choose_pool(
+    config: &PoolConfig,
+    records: &Records,
+    capacity: u32,
+    may_change: bool,
+) -> Result<Ipv4Net, NetworkError> {
+    let wanted = pool_prefix_len(capacity);
+    let last = records.pool().filter(|pool| pool.prefix_len() <= wanted);
+    let same = config.pool.is_none_or(|pool| Some(pool) == last);
+    if let Some(last) = last.filter(|_| same || !may_change) {
+        return Ok(last);
+    }
+    let foreign = foreign_routes(config).map_err(NetworkError::at("list this host's routes"))?;
+    let conflict = |pool: Ipv4Net| foreign.iter().find(|(net, _)| overlap(*net, pool));
+    let chosen = match config.pool {
+        Some(pool) => match conflict(pool) {
+            Some((other, link)) => {
+                return Err(NetworkError::PoolConflict {
+                    pool,
+                    other: *other,
+                    link: link.clone(),
+                });
+            }
+            None => pool,
+        },
+        None => config
+            .instance
+            .pool_candidates(wanted)
+            .find(|pool| conflict(*pool).is_none())
+            .ok_or(NetworkError::NoPool { prefix_len: wanted })?,
+    };
+    records
+        .write_pool(chosen)
+        .map_err(NetworkError::at("record the pool's network"))?;
+    Ok(chosen)
+}
+
+/// Networks that this host reaches by interfaces that are not the instance's own.
+fn foreign_routes(config: &PoolConfig) -> io::Result<Vec<(Ipv4Net, String)>> {
+    let mut links = Links::open()?;
+    let names: BTreeMap<u32, String> = links.list()?.into_iter().map(|link| (link.index, link.name)).collect();
+    let name = |index| names.get(&index).cloned().unwrap_or_default();
+    let routes = links.ipv4_routes()?.into_iter().map(|(net, index)| (net, name(index)));
+    Ok(routes.filter(|(_, link)| !config.instance.owns_link(link)).collect())
+}

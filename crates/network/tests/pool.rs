@@ -1,0 +1,229 @@
+//! The life of slots: many at once, used again, found again, killed at every step.
+
+mod common;
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use common::{Guest, Host, SERVICE, WORLD_V4, ask, distinct, eventually, on_host, request};
+use hearth_domain::NetworkMode::{Bridge, Default};
+use hearth_ids::MachineId;
+use hearth_network::{Network, NetworkError, PoolConfig, STEPS, SlotPool};
+
+#[test]
+fn sixty_four_at_once_share_nothing() {
+    on_host(|host| {
+        let pool = std::sync::Arc::new(host.open(host.config(), &[]));
+        let slots = host.runtime.block_on(async {
+            let tasks: Vec<_> = (0..64)
+                .map(|_| {
+                    let pool = std::sync::Arc::clone(&pool);
+                    tokio::spawn(async move { pool.acquire(MachineId::new(), request(Default, &[])).await.unwrap() })
+                })
+                .collect();
+            let mut slots = Vec::new();
+            for task in tasks {
+                slots.push(task.await.unwrap());
+            }
+            slots
+        });
+        assert!(distinct(slots.iter().map(|slot| slot.index)));
+        assert!(distinct(slots.iter().map(|slot| slot.guest_addr)));
+        assert!(distinct(slots.iter().map(|slot| slot.netns.clone())));
+        host.close(&pool);
+        host.runtime.block_on(SlotPool::purge(host.config())).unwrap();
+        assert_eq!(host.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_ready_slot_is_had_at_once() {
+    on_host(|host| {
+        let pool = host.open(
+            PoolConfig {
+                warm: 8,
+                ..host.config()
+            },
+            &[],
+        );
+        eventually("the pool is warm", || pool.ready() == 8);
+        let mut times: Vec<Duration> = (0..8)
+            .map(|_| {
+                let start = Instant::now();
+                host.acquire(&pool, Default, &[]);
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        eprintln!("acquire of a ready slot: median {:?}, worst {:?}", times[4], times[7]);
+        // The goal is 5 ms; the machine may be busy with other tests.
+        assert!(times[4] < Duration::from_millis(50), "{times:?}");
+        host.close(&pool);
+    });
+}
+
+#[test]
+fn a_slot_rests_and_is_reset_before_it_is_used_again() {
+    on_host(|host| {
+        let config = PoolConfig {
+            capacity: 1,
+            rest: Duration::from_millis(300),
+            ..host.config()
+        };
+        let pool = host.open(config, &[]);
+        let (machine, slot) = host.acquire(&pool, Default, &[]);
+        let guest = Guest::boot(&slot);
+        assert!(guest.ask(WORLD_V4, SERVICE).is_some());
+        drop(guest);
+        host.release(&pool, machine);
+        host.release(&pool, machine);
+        let again = || {
+            host.runtime
+                .block_on(pool.acquire(MachineId::new(), request(Default, &[])))
+        };
+        assert!(matches!(again(), Err(NetworkError::Exhausted { resting: 1, .. })));
+        eventually("the slot has rested", || pool.ready() == 1);
+        let second = again().unwrap();
+        assert_eq!(second.index, slot.index);
+        let guest = Guest::boot(&second);
+        assert!(guest.ask(WORLD_V4, SERVICE).is_some());
+        assert!(ask(None, &second.guest_addr.to_string(), 80).is_some());
+        host.close(&pool);
+    });
+}
+
+#[test]
+fn a_machine_keeps_its_slot_over_a_restart() {
+    on_host(|host| {
+        let pool = host.open(host.config(), &[]);
+        let (machine, slot) = host.acquire(&pool, Default, &["8080:80"]);
+        let (bridged, bridge_slot) = host.acquire(&pool, Bridge, &[]);
+        let (dead, _) = host.acquire(&pool, Default, &[]);
+        let (guest, bridge_guest) = (Guest::boot(&slot), Guest::boot(&bridge_slot));
+        eventually("a slot is made ahead", || pool.ready() == 1);
+        // As a crash leaves it: nothing is closed.
+        drop(pool);
+        let pool = host.open(
+            PoolConfig {
+                warm: 0,
+                capacity: 1,
+                ..host.config()
+            },
+            &[machine, bridged],
+        );
+        assert_eq!(pool.slot_of(machine), Some(slot.clone()));
+        assert_eq!(pool.slot_of(bridged), Some(bridge_slot));
+        assert_eq!(pool.slot_of(dead), None);
+        assert!(guest.ask(WORLD_V4, SERVICE).is_some());
+        assert!(bridge_guest.ask(WORLD_V4, SERVICE).is_some());
+        assert!(ask(None, "127.0.0.1", 8080).is_some());
+        let namespaces = host.leftovers().iter().filter(|left| left.starts_with("hv-")).count();
+        assert_eq!(namespaces, 1, "{:?}", host.leftovers());
+        drop((guest, bridge_guest));
+        host.release(&pool, machine);
+        host.release(&pool, bridged);
+        host.close(&pool);
+        assert_eq!(host.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_pool_that_clashes_with_the_host_is_refused() {
+    on_host(|host| {
+        let config = PoolConfig {
+            pool: Some("203.0.113.0/20".parse().unwrap()),
+            ..host.config()
+        };
+        let error = host.runtime.block_on(SlotPool::open(config, [].into())).unwrap_err();
+        assert!(error.to_string().contains("wan"), "{error}");
+        let chosen = host.open(host.config(), &[]).pool();
+        std::fs::remove_file(host.folder.path().join("pool.json")).unwrap();
+        common::sh(&format!("ip route add {chosen} via 203.0.113.1"));
+        let other = host.open(host.config(), &[]);
+        assert_ne!(other.pool(), chosen);
+        host.close(&other);
+    });
+}
+
+const CHILD: &str = "child_that_is_killed";
+const MACHINE: &str = "mch01arz3ndektsv4rrffq69g5fav";
+
+fn die_at_step(step: &'static str) {
+    if std::env::var("HEARTH_TEST_STEP").as_deref() == Ok(step) {
+        // As `kill -9` would: nothing is unwound or flushed.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+fn killed_config(folder: std::path::PathBuf) -> PoolConfig {
+    let mut config = PoolConfig::new(folder);
+    config.warm = 0;
+    config.resolvers = vec![];
+    config.fault = die_at_step;
+    config
+}
+
+/// Not a test: what the next one starts, in its own namespaces.
+#[test]
+#[ignore = "the process that `a_kill_at_any_step_leaks_nothing` kills"]
+fn child_that_is_killed() {
+    let Some(folder) = std::env::var_os("HEARTH_TEST_FOLDER") else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let pool = SlotPool::open(killed_config(folder.into()), [].into()).await.unwrap();
+        let machine: MachineId = MACHINE.parse().unwrap();
+        pool.acquire(machine, request(Default, &["8080:80"])).await.unwrap();
+        pool.release(machine).await.unwrap();
+        pool.close(true).await;
+    });
+}
+
+fn run_child(host: &Host, step: &str) -> std::process::ExitStatus {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", CHILD, "--ignored"])
+        .env("HEARTH_TEST_FOLDER", host.folder.path().canonicalize().unwrap())
+        .env("HEARTH_TEST_STEP", step)
+        .output()
+        .unwrap()
+        .status
+}
+
+#[test]
+fn a_kill_at_any_step_leaks_nothing() {
+    use std::os::unix::process::ExitStatusExt;
+    on_host(|host| {
+        let machine: MachineId = MACHINE.parse().unwrap();
+        for (step, alive) in STEPS.iter().flat_map(|step| [(step, false), (step, true)]) {
+            assert_eq!(
+                run_child(host, step).signal(),
+                Some(9),
+                "the child never came to {step}"
+            );
+            let config = PoolConfig {
+                warm: 0,
+                ..host.config()
+            };
+            let machines = [machine];
+            let pool = host.open(config, if alive { &machines } else { &[] });
+            if let Some(slot) = pool.slot_of(machine) {
+                assert!(alive, "{step}");
+                let guest = Guest::boot(&slot);
+                assert!(guest.ask(WORLD_V4, SERVICE).is_some(), "{step}: an adopted slot works");
+                assert!(ask(None, "127.0.0.1", 8080).is_some(), "{step}: and so does its port");
+                drop(guest);
+            }
+            host.release(&pool, machine);
+            host.close(&pool);
+            assert_eq!(host.leftovers(), Vec::<String>::new(), "{step}");
+        }
+        assert!(run_child(host, "none").success());
+    });
+}
