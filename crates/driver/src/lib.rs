@@ -7,7 +7,11 @@
 //!
 //! Every driver passes the same conformance suite ([`conformance`]).
 
+pub mod access;
+pub mod kvm;
+pub mod launch;
 mod plan;
+pub mod process;
 
 use std::path::Path;
 

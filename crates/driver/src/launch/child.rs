@@ -1,0 +1,257 @@
+//! The launcher itself: a process of one thread that turns into the VMM.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt, fs,
+    io::{self, Write},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            process::CommandExt,
+        },
+    },
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+};
+
+use rustix::{
+    fs::Mode,
+    mount::{MountPropagationFlags, mount_change},
+    process::{Gid, Resource, Rlimit, Uid, setrlimit, setsid, umask},
+    thread::{
+        CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, clear_ambient_capability_set,
+        move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+        set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    },
+};
+
+use super::{
+    EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LaunchPlan, TAP_FD, arguments, cleaning_marker, keeper, pid_file, tap,
+};
+use crate::{VmmUser, process::ProcessId};
+
+/// What could not be done, and why.
+struct Failure {
+    exit: u8,
+    action: String,
+    source: io::Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hearth: cannot {}: {}", self.action, self.source)
+    }
+}
+
+trait Doing<T> {
+    fn doing(self, action: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
+    fn doing(self, action: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|e| Failure {
+            exit: EXIT_PREPARE,
+            action: action(),
+            source: e.into(),
+        })
+    }
+}
+
+/// The hidden subcommand. Returns only where the VMM could not be started; the reason is then in the machine's output
+/// file. The process must have one thread.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    close_inherited_files();
+    let plan = match arguments::parse(args) {
+        Ok(plan) => plan,
+        Err(message) => {
+            let _ = writeln!(io::stderr(), "vmm-launch is started by Hearth itself: {message}");
+            return EXIT_USAGE.into();
+        }
+    };
+    match launch(&plan) {
+        Ok(never) => match never {},
+        Err(failure) => {
+            // Standard output leads to the output file by now, if anything could be opened at all.
+            let _ = writeln!(io::stdout(), "{failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
+    umask(Mode::from_raw_mode(0o077));
+    announce(plan)?;
+    let output = keeper::open_output(&plan.folder).doing(|| format!("open the output in {}", plan.folder.display()))?;
+    redirect(&output)?;
+    drop(output);
+    join_cgroups(plan)?;
+    limit(plan)?;
+    enter_namespaces(plan)?;
+    let tap = plan
+        .tap
+        .as_deref()
+        .map(|name| tap::open(name).doing(|| format!("open the tap {name}")))
+        .transpose()?;
+    setsid().doing(|| "begin a session".into())?;
+    std::env::set_current_dir(&plan.folder).doing(|| format!("enter {}", plan.folder.display()))?;
+    set_no_new_privs(true).doing(|| "renounce new privileges".into())?;
+    if let Some(user) = plan.user {
+        drop_privileges(user)?;
+    }
+    let tap = tap.map(OwnedFd::from);
+    keep_output(plan, tap.as_ref())?;
+    execute(plan, tap)
+}
+
+/// Open files of the daemon that were not marked close-on-exec would otherwise reach the guest's VMM. Nothing of our
+/// own is open yet.
+fn close_inherited_files() {
+    #[expect(unsafe_code, reason = "close_range has no safe form")]
+    // SAFETY: called first of all, by the only thread, when no object owns any file but the standard three.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    debug_assert_eq!(result, 0, "Linux 5.9 has it");
+}
+
+/// Tells who we are, before anything that could outlast a daemon that dies now.
+fn announce(plan: &LaunchPlan) -> Result<(), Failure> {
+    let path = pid_file(&plan.folder);
+    ProcessId::own()
+        .and_then(|own| own.write_file(&path))
+        .doing(|| format!("write {}", path.display()))?;
+    if cleaning_marker(&plan.folder).exists() {
+        return Err(io::Error::other("the machine is being removed")).doing(|| "start the VMM".into());
+    }
+    Ok(())
+}
+
+fn redirect(output: impl AsFd) -> Result<(), Failure> {
+    rustix::stdio::dup2_stdout(&output).doing(|| "redirect standard output".into())?;
+    rustix::stdio::dup2_stderr(&output).doing(|| "redirect standard error".into())
+}
+
+fn join_cgroups(plan: &LaunchPlan) -> Result<(), Failure> {
+    for cgroup in &plan.cgroups {
+        let procs = cgroup.join("cgroup.procs");
+        fs::write(&procs, std::process::id().to_string()).doing(|| format!("join the cgroup {}", cgroup.display()))?;
+    }
+    Ok(())
+}
+
+fn limit(plan: &LaunchPlan) -> Result<(), Failure> {
+    let fixed = |n| Rlimit {
+        current: Some(n),
+        maximum: Some(n),
+    };
+    // A core would be the guest's memory on the host's disk.
+    setrlimit(Resource::Core, fixed(0)).doing(|| "forbid core dumps".into())?;
+    setrlimit(Resource::Nofile, fixed(plan.max_open_files)).doing(|| "limit open files".into())?;
+    fs::write("/proc/self/oom_score_adj", plan.oom_score_adj.to_string()).doing(|| "set oom_score_adj".into())
+}
+
+fn enter_namespaces(plan: &LaunchPlan) -> Result<(), Failure> {
+    if let Some(netns) = &plan.netns {
+        let file = fs::File::open(netns).doing(|| format!("open the network namespace {}", netns.display()))?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .doing(|| format!("enter the network namespace {}", netns.display()))?;
+    }
+    if !rustix::process::geteuid().is_root() {
+        // An ordinary user's daemon, for development: the VMM runs as that same user, without further walls.
+        return Ok(());
+    }
+    #[expect(
+        unsafe_code,
+        reason = "rustix marks unshare unsafe for the sake of FILES, which is not among the flags"
+    )]
+    // SAFETY: there is one thread, and its table of files stays.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS) }
+        .doing(|| "make namespaces".into())?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+        .doing(|| "make the mounts private".into())
+}
+
+fn drop_privileges(user: VmmUser) -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        // From the first to the last that this kernel knows.
+        for capability in 0..64 {
+            if remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << capability)).is_err() {
+                break;
+            }
+        }
+        set_thread_groups(&[]).doing(|| "drop the groups".into())?;
+    }
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    set_thread_res_gid(gid, gid, gid).doing(|| format!("become group {}", user.gid))?;
+    set_thread_res_uid(uid, uid, uid).doing(|| format!("become user {}", user.uid))?;
+    clear_ambient_capability_set().doing(|| "drop the ambient capabilities".into())?;
+    let none = CapabilitySet::empty();
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )
+    .doing(|| "drop the capabilities".into())
+}
+
+/// Puts a keeper between the VMM's output and the disk.
+fn keep_output(plan: &LaunchPlan, tap: Option<&OwnedFd>) -> Result<(), Failure> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "make a pipe".into())?;
+    #[expect(unsafe_code, reason = "fork has no safe form")]
+    // SAFETY: there is one thread, so the child may do whatever the parent may.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()).doing(|| "fork".into()),
+        0 => {
+            drop(writer);
+            if let Some(tap) = tap {
+                #[expect(
+                    unsafe_code,
+                    reason = "the parent's owner of the tap lives on in our copy of its memory"
+                )]
+                // SAFETY: this process never uses the tap, and leaves by `exit` without dropping its owner.
+                unsafe {
+                    libc::close(tap.as_raw_fd());
+                }
+            }
+            let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null");
+            if let Ok(null) = null {
+                let _ = redirect(&null);
+            }
+            keeper::run(reader, &plan.folder, plan.output_max_bytes);
+            std::process::exit(0)
+        }
+        _ => redirect(&writer),
+    }
+}
+
+fn execute(plan: &LaunchPlan, tap: Option<OwnedFd>) -> Result<std::convert::Infallible, Failure> {
+    let mut number = String::new();
+    if let Some(tap) = &tap {
+        rustix::io::fcntl_setfd(tap, rustix::io::FdFlags::empty()).doing(|| "hand the tap over".into())?;
+        number = tap.as_raw_fd().to_string();
+    }
+    let error = Command::new(&plan.program)
+        .args(plan.args.iter().map(|arg| with_tap(arg, &number)))
+        .env_clear()
+        .stdin(Stdio::null())
+        .exec();
+    Err(Failure {
+        exit: EXIT_EXEC,
+        action: explain_exec(&plan.program),
+        source: error,
+    })
+}
+
+fn explain_exec(program: &Path) -> String {
+    format!("execute {}", program.display())
+}
+
+fn with_tap(arg: &OsStr, number: &str) -> OsString {
+    let (bytes, name) = (arg.as_bytes(), TAP_FD.as_bytes());
+    match bytes.windows(name.len()).position(|w| w == name) {
+        Some(at) => OsString::from_vec([&bytes[..at], number.as_bytes(), &bytes[at + name.len()..]].concat()),
+        None => arg.to_owned(),
+    }
+}
