@@ -1,1 +1,50 @@
 //! SQL: what should be, and what was last seen.
+//!
+//! Invariants:
+//! - A machine's name is unique among the machines that are there; the database says so, not a check before.
+//! - News about a machine is numbered; what is older than what is stored is dropped, so news may come twice or late.
+//! - A machine that is removed leaves a tombstone with its last state, for whoever still waits for it.
+//! - Events, tombstones and idempotency keys are bounded in number; the oldest go.
+//!
+//! All SQL is `$n`-numbered and plain, so that PostgreSQL reads it as well; what only SQLite knows is in `sqlite`.
+
+mod error;
+mod event;
+mod idempotency;
+mod machine;
+mod read;
+mod sqlite;
+
+use std::path::Path;
+
+pub use error::{InsertError, StoreError};
+pub use event::{EVENTS_MAX, EventFilter, EventKind, EventRecord};
+pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};
+pub use machine::{Desired, Lookup, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Of one connection: SQLite has one writer at a time, and waiting here is fair where its locks are not.
+    writer: sqlx::SqlitePool,
+    readers: sqlx::SqlitePool,
+}
+
+impl Store {
+    /// Opens the database at `path`, makes it if there is none, and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let (writer, readers) = sqlite::open(path).await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Writes everything to the database's own file and closes it.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// The newest version of the schema that this program knows, which is the one in use.
+    pub fn schema_version() -> i64 {
+        sqlite::schema_version()
+    }
+}

@@ -1,0 +1,108 @@
+//! Why the store could not do something.
+
+use std::path::PathBuf;
+
+use hearth_ids::MachineId;
+use thiserror::Error;
+
+/// A failed read or write.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database cannot be opened.
+    #[error("cannot open the store {path}: check that its folder exists and can be written")]
+    Open {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// It was written by a newer Hearth.
+    #[error(
+        "the store {path} has schema version {found} but this Hearth knows only up to {known}; use the newer Hearth, or another state folder"
+    )]
+    TooNew {
+        /// Its file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// It is no database, or a damaged one.
+    #[error(
+        "the store {path} is damaged: {detail}; move it away to start with an empty one (machines that still run are then removed), or put back a copy"
+    )]
+    Damaged {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Its schema cannot be brought up to date.
+    #[error("cannot bring the schema of the store {path} up to date")]
+    Migrate {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A query failed.
+    #[error("cannot {action} in the store")]
+    Query {
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row is not as it was written.
+    #[error("cannot read {column} {value:?} of {id} in the store")]
+    BadRow {
+        /// Which column.
+        column: &'static str,
+        /// What it holds.
+        value: String,
+        /// Whose.
+        id: String,
+    },
+}
+
+/// Why a machine was not inserted.
+#[derive(Debug, Error)]
+pub enum InsertError {
+    /// Another one has the name.
+    #[error("the name {name:?} is taken by machine {holder}; remove that one, or choose another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        holder: MachineId,
+    },
+    /// The idempotency key was used before; what was made with it is told.
+    #[error("the idempotency key was used for machine {0}")]
+    KeyUsed(MachineId),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl StoreError {
+    /// For `map_err`: a query that failed, with what was being done.
+    pub(crate) fn query(action: &'static str) -> impl Fn(sqlx::Error) -> Self {
+        move |source| Self::Query { action, source }
+    }
+
+    /// Whether the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        const SQLITE_FULL: &str = "13";
+        match self {
+            Self::Query {
+                source: sqlx::Error::Database(error),
+                ..
+            } => error.code().as_deref() == Some(SQLITE_FULL),
+            _ => false,
+        }
+    }
+}

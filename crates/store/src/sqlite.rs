@@ -1,0 +1,107 @@
+//! What only SQLite knows: opening, pragmas, migrations, what its errors mean.
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    ConnectOptions as _, Error, SqlitePool,
+    migrate::{MigrateError, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::StoreError;
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// How long a write waits for another process's, which there should not be.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 3;
+/// Pages that a connection keeps in memory, in KiB (negative by SQLite's rule).
+const CACHE_KIB: &str = "-1024";
+
+pub(crate) fn schema_version() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// The pool that writes and the one that reads.
+pub(crate) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit survives the death of the process at once, and that of the host but for the last moments; what
+        // those lose is found again from the machines' folders.
+        .synchronous(SqliteSynchronous::Normal)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("cache_size", CACHE_KIB)
+        .disable_statement_logging();
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.clone())
+        .await
+        .map_err(|error| opening(path, error))?;
+    check(&writer, path).await?;
+    migrate(&writer, path).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .max_lifetime(None)
+        .connect_with(options.read_only(true).create_if_missing(false))
+        .await
+        .map_err(|error| opening(path, error))?;
+    Ok((writer, readers))
+}
+
+async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
+    let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(pool)
+        .await
+        .map_err(|error| opening(path, error))?;
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged {
+            path: path.to_owned(),
+            detail: verdict,
+        })
+    }
+}
+
+async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
+    let known = schema_version();
+    MIGRATOR.run(pool).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) if found > known => StoreError::TooNew {
+            path: path.to_owned(),
+            found,
+            known,
+        },
+        MigrateError::Execute(error) if is_damage(&error) => opening(path, error),
+        source => StoreError::Migrate {
+            path: path.to_owned(),
+            source,
+        },
+    })
+}
+
+fn opening(path: &Path, source: Error) -> StoreError {
+    let path = path.to_owned();
+    if is_damage(&source) {
+        StoreError::Damaged {
+            path,
+            detail: source.to_string(),
+        }
+    } else {
+        StoreError::Open { path, source }
+    }
+}
+
+/// `SQLITE_CORRUPT` with its extensions, and `SQLITE_NOTADB`.
+fn is_damage(error: &Error) -> bool {
+    const CORRUPT: u32 = 11;
+    const NOT_A_DATABASE: u32 = 26;
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, CORRUPT | NOT_A_DATABASE))
+}
