@@ -12,6 +12,7 @@ pub mod kvm;
 pub mod launch;
 mod plan;
 pub mod process;
+pub mod tsc;
 
 use std::path::Path;
 

@@ -86,10 +86,7 @@ impl ProcessId {
 
     /// Resolves once the process has ended, whoever's child it is.
     pub async fn ended(self) {
-        let pidfd = self.open().and_then(|fd| {
-            fd.map(|fd| AsyncFd::register_with_interest(fd, Interest::READABLE))
-                .transpose()
-        });
+        let pidfd = self.open().and_then(|fd| fd.map(register).transpose());
         match pidfd {
             Ok(Some(fd)) => {
                 if fd.readable().await.is_ok() {
@@ -150,6 +147,12 @@ impl ProcessId {
         fs::write(&temporary, format!("{self}\n"))?;
         fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
     }
+}
+
+fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(unsafe_code, reason = "tokio asks for a promise about the file's number")]
+    // SAFETY: an `OwnedFd` has one number from beginning to end, and is not closed by anyone else.
+    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(Into::into)
 }
 
 fn temporary_name(path: &Path) -> PathBuf {
