@@ -129,6 +129,15 @@ impl BridgeConfig {
         plug().map_err(NetworkError::at(format!("plug {} into {}", port.tap, self.name)))
     }
 
+    /// Finds the tap of a guest that was plugged in before.
+    pub(crate) fn find(&self, instance: &InstanceId, port: &BridgePort) -> Result<(), NetworkError> {
+        self.ensure(instance)?;
+        let found = Links::open().and_then(|mut links| links.index_of(&port.tap));
+        found
+            .map(drop)
+            .map_err(NetworkError::at(format!("find the tap {}", port.tap)))
+    }
+
     /// Takes the guest's tap away.
     pub(crate) fn unplug(&self, port: &BridgePort) -> Result<(), NetworkError> {
         let unplug = Links::open().and_then(|mut links| links.delete(&port.tap));

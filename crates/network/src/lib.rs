@@ -19,6 +19,7 @@
 mod address;
 mod bridge;
 mod conntrack;
+mod detect;
 mod link;
 mod netlink;
 mod netns;
@@ -37,6 +38,7 @@ pub use address::{
     InstanceId, MAX_CAPACITY, MacAddr, PoolTooSmall, SlotAddresses, SlotAllocator,
 };
 pub use bridge::BridgeConfig;
+pub use detect::{Check, detect};
 pub use netns::in_netns;
 pub use pool::{PoolConfig, SlotPool};
 pub use site::{FaultHook, STEPS};

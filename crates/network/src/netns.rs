@@ -28,7 +28,8 @@ where
     })
 }
 
-fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+/// Runs `work` on a short-lived thread of its own, which may change its namespace.
+pub(crate) fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let handle = thread::Builder::new().name("netns".into()).spawn_scoped(scope, work)?;
         handle

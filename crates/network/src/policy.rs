@@ -20,7 +20,7 @@ pub(crate) const TAP: &str = "tap0";
 /// The name of the slot's end of its cable.
 pub(crate) const UPLINK: &str = "up0";
 /// The chain that holds what a guest may reach.
-const EGRESS: &str = "egress";
+const EGRESS: &str = "to-world";
 
 /// Connections that one guest may have open to the world. The host's own table holds 262,144 by default: one guest
 /// that opens all it can must not take the network from the others.
@@ -171,7 +171,7 @@ pub(crate) fn inside(addresses: &SlotAddresses) -> Batch {
     );
     batch.chain_with(
         &table,
-        &Chain::nat("masquerade", Hook::Postrouting, PRIORITY_SNAT),
+        &Chain::nat("outward", Hook::Postrouting, PRIORITY_SNAT),
         [Rule::new().oif(TAP).masquerade(), Rule::new().oif(UPLINK).masquerade()],
     );
     batch
@@ -285,7 +285,7 @@ impl HostPolicy<'_> {
         );
         batch.chain_with(
             &table,
-            &nat("masquerade", Hook::Postrouting, PRIORITY_SNAT),
+            &nat("outward", Hook::Postrouting, PRIORITY_SNAT),
             self.masquerade(),
         );
         batch.chain_with(
@@ -295,7 +295,7 @@ impl HostPolicy<'_> {
         );
         batch.chain_with(
             &table,
-            &Chain::regular("to-world"),
+            &Chain::regular(EGRESS),
             egress(NetworkMode::Bridge, self.resolvers),
         );
         batch.chain_with(
@@ -396,7 +396,7 @@ impl HostPolicy<'_> {
         rules.push(Rule::new().iif(&links).not_from(self.prefix_v6).counter().drop());
         if let Some(bridge) = bridge {
             rules.push(Rule::new().iif(bridge).established().accept());
-            rules.push(Rule::new().iif(bridge).jump("to-world"));
+            rules.push(Rule::new().iif(bridge).jump(EGRESS));
             rules.push(Rule::new().iif(bridge).counter().drop());
         }
         rules
@@ -428,4 +428,118 @@ impl BridgePolicy<'_> {
 
 fn host(address: Ipv4Addr) -> IpNet {
     IpNet::from(IpAddr::V4(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, process::Command};
+
+    use super::*;
+    use crate::{address::AddressPlan, netlink::Netlink, netns::on_own_thread};
+
+    /// What `nft` lists after these batches, in a namespace without anything else.
+    fn listing(batches: Vec<Batch>) -> String {
+        on_own_thread(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
+            let mut netfilter = Netlink::netfilter()?;
+            for batch in batches {
+                batch.commit(&mut netfilter).map_err(std::io::Error::other)?;
+            }
+            let output = Command::new("nft").args(["list", "ruleset"]).output()?;
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        })
+        .unwrap()
+    }
+
+    /// What `nft` lists after it has itself loaded a listing.
+    fn loaded(file: &Path) -> String {
+        on_own_thread(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
+            assert!(Command::new("nft").arg("-f").arg(file).status()?.success());
+            let output = Command::new("nft").args(["list", "ruleset"]).output()?;
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        })
+        .unwrap()
+    }
+
+    /// The kernel holds what the listing in `tests/rules` says, and `nft` makes the same of that listing.
+    /// `HEARTH_BLESS=1` writes the listing anew, for a reader to check.
+    fn check(name: &str, batches: Vec<Batch>) {
+        if !rustix::process::geteuid().is_root() || Command::new("nft").arg("--version").output().is_err() {
+            eprintln!("SKIPPED: root and nft are needed");
+            return;
+        }
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules").join(name);
+        let actual = listing(batches);
+        if std::env::var_os("HEARTH_BLESS").is_some() {
+            std::fs::write(&file, &actual).unwrap();
+        }
+        assert_eq!(actual, std::fs::read_to_string(&file).unwrap(), "{name}");
+        assert_eq!(loaded(&file), actual, "{name}");
+    }
+
+    fn instance() -> InstanceId {
+        InstanceId::of_folder(Path::new("/var/lib/hearth"))
+    }
+
+    fn plan() -> AddressPlan {
+        AddressPlan::new(&instance(), "100.64.8.0/21".parse().unwrap(), 1024).unwrap()
+    }
+
+    fn resolvers() -> [IpAddr; 2] {
+        ["192.168.1.1".parse().unwrap(), "2001:db8::53".parse().unwrap()]
+    }
+
+    #[test]
+    fn the_rules_of_a_slot() {
+        let inside = || inside(&plan().addresses(3));
+        check("slot-idle.nft", vec![inside()]);
+        check(
+            "slot-default.nft",
+            vec![inside(), inside_egress(Some(NetworkMode::Default), &resolvers())],
+        );
+        let (first, then) = (
+            inside_egress(Some(NetworkMode::Default), &resolvers()),
+            NetworkMode::None,
+        );
+        check(
+            "slot-none.nft",
+            vec![inside(), first, inside_egress(Some(then), &resolvers())],
+        );
+    }
+
+    #[test]
+    fn the_rules_of_the_host() {
+        let slot = plan().addresses(3);
+        let publish = |port: &str| Published {
+            port: port.parse().unwrap(),
+            to_ipv4: slot.slot_ipv4,
+            to_ipv6: Some(slot.slot_ipv6),
+        };
+        let published = [publish("8080:80"), publish("127.0.0.1:8081:81/udp")];
+        let ports = [BridgePort {
+            tap: "hvabcdefb0".into(),
+            mac: [2, 0, 0, 0, 0, 9],
+            address: Ipv4Addr::new(172, 16, 0, 2),
+        }];
+        let subnet = "172.16.0.0/24".parse().unwrap();
+        let policy = |bridge| {
+            HostPolicy {
+                instance: &instance(),
+                pool: plan().pool,
+                prefix_v6: plan().prefix_v6,
+                resolvers: &resolvers(),
+                published: &published,
+                bridge,
+            }
+            .replace()
+        };
+        check("host.nft", vec![policy(None)]);
+        let bridge = BridgePolicy {
+            name: "fc-bridge0",
+            subnet,
+            ports: &ports,
+        };
+        check("host-bridge.nft", vec![policy(Some(bridge))]);
+    }
 }

@@ -11,6 +11,10 @@ use std::{
 };
 
 use hearth_domain::{PortMapping, Protocol};
+use procfs::{
+    FromReadSI,
+    net::{TcpNetEntries, TcpState, UdpNetEntries},
+};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, socket_with,
     sockopt::{set_ipv6_v6only, set_socket_reuseaddr},
@@ -106,20 +110,23 @@ fn process_on(port: &PortMapping) -> Option<String> {
     })
 }
 
+/// The sockets that have the port, in the calling thread's namespace.
 fn sockets_on(port: &PortMapping) -> Vec<u64> {
     let matches = |address: SocketAddr| address.port() == port.host_port;
+    let system = procfs::current_system_info();
+    let files = |name: &str| ["", "6"].map(|version| format!("/proc/thread-self/net/{name}{version}"));
     match port.protocol {
-        Protocol::Tcp => [procfs::net::tcp(), procfs::net::tcp6()]
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|entry| matches(entry.local_address) && entry.state == procfs::net::TcpState::Listen)
+        Protocol::Tcp => files("tcp")
+            .iter()
+            .filter_map(|file| TcpNetEntries::from_file(file, system).ok())
+            .flat_map(|entries| entries.0)
+            .filter(|entry| matches(entry.local_address) && entry.state == TcpState::Listen)
             .map(|entry| entry.inode)
             .collect(),
-        Protocol::Udp => [procfs::net::udp(), procfs::net::udp6()]
-            .into_iter()
-            .flatten()
-            .flatten()
+        Protocol::Udp => files("udp")
+            .iter()
+            .filter_map(|file| UdpNetEntries::from_file(file, system).ok())
+            .flat_map(|entries| entries.0)
             .filter(|entry| matches(entry.local_address))
             .map(|entry| entry.inode)
             .collect(),

@@ -87,6 +87,12 @@ pub enum NetworkError {
         /// Which.
         machine: MachineId,
     },
+    /// The machine's slot was released before it was there.
+    #[error("the network slot of machine {machine} was released while it was made")]
+    Released {
+        /// Which.
+        machine: MachineId,
+    },
     /// A port of the host cannot be published.
     #[error("port {port}/{protocol} of {address} is in use by {holder}: publish another one or stop that")]
     PortInUse {

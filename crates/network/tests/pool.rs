@@ -77,8 +77,16 @@ fn a_slot_rests_and_is_reset_before_it_is_used_again() {
         let guest = Guest::boot(&slot);
         assert!(guest.ask(WORLD_V4, SERVICE).is_some());
         drop(guest);
+        let connections = || std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap_or_default();
+        let address = format!("src={} ", slot.guest_addr);
+        let known = connections();
+        assert!(known.is_empty() || known.contains(&address), "{known}");
         host.release(&pool, machine);
         host.release(&pool, machine);
+        assert!(
+            !connections().contains(&address),
+            "the host has forgotten the last holder's connections"
+        );
         let again = || {
             host.runtime
                 .block_on(pool.acquire(MachineId::new(), request(Default, &[])))

@@ -4,8 +4,8 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use hearth_domain::NetworkMode;
@@ -29,6 +29,9 @@ use crate::{
     slot::{NetworkError, Slot, SlotRequest},
 };
 
+/// How long an acquire waits for the last slot that is being made.
+const WORK_TIMEOUT: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub(super) struct Core {
     config: PoolConfig,
@@ -38,6 +41,8 @@ pub(super) struct Core {
     /// Held while the host's table is read off the state and written, so that an older view never overwrites a newer.
     host_table: Mutex<()>,
     changed: Notify,
+    /// The keeper is done with a slot.
+    worked: Condvar,
 }
 
 /// A place that is being set up for a machine.
@@ -74,6 +79,7 @@ impl Core {
             state: Mutex::new(State::new(capacity)),
             host_table: Mutex::new(()),
             changed: Notify::new(),
+            worked: Condvar::new(),
             config,
         };
         let wanted: HashSet<u32> = held.iter().map(|record| record.index).collect();
@@ -149,7 +155,8 @@ impl Core {
         } = record;
         let bridged = request.mode == NetworkMode::Bridge;
         let renewed = if bridged {
-            self.config.bridge.ensure(&self.config.instance)
+            self.bridge_port(index)
+                .and_then(|port| self.config.bridge.find(&self.config.instance, &port))
         } else if self.site.stands(index) {
             self.site.renew(index, request.mode)
         } else {
@@ -243,6 +250,7 @@ impl Core {
         };
         if released {
             self.release(machine)?;
+            return Err(NetworkError::Released { machine });
         }
         Ok(slot)
     }
@@ -261,23 +269,32 @@ impl Core {
                 holder: format!("machine {holder}"),
             });
         }
-        let ready = if request.mode == NetworkMode::Bridge {
-            None
-        } else {
-            state.take_ready()
-        };
-        let place = match ready {
-            Some(index) => Place { index, stands: true },
-            None => match state.allocator.allocate() {
-                Some(index) => Place { index, stands: false },
-                None => {
-                    return Err(NetworkError::Exhausted {
-                        capacity: self.config.capacity,
-                        held: state.claims.len(),
-                        resting: state.resting_count(),
-                    });
-                }
-            },
+        let deadline = Instant::now() + WORK_TIMEOUT;
+        let place = loop {
+            let ready = if request.mode == NetworkMode::Bridge {
+                None
+            } else {
+                state.take_ready()
+            };
+            if let Some(index) = ready {
+                break Place { index, stands: true };
+            }
+            if let Some(index) = state.allocator.allocate() {
+                break Place { index, stands: false };
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !state.is_in_work() || left.is_zero() {
+                return Err(NetworkError::Exhausted {
+                    capacity: self.config.capacity,
+                    held: state.claims.len(),
+                    resting: state.resting_count(),
+                });
+            }
+            state = self
+                .worked
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         };
         let claim = Claim {
             request: request.clone(),
@@ -474,21 +491,23 @@ impl Core {
     pub(super) fn carry_out(&self, job: &Job) -> bool {
         let mut worked = true;
         for index in &job.build {
-            match self.site.build(*index) {
-                Ok(()) => self.state().add_ready(*index),
-                Err(error) => {
-                    tracing::warn!(
-                        index,
-                        error = &error as &dyn std::error::Error,
-                        "cannot make a network slot ahead"
-                    );
-                    worked = false;
-                    self.remove(*index);
-                }
+            let built = self.site.build(*index);
+            if let Err(error) = &built {
+                tracing::warn!(
+                    index,
+                    error = error as &dyn std::error::Error,
+                    "cannot make a network slot ahead"
+                );
+                self.remove(*index);
             }
+            worked &= built.is_ok();
+            self.state().finish_work(*index, built.is_ok());
+            self.worked.notify_all();
         }
         for index in &job.remove {
             worked &= self.remove(*index);
+            self.state().finish_work(*index, false);
+            self.worked.notify_all();
         }
         worked
     }

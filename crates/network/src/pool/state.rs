@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) allocator: SlotAllocator,
     ready: VecDeque<u32>,
     resting: VecDeque<Resting>,
+    /// Slots that the keeper is making or removing: soon ready, or free.
+    in_work: usize,
     pub(super) claims: HashMap<MachineId, Claim>,
     pub(super) published: BTreeMap<u32, Vec<Published>>,
     pub(super) bridge_ports: BTreeMap<u32, BridgePort>,
@@ -94,6 +96,7 @@ impl State {
             allocator: SlotAllocator::new(capacity),
             ready: VecDeque::new(),
             resting: VecDeque::new(),
+            in_work: 0,
             claims: HashMap::new(),
             published: BTreeMap::new(),
             bridge_ports: BTreeMap::new(),
@@ -112,8 +115,17 @@ impl State {
         self.ready.pop_front()
     }
 
-    pub(super) fn add_ready(&mut self, index: u32) {
-        self.ready.push_back(index);
+    /// Whether a slot will be ready, or a number free, in a moment.
+    pub(super) fn is_in_work(&self) -> bool {
+        self.in_work > 0
+    }
+
+    /// The keeper is done with one of the slots of [`State::plan_upkeep`]; whether it is ready now.
+    pub(super) fn finish_work(&mut self, index: u32, ready: bool) {
+        self.in_work = self.in_work.saturating_sub(1);
+        if ready {
+            self.ready.push_back(index);
+        }
     }
 
     /// Puts a slot, or only its number, to rest.
@@ -152,6 +164,7 @@ impl State {
         for _ in self.ready.len()..warm {
             upkeep.build.extend(self.allocator.allocate());
         }
+        self.in_work += upkeep.build.len() + upkeep.remove.len();
         upkeep.wake_in = self
             .resting
             .front()

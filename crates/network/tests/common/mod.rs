@@ -111,7 +111,7 @@ impl Host {
             NEAR.join(" ")
         ));
         // The cable's carrier comes up a moment later.
-        let world = Server::start(Some(&netns("world")), SERVICE);
+        let world = Server::start_at(Some(&netns("world")), SERVICE, &[WORLD_V4, WORLD_V6, RESOLVER]);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -221,14 +221,22 @@ pub struct Server {
 
 impl Server {
     pub fn start(netns: Option<&Path>, port: u16) -> Self {
+        Self::start_at(netns, port, &["::"])
+    }
+
+    /// With UDP on these addresses only, since a datagram's answer leaves from the address that its socket is bound to.
+    pub fn start_at(netns: Option<&Path>, port: u16, addresses: &[&str]) -> Self {
         let bind = || {
-            let tcp = TcpListener::bind(("::", port))?;
-            let udp = UdpSocket::bind(("::", port))?;
-            // A name server of sorts.
-            let dns = UdpSocket::bind(("::", 53))?;
-            Ok((tcp, udp, dns))
+            let mut sockets = Vec::new();
+            for address in addresses {
+                // A name server of sorts, too.
+                for port in [port, 53] {
+                    sockets.push(UdpSocket::bind(SocketAddr::new(address.parse().unwrap(), port))?);
+                }
+            }
+            Ok((TcpListener::bind(("::", port))?, sockets))
         };
-        let (tcp, udp, dns) = match netns {
+        let (tcp, sockets) = match netns {
             Some(netns) => in_netns(netns, bind).unwrap(),
             None => bind().unwrap(),
         };
@@ -245,7 +253,7 @@ impl Server {
                 }
             }
         }));
-        for socket in [udp, dns] {
+        for socket in sockets {
             socket.set_read_timeout(Some(pause)).unwrap();
             let stopped = Arc::clone(&stop);
             threads.push(thread::spawn(move || {
