@@ -75,9 +75,9 @@ pub enum ConfigError {
     #[error("the image is made for {image}, this host runs {host}")]
     WrongPlatform {
         /// The image's.
-        image: Platform,
+        image: Box<Platform>,
         /// The host's.
-        host: Platform,
+        host: Box<Platform>,
     },
     /// The manifest and the configuration disagree.
     #[error("the image has {layers} layers, but its configuration describes {diff_ids}")]
@@ -233,8 +233,8 @@ impl ImageConfig {
     pub fn check(&self, host: &Platform, layers: usize) -> Result<(), ConfigError> {
         if !host.runs(&self.platform()) {
             return Err(ConfigError::WrongPlatform {
-                image: self.platform(),
-                host: host.clone(),
+                image: Box::new(self.platform()),
+                host: Box::new(host.clone()),
             });
         }
         if self.diff_ids.len() != layers {

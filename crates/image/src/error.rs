@@ -213,6 +213,14 @@ pub enum ImportError {
         /// Their names.
         names: String,
     },
+    /// Compressed in a way that is not read.
+    #[error("{path} is compressed by {method}, which is not read; unpack it, or use gzip, zstd or xz")]
+    Compression {
+        /// What was given.
+        path: PathBuf,
+        /// How it is compressed.
+        method: &'static str,
+    },
     /// A flag that cannot be followed.
     #[error("environment entry {0:?} is not NAME=value")]
     Env(String),
@@ -221,8 +229,15 @@ pub enum ImportError {
 impl ImportError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Read { source, .. } => ErrorKind::of_io(source),
+            Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => ErrorKind::NotFound,
+                // Not a file, not ours to read, or compressed data that breaks off.
+                io::ErrorKind::InvalidInput
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::UnexpectedEof => ErrorKind::InvalidInput,
+                _ => ErrorKind::of_io(source),
+            },
             Self::Digest { .. } => ErrorKind::Corrupt,
             _ => ErrorKind::InvalidInput,
         }

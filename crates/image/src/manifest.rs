@@ -17,7 +17,7 @@ pub const CONFIG_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Most layers an image may have.
 pub const LAYERS_MAX: usize = 512;
 /// Most entries an index may have.
-pub const INDEX_ENTRIES_MAX: usize = 1024;
+pub(crate) const INDEX_ENTRIES_MAX: usize = 1024;
 
 /// What clients say they accept.
 pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \

@@ -13,7 +13,7 @@ use super::archive::Archive;
 use super::spool::{self, Compression};
 use super::tar_index::TarIndex;
 use crate::digest::Digest;
-use crate::error::ImportError;
+use crate::error::{ImageError, ImportError};
 use crate::store::{Opener, open_regular};
 
 /// Enough for the first headers of any archive.
@@ -30,7 +30,7 @@ pub(super) fn open(
     work: &Path,
     wanted: Option<ImportKind>,
     spool_max_bytes: u64,
-) -> Result<Opened, ImportError> {
+) -> Result<Opened, ImageError> {
     let failed = |source| ImportError::Read {
         path: path.to_owned(),
         source,
@@ -38,16 +38,22 @@ pub(super) fn open(
     let unknown = || ImportError::UnknownKind(path.display().to_string());
     if path.metadata().map_err(failed)?.is_dir() {
         let layout = path.join("index.json").is_file() && wanted.is_none_or(|kind| kind == ImportKind::OciLayout);
-        return if layout {
-            Ok(Opened::Layout(Archive::Folder(path.to_owned())))
-        } else {
-            Err(unknown())
-        };
+        if !layout {
+            return Err(unknown().into());
+        }
+        return Ok(Opened::Layout(Archive::Folder(path.to_owned())));
     }
     // The path itself may be a link: it is the user's own word, not the archive's.
     let path = &path.canonicalize().map_err(failed)?;
     let file = open_regular(path).map_err(failed)?;
     let compression = Compression::of(&file).map_err(failed)?;
+    if compression == Compression::Bzip2 {
+        return Err(ImportError::Compression {
+            path: path.clone(),
+            method: "bzip2",
+        }
+        .into());
+    }
     let mut head = Vec::new();
     compression
         .decoder(file)
@@ -57,8 +63,8 @@ pub(super) fn open(
         .map_err(failed)?;
     let first = TarIndex::first_name(head.as_slice()).ok_or_else(unknown)?;
     match wanted {
-        Some(ImportKind::RootTar) => return root_tar(path, compression),
-        None if !is_archive_part(&first) => return root_tar(path, compression),
+        Some(ImportKind::RootTar) => return Ok(root_tar(path, compression)?),
+        None if !is_archive_part(&first) => return Ok(root_tar(path, compression)?),
         _ => {}
     }
     let file = match compression {
@@ -73,13 +79,11 @@ pub(super) fn open(
         index,
     };
     match wanted {
-        Some(ImportKind::OciLayout) if layout => Ok(Opened::Layout(archive)),
-        Some(ImportKind::DockerArchive) if docker => Ok(Opened::Docker(archive)),
-        Some(_) => Err(unknown()),
         // Current docker writes both; its own manifest has the names.
-        None if docker => Ok(Opened::Docker(archive)),
-        None if layout => Ok(Opened::Layout(archive)),
-        None => root_tar(path, compression),
+        Some(ImportKind::DockerArchive) | None if docker => Ok(Opened::Docker(archive)),
+        Some(ImportKind::OciLayout) | None if layout => Ok(Opened::Layout(archive)),
+        Some(_) => Err(unknown().into()),
+        None => Ok(root_tar(path, compression)?),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::pin::Pin;
 
 use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::tar_index::ReadAt as _;
@@ -16,6 +17,8 @@ use crate::store::open_regular;
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Largest window of a zstd stream, as its own tool has it: 128 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// `xz -9` needs 65 MiB.
+const XZ_MEMORY_MAX_KIB: u32 = 256 * 1024;
 
 /// How a file is compressed, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +26,19 @@ pub(super) enum Compression {
     None,
     Gzip,
     Zstd,
+    Xz,
+    Bzip2,
 }
 
 impl Compression {
     pub(super) fn of(file: &File) -> io::Result<Self> {
-        let mut magic = [0; 4];
+        let mut magic = [0; 6];
         let count = file.read_at(&mut magic, 0)?;
         Ok(match &magic[..count] {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] => Self::Zstd,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Xz,
+            [b'B', b'Z', b'h', ..] => Self::Bzip2,
             _ => Self::None,
         })
     }
@@ -50,6 +57,12 @@ impl Compression {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                 Box::new(decoder)
             }
+            Self::Xz => Box::new(XzReader::new_mem_limit(
+                BufReader::with_capacity(CHUNK_BYTES, file),
+                true,
+                XZ_MEMORY_MAX_KIB,
+            )),
+            Self::Bzip2 => return Err(io::Error::new(io::ErrorKind::InvalidInput, "bzip2 is not read")),
         })
     }
 }
@@ -95,19 +108,27 @@ pub(super) async fn receive(
 }
 
 /// Unpacks a compressed archive into `work`.
-pub(super) fn unpack(path: &Path, compression: Compression, work: &Path, max_bytes: u64) -> Result<File, ImportError> {
-    let failed = |source| ImportError::Read {
+pub(super) fn unpack(path: &Path, compression: Compression, work: &Path, max_bytes: u64) -> Result<File, ImageError> {
+    let read_error = |source| ImportError::Read {
         path: path.to_owned(),
         source,
     };
-    let mut source = compression
-        .decoder(open_regular(path).map_err(failed)?)
-        .map_err(failed)?
-        .take(max_bytes + 1);
-    let mut file = tempfile::tempfile_in(work).map_err(failed)?;
-    if io::copy(&mut source, &mut file).map_err(failed)? > max_bytes {
-        return Err(too_large("the unpacked archive", max_bytes));
+    let write_error = || StoreError::file("unpack the archive in", work);
+    let mut source = open_regular(path)
+        .and_then(|file| compression.decoder(file))
+        .map_err(read_error)?;
+    let mut file = tempfile::tempfile_in(work).map_err(write_error())?;
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut total: u64 = 0;
+    loop {
+        let count = source.read(&mut buffer).map_err(read_error)?;
+        if count == 0 {
+            return Ok(file);
+        }
+        total += count as u64;
+        if total > max_bytes {
+            return Err(too_large("the unpacked archive", max_bytes).into());
+        }
+        file.write_all(&buffer[..count]).map_err(write_error())?;
     }
-    file.flush().map_err(failed)?;
-    Ok(file)
 }

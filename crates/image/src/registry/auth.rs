@@ -59,12 +59,11 @@ fn parameters(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = text.trim_start();
     while let Some((key, after)) = rest.split_once('=') {
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => unquote(quoted),
-            None => {
-                let (value, after) = after.split_once(',').unwrap_or((after, ""));
-                (value.trim().to_owned(), after)
-            }
+        let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
+            unquote(quoted)
+        } else {
+            let (value, after) = after.split_once(',').unwrap_or((after, ""));
+            (value.trim().to_owned(), after)
         };
         found.push((key.trim().to_owned(), value));
         rest = after.trim_start_matches([',', ' ']);

@@ -8,7 +8,7 @@ use reqwest::{Response, StatusCode, Url};
 use super::auth::{Authenticator, Challenge};
 use super::error::RegistryError;
 use super::retry::{Attempts, Verdict};
-use super::transport::{Failure, RegistryClient, Site, is_loopback, is_untrusted, read_bounded, reason};
+use super::transport::{Failure, RegistryClient, Site, causes, is_loopback, is_untrusted, read_bounded, reason};
 use crate::credentials::Credentials;
 use crate::digest::Digest;
 use crate::manifest::{ACCEPT, Descriptor, Document, MANIFEST_MAX_BYTES, Manifest, ManifestError};
@@ -326,15 +326,8 @@ impl Repository {
 
 /// Whether the connection stood but TLS did not come about.
 fn is_tls(error: &reqwest::Error) -> bool {
-    let chain = || {
-        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| {
-            error.source()
-        })
-    };
-    let io =
-        |error: &(dyn std::error::Error + 'static)| error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-    let refused = chain()
-        .filter_map(io)
-        .any(|kind| kind == std::io::ErrorKind::ConnectionRefused);
+    let refused = causes(error)
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused);
     !refused && !error.is_timeout() && !is_untrusted(error)
 }

@@ -261,14 +261,19 @@ pub(super) fn is_loopback(host: &str) -> bool {
     bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Why TLS failed, if it did: a certificate that is not trusted is never a reason to try without TLS.
+/// Whether TLS failed over the certificate: that is never a reason to try again, or without TLS.
 pub(super) fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner
-            .and_then(|inner| inner.downcast_ref())
-            .or_else(|| error.downcast_ref());
-        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    causes(error).any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+}
+
+/// The error and all its causes. An I/O error does not give what it wraps as its source, but that thing's source.
+pub(super) fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        io.map(|inner| inner as &(dyn std::error::Error + 'static))
+            .or_else(|| error.source())
     })
 }
 

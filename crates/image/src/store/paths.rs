@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -135,7 +135,8 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), StoreError> {
 
 /// Removes a file; one that is not there is fine. Gives the bytes that this freed.
 pub(crate) fn remove_file(path: &Path) -> Result<u64, StoreError> {
-    let freed = fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
+    // Roots have holes.
+    let freed = fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks().saturating_mul(512));
     match fs::remove_file(path) {
         Ok(()) => Ok(freed),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),

@@ -173,16 +173,16 @@ impl ImageStore {
         folder: &Path,
         progress: &ProgressSink,
     ) -> Result<Vec<PathBuf>, ImageError> {
-        let fetch = |(index, layer)| async move {
-            let target = folder.join(format!("layer-{index}"));
-            self.fetch_layer(repository, layer, &target, progress).await?;
-            Ok::<_, ImageError>(target)
-        };
-        stream::iter(layers.iter().enumerate())
-            .map(fetch)
-            .buffered(PARALLEL_LAYERS)
-            .try_collect()
-            .await
+        let targets: Vec<_> = (0..layers.len())
+            .map(|index| folder.join(format!("layer-{index}")))
+            .collect();
+        // Made one by one rather than by a closure within the stream: such a stream would not be `Send`.
+        let mut fetches = Vec::with_capacity(layers.len());
+        for (layer, target) in layers.iter().zip(&targets) {
+            fetches.push(self.fetch_layer(repository, layer, target, progress));
+        }
+        let () = stream::iter(fetches).buffered(PARALLEL_LAYERS).try_collect().await?;
+        Ok(targets)
     }
 
     /// One layer: taken from the blobs or fetched into them, then linked to `target`, which nobody else removes.
