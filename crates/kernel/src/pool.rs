@@ -36,10 +36,6 @@ impl ModulePool {
         self.entries.contains_key(name)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Names of the modules that may offer an alias to a soft dependency, sorted.
     pub(crate) fn soft_candidates(&self) -> Vec<String> {
         let candidates = self.entries.iter().filter(|(_, entry)| entry.may_be_soft);
