@@ -1,1 +1,28 @@
-//! Machine owners, recovery, admission, cgroups.
+//! The node: machine owners, recovery, admission, cgroups.
+//!
+//! A machine belongs to one task, its *owner*, which alone changes its state. What an owner needs to go on after a
+//! crash lies in the machine's folder; [`Node::open`] reads the folders and puts owners to what it finds. See
+//! [`owner`] for a machine's life and [`record`] for what is kept.
+
+mod adapters;
+mod calls;
+mod cgroup;
+mod config;
+mod disk;
+mod doctor;
+pub mod fault;
+mod guest_link;
+mod host;
+mod log;
+mod node;
+mod owner;
+mod provisions;
+mod record;
+mod services;
+mod session;
+
+pub use adapters::{ImageRoots, KernelBundles};
+pub use config::NodeConfig;
+pub use host::detect_capacity;
+pub use node::{Node, NodeParts, OpenError, machines_under_way};
+pub use provisions::{Kernels, ProvisionError, RootConfig, Roots};

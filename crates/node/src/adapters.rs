@@ -1,0 +1,64 @@
+//! The stores, as the node sees them.
+
+use std::path::PathBuf;
+
+use hearth_domain::DriverKind;
+use hearth_driver::KernelFiles;
+use hearth_ids::MachineId;
+use hearth_image::{ImageId, ImageStore};
+use hearth_kernel::KernelStore;
+
+use crate::provisions::{Kernels, ProvisionError, RootConfig, Roots};
+
+/// Roots out of an image store.
+#[derive(Debug, Clone)]
+pub struct ImageRoots(pub ImageStore);
+
+impl Roots for ImageRoots {
+    fn hold(&self, image_id: &str, machine: MachineId) -> Result<(PathBuf, RootConfig), ProvisionError> {
+        let id: ImageId = image_id.parse()?;
+        let held = self.0.hold(&id, &machine.to_string())?;
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        let config = RootConfig {
+            entrypoint: held.config.entrypoint,
+            cmd: held.config.cmd,
+            env: held.config.env,
+            working_dir: given(held.config.working_dir),
+            user: given(held.config.user),
+            stop_signal: given(held.config.stop_signal),
+        };
+        Ok((held.root_path, config))
+    }
+
+    fn release(&self, machine: MachineId) -> Result<(), ProvisionError> {
+        Ok(self.0.release(&machine.to_string())?)
+    }
+}
+
+/// Kernels out of a kernel store, with the agent that this binary carries.
+#[derive(Debug)]
+pub struct KernelBundles {
+    store: KernelStore,
+    agent: &'static [u8],
+}
+
+impl KernelBundles {
+    /// Kernels of `store`, whose guests run `agent`.
+    pub fn new(store: KernelStore, agent: &'static [u8]) -> Self {
+        Self { store, agent }
+    }
+}
+
+impl Kernels for KernelBundles {
+    fn files(&self, kernel_id: &str, driver: DriverKind) -> Result<KernelFiles, ProvisionError> {
+        let bundle = self.store.get(kernel_id)?;
+        let initramfs = self.store.ensure_initramfs(&bundle, self.agent)?;
+        let cmdline = hearth_kernel::cmdline(&bundle, driver.as_str());
+        Ok(KernelFiles {
+            bzimage: bundle.bzimage,
+            vmlinux: bundle.vmlinux,
+            initramfs,
+            cmdline,
+        })
+    }
+}

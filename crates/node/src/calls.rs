@@ -1,0 +1,161 @@
+//! The calls that control makes.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use hearth_domain::{MachineSpec, MachineState};
+use hearth_driver::CheckOutcome as DriverOutcome;
+use hearth_ids::MachineId;
+use hearth_node_api::{
+    Attachment, Check, CheckOutcome, DriverInfo, ExecRequest, ExecSession, FileStat, LogChunk, LogQuery, MachineStats,
+    MachineStatus, NodeError, NodeEvent, NodeInfo, NodeService,
+};
+use tokio::sync::{broadcast, watch};
+
+use crate::{Node, doctor, owner::Command, session};
+
+#[async_trait]
+impl NodeService for Node {
+    async fn create(&self, spec: MachineSpec) -> Result<(), NodeError> {
+        self.make(spec)
+    }
+
+    async fn start(&self, id: MachineId) -> Result<(), NodeError> {
+        self.command(id, Command::Start).await
+    }
+
+    async fn stop(&self, id: MachineId, timeout_ms: Option<u64>) -> Result<(), NodeError> {
+        self.command(id, |reply| Command::Stop { timeout_ms, reply }).await
+    }
+
+    async fn restart(&self, id: MachineId, timeout_ms: Option<u64>) -> Result<(), NodeError> {
+        let state = self.owner(id)?.status.borrow().state.clone();
+        if !state.is_at_rest() && state != MachineState::Pending {
+            self.stop(id, timeout_ms).await?;
+        }
+        self.start(id).await
+    }
+
+    async fn pause(&self, id: MachineId) -> Result<(), NodeError> {
+        self.command(id, Command::Pause).await
+    }
+
+    async fn resume(&self, id: MachineId) -> Result<(), NodeError> {
+        self.command(id, Command::Resume).await
+    }
+
+    async fn kill(&self, id: MachineId, signal: i32) -> Result<(), NodeError> {
+        self.command(id, |reply| Command::Kill { signal, reply }).await
+    }
+
+    async fn remove(&self, id: MachineId, force: bool) -> Result<(), NodeError> {
+        let Ok(owner) = self.owner(id) else { return Ok(()) };
+        let outcome = self.command(id, |reply| Command::Remove { force, reply }).await;
+        // Its owner may have removed it by itself in between.
+        let destroyed = owner.status.borrow().state == MachineState::Destroyed;
+        if destroyed { Ok(()) } else { outcome }
+    }
+
+    fn machines(&self) -> Vec<MachineSpec> {
+        self.owners().into_iter().map(|owner| (*owner.spec).clone()).collect()
+    }
+
+    fn status(&self, id: MachineId) -> Option<MachineStatus> {
+        Some(self.owner(id).ok()?.status.borrow().clone())
+    }
+
+    fn watch(&self, id: MachineId) -> Option<watch::Receiver<MachineStatus>> {
+        Some(self.owner(id).ok()?.status)
+    }
+
+    fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.listen()
+    }
+
+    async fn logs(
+        &self,
+        id: MachineId,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogChunk, NodeError>>, NodeError> {
+        session::logs(self.owner(id)?, query).await
+    }
+
+    async fn attach(&self, id: MachineId) -> Result<Attachment, NodeError> {
+        Ok(session::attach(self.owner(id)?))
+    }
+
+    async fn exec(&self, id: MachineId, request: ExecRequest) -> Result<ExecSession, NodeError> {
+        session::exec(&self.owner(id)?, request).await
+    }
+
+    async fn stats(&self, id: MachineId) -> Result<MachineStats, NodeError> {
+        session::stats(&self.services, &self.owner(id)?).await
+    }
+
+    async fn archive_get(
+        &self,
+        id: MachineId,
+        path: String,
+    ) -> Result<(FileStat, BoxStream<'static, Result<Bytes, NodeError>>), NodeError> {
+        session::archive_get(&self.owner(id)?, &path).await
+    }
+
+    async fn archive_put(
+        &self,
+        id: MachineId,
+        path: String,
+        archive: BoxStream<'static, Result<Bytes, NodeError>>,
+    ) -> Result<(), NodeError> {
+        session::archive_put(&self.owner(id)?, &path, archive).await
+    }
+
+    async fn info(&self) -> Result<NodeInfo, NodeError> {
+        let owners = self.owners();
+        let active = owners
+            .iter()
+            .filter(|owner| !owner.status.borrow().state.is_at_rest())
+            .count();
+        let host = rustix::system::uname();
+        let drivers = self.services.drivers.values().map(|driver| {
+            let can = driver.capabilities();
+            DriverInfo {
+                kind: driver.kind(),
+                guest: can.guest,
+                outlives: can.outlives,
+                pause: can.pause,
+                accelerated: can.accelerated,
+            }
+        });
+        Ok(NodeInfo {
+            id: self.id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host_name: host.nodename().to_string_lossy().into_owned(),
+            host_kernel: host.release().to_string_lossy().into_owned(),
+            architecture: std::env::consts::ARCH.to_owned(),
+            capacity: self.services.ledger.capacity(),
+            overcommit: self.services.config.overcommit,
+            allocation: self.services.ledger.allocation(),
+            machines: owners.len() as u64,
+            machines_active: active as u64,
+            default_driver: self.default_driver,
+            drivers: drivers.collect(),
+        })
+    }
+
+    async fn doctor(&self) -> Vec<Check> {
+        let mut checks = doctor::host_checks(&self.services);
+        for driver in self.services.drivers.values() {
+            checks.extend(driver.probe().await.into_iter().map(|check| Check {
+                name: check.name,
+                outcome: match check.outcome {
+                    DriverOutcome::Ok => CheckOutcome::Ok,
+                    DriverOutcome::Warning => CheckOutcome::Warning,
+                    DriverOutcome::Failed => CheckOutcome::Failed,
+                },
+                detail: check.detail,
+                advice: check.advice,
+            }));
+        }
+        checks
+    }
+}

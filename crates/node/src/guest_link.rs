@@ -1,0 +1,163 @@
+//! Between the node's words and the guest's.
+
+use hearth_domain::{DriverKind, ExitStatus, MachineSpec};
+use hearth_driver::DriverError;
+use hearth_guest_api::{
+    GuestError,
+    connect::Code,
+    guest::{HostEntry, InitRequest, Names, Stream, TerminalSize, Workload, record},
+};
+use hearth_network::Slot;
+use hearth_node_api::{ErrorKind, LogStream, NodeError};
+use rand::RngCore;
+
+use crate::{
+    provisions::RootConfig,
+    services::{chain, now_ms},
+};
+
+/// The signal for a program that names none.
+pub(crate) const SIGTERM: i32 = 15;
+/// Where programs are looked for if the image does not say (docker's default).
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Randomness for the guest's pool, in bytes.
+const ENTROPY_BYTES: usize = 64;
+/// Until a client tells the size of its own.
+const DEFAULT_TERMINAL: TerminalSize = TerminalSize { cols: 80, rows: 24 };
+/// What a message from the guest may add to a reason.
+const MESSAGE_CHARS: usize = 400;
+
+/// All that the guest is told after its boot.
+pub(crate) fn init_request(
+    spec: &MachineSpec,
+    config: &RootConfig,
+    slot: Option<&Slot>,
+) -> Result<InitRequest, String> {
+    let mut entropy = vec![0; ENTROPY_BYTES];
+    rand::rng().fill_bytes(&mut entropy);
+    let host_name = spec.name.host_name();
+    Ok(InitRequest {
+        tokens: None,
+        hostname: host_name.clone(),
+        clock_unix_ns: i64::try_from(now_ms()).unwrap_or(0).saturating_mul(1_000_000),
+        entropy: entropy.into(),
+        names: Some(Names {
+            nameservers: slot
+                .map(|s| s.resolvers.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
+            search: Vec::new(),
+            hosts: vec![HostEntry {
+                address: "127.0.1.1".to_owned(),
+                names: vec![host_name],
+            }],
+        }),
+        workload: Some(workload(spec, config)?),
+        ..InitRequest::default()
+    })
+}
+
+/// The program, as the spec says, and as the image says where the spec is silent (docker's rules).
+fn workload(spec: &MachineSpec, config: &RootConfig) -> Result<Workload, String> {
+    let asked = &spec.workload;
+    let (entrypoint, default_cmd) = match &asked.entrypoint {
+        Some(entrypoint) => (entrypoint.clone(), &[][..]),
+        None => (config.entrypoint.clone(), &config.cmd[..]),
+    };
+    let cmd = if asked.cmd.is_empty() {
+        default_cmd
+    } else {
+        &asked.cmd[..]
+    };
+    let args: Vec<String> = entrypoint
+        .into_iter()
+        .filter(|arg| !arg.is_empty())
+        .chain(cmd.iter().cloned())
+        .collect();
+    if args.is_empty() {
+        return Err(format!("image {} has no command; name one after the image", spec.image));
+    }
+    let mut env: std::collections::BTreeMap<String, String> = [
+        ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
+        ("HOSTNAME".to_owned(), spec.name.host_name()),
+    ]
+    .into();
+    if asked.tty {
+        env.insert("TERM".to_owned(), "xterm".to_owned());
+    }
+    env.extend(
+        config
+            .env
+            .iter()
+            .filter_map(|line| line.split_once('='))
+            .map(|(k, v)| (k.to_owned(), v.to_owned())),
+    );
+    env.extend(asked.env.clone());
+    Ok(Workload {
+        args,
+        env: env.into_iter().collect(),
+        cwd: asked
+            .working_dir
+            .clone()
+            .or_else(|| config.working_dir.clone())
+            .unwrap_or_default(),
+        user: asked.user.clone().or_else(|| config.user.clone()).unwrap_or_default(),
+        pty: asked.tty.then_some(DEFAULT_TERMINAL),
+        stdin: asked.stdin,
+    })
+}
+
+/// How the guest says its program ended. It may lie; codes are cut to what a shell can show.
+pub(crate) fn exit_status(exited: record::Exited) -> ExitStatus {
+    let message = (!exited.message.is_empty()).then(|| exited.message.chars().take(MESSAGE_CHARS).collect());
+    ExitStatus {
+        code: exited.code & 0xff,
+        signal: (exited.signal > 0).then_some(exited.signal),
+        oom_killed: exited.oom,
+        message: message.or_else(|| {
+            exited
+                .oom
+                .then(|| "killed for want of memory; give it more with --memory".to_owned())
+        }),
+    }
+}
+
+/// Where a piece of output was written. A terminal has but one stream.
+pub(crate) fn log_stream(stream: i32) -> LogStream {
+    if stream == Stream::Stderr as i32 {
+        LogStream::Stderr
+    } else {
+        LogStream::Stdout
+    }
+}
+
+/// A guest's failure in the node's words.
+pub(crate) fn node_error(action: &str, error: &GuestError) -> NodeError {
+    let kind = match error.code() {
+        Some(Code::NotFound) => ErrorKind::NotFound,
+        Some(Code::InvalidArgument | Code::PermissionDenied) => ErrorKind::InvalidInput,
+        Some(Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted) => ErrorKind::Conflict,
+        Some(Code::DeadlineExceeded) => ErrorKind::Timeout,
+        _ if matches!(error, GuestError::Timeout { .. }) => ErrorKind::Timeout,
+        _ => ErrorKind::Unavailable,
+    };
+    NodeError::new(kind, format!("cannot {action}: {}", chain(error)))
+}
+
+/// A driver's failure in the node's words.
+pub(crate) fn driver_error(action: &str, error: DriverError) -> NodeError {
+    let kind = match &error {
+        DriverError::Unsupported { .. } => ErrorKind::InvalidInput,
+        DriverError::TimedOut { .. } => ErrorKind::Timeout,
+        DriverError::MissingProgram { .. } => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    };
+    NodeError::new(kind, format!("cannot {action}: {error}")).caused_by(error)
+}
+
+/// For drivers that start no guest.
+pub(crate) fn no_guest(driver: DriverKind) -> NodeError {
+    NodeError::new(
+        ErrorKind::Unavailable,
+        format!("driver {driver} starts no guest that could be spoken to"),
+    )
+}

@@ -1,0 +1,417 @@
+//! The node: its machines' owners, how they are found again, and the calls that control makes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use hearth_domain::{DriverKind, MachineSpec};
+use hearth_driver::{Driver, Liveness};
+use hearth_ids::{MachineId, NodeId};
+use hearth_network::Network;
+use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
+use thiserror::Error;
+use tokio::sync::{broadcast, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cgroup::Cgroups,
+    config::NodeConfig,
+    fault, host,
+    owner::{Command, Ended, Life, OwnerHandle, Reply},
+    provisions::{Kernels, Roots},
+    record::{self, End, MachineFolder, MachineRecord},
+    services::{Ledger, Services, UidPool, chain, now_ms},
+};
+
+/// Events that a slow listener may be behind.
+const EVENTS_MAX: usize = 4096;
+
+/// Why a node could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The state folder cannot be used.
+    #[error("cannot use state folder {path:?}")]
+    StateDir {
+        /// The folder, or what in it.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The wanted driver is not there.
+    #[error("driver {0} is not to be had on this node")]
+    NoDriver(DriverKind),
+}
+
+/// What a node is put together from.
+pub struct NodeParts {
+    /// Roots by image.
+    pub roots: Arc<dyn Roots>,
+    /// Kernels by bundle.
+    pub kernels: Arc<dyn Kernels>,
+    /// Slots for guests.
+    pub network: Arc<dyn Network>,
+    /// Slots for drivers without guests.
+    pub no_network: Arc<dyn Network>,
+    /// What starts machines.
+    pub drivers: Vec<Arc<dyn Driver>>,
+}
+
+/// A node. Cheap to share; the daemon has one.
+pub struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) services: Arc<Services>,
+    pub(crate) default_driver: DriverKind,
+    machines: Arc<RwLock<HashMap<MachineId, OwnerHandle>>>,
+    owners: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// A machine that was found in the state folder.
+struct Found {
+    spec: Arc<MachineSpec>,
+    record: MachineRecord,
+    driver: Arc<dyn Driver>,
+}
+
+/// Machines that are not at rest, by what a state folder says: whoever opens the network tells it these.
+pub fn machines_under_way(state_dir: &Path) -> Vec<MachineId> {
+    let machines_dir = state_dir.join("machines");
+    let Ok(ids) = record::scan(&machines_dir) else {
+        return Vec::new();
+    };
+    ids.into_iter()
+        .filter(|id| {
+            let loaded = MachineFolder::of(&machines_dir, *id).load();
+            loaded.is_ok_and(|(_, record)| !record.state.is_at_rest())
+        })
+        .collect()
+}
+
+impl Node {
+    /// Opens a node and puts an owner to each machine that its state folder holds.
+    pub async fn open(config: NodeConfig, parts: NodeParts) -> Result<Arc<Self>, OpenError> {
+        let machines_dir = config.state_dir.join("machines");
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::StateDir { path, source }
+        };
+        fs::create_dir_all(&machines_dir).map_err(at(&machines_dir))?;
+        let id = node_id(&config.state_dir).map_err(at(&config.state_dir))?;
+        let drivers: BTreeMap<DriverKind, Arc<dyn Driver>> = parts
+            .drivers
+            .into_iter()
+            .map(|driver| (driver.kind(), driver))
+            .collect();
+        let default_driver = choose_driver(config.default_driver, &drivers)?;
+        let services = Arc::new(Services {
+            ledger: Ledger::new(host::detect_capacity(), config.overcommit),
+            uids: UidPool::new(config.first_vmm_uid),
+            cgroups: Cgroups::detect(&cgroup_parent(id)),
+            events: broadcast::Sender::new(EVENTS_MAX),
+            roots: parts.roots,
+            kernels: parts.kernels,
+            network: parts.network,
+            no_network: parts.no_network,
+            drivers,
+            machines_dir,
+            config,
+        });
+        let node = Arc::new(Self {
+            id,
+            services,
+            default_driver,
+            machines: Arc::default(),
+            owners: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        });
+        node.find_machines().await.map_err(at(&node.services.machines_dir))?;
+        Ok(node)
+    }
+
+    /// Leaves all machines as they are and ends their owners; returns when they have ended.
+    pub async fn close(&self) {
+        self.shutdown.cancel();
+        self.owners.close();
+        self.owners.wait().await;
+        self.services.cgroups.remove_parent();
+    }
+
+    async fn find_machines(&self) -> io::Result<()> {
+        let mut found = Vec::new();
+        for id in record::scan(&self.services.machines_dir)? {
+            let folder = MachineFolder::of(&self.services.machines_dir, id);
+            match folder.load() {
+                Ok((spec, record)) => found.extend(self.look_at(spec, record)),
+                Err(error) => {
+                    tracing::error!(machine = %id, %error, "the machine's folder cannot be read; it is cleared away");
+                    self.clear_unreadable(id, &folder).await;
+                }
+            }
+        }
+        // All of them count before the first may take a new share.
+        for machine in &found {
+            self.services.uids.adopt(machine.record.vmm_uid);
+            if !machine.record.state.is_at_rest() {
+                self.services.ledger.adopt(machine.spec.id, machine.spec.resources);
+            }
+        }
+        let known: Vec<MachineId> = found.iter().map(|machine| machine.spec.id).collect();
+        for machine in found {
+            self.adopt(machine).await?;
+        }
+        self.clear_orphans(&known).await;
+        Ok(())
+    }
+
+    fn look_at(&self, spec: MachineSpec, record: MachineRecord) -> Option<Found> {
+        let Some(driver) = self.services.drivers.get(&spec.driver) else {
+            tracing::error!(machine = %spec.id, driver = %spec.driver, "the machine's driver is not to be had now; it is left alone");
+            return None;
+        };
+        Some(Found {
+            driver: Arc::clone(driver),
+            spec: Arc::new(spec),
+            record,
+        })
+    }
+
+    /// Sees whether a machine's VMM still lives, and puts an owner to it that goes on from there.
+    async fn adopt(&self, machine: Found) -> io::Result<()> {
+        let Found {
+            spec,
+            mut record,
+            driver,
+        } = machine;
+        let folder = MachineFolder::of(&self.services.machines_dir, spec.id);
+        if !record.state.is_at_rest() && record.end.is_none() {
+            let alive = match &record.handle {
+                Some(handle) => matches!(driver.recover(handle).await, Ok(Liveness::Alive)),
+                None => false,
+            };
+            match (alive, record.handle.is_some()) {
+                (true, _) => tracing::info!(machine = %spec.id, state = %record.state.word(), "adopted the machine"),
+                (false, true) => record.end = Some(end_while_away(&record)),
+                // Cut off while it was being made ready: what was begun goes, and it begins anew.
+                (false, false) => {
+                    if let Err(error) = driver.clean(spec.id, &folder.vmm()).await {
+                        tracing::error!(machine = %spec.id, error = %chain(&error), "cannot clean up after a start that was cut off");
+                    }
+                }
+            }
+            folder.save(&record)?;
+        }
+        self.put_owner(spec, driver, record)
+    }
+
+    fn put_owner(&self, spec: Arc<MachineSpec>, driver: Arc<dyn Driver>, record: MachineRecord) -> io::Result<()> {
+        let id = spec.id;
+        let (owner, handle) = Life::take(Arc::clone(&self.services), spec, driver, record)?;
+        self.machines
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, handle);
+        let (machines, shutdown) = (Arc::clone(&self.machines), self.shutdown.clone());
+        self.owners.spawn(async move {
+            // An owner that ends by itself has destroyed its machine.
+            if owner.run(shutdown).await == Ended::Destroyed {
+                machines.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            }
+        });
+        Ok(())
+    }
+
+    /// A folder that says nothing still names a machine, and that is enough to find what it held.
+    async fn clear_unreadable(&self, id: MachineId, folder: &MachineFolder) {
+        for driver in self.services.drivers.values() {
+            if let Err(error) = driver.clean(id, &folder.vmm()).await {
+                tracing::error!(machine = %id, driver = %driver.kind(), error = %chain(&error), "cannot clean up");
+            }
+        }
+        self.clear_orphan(id).await;
+        if let Err(error) = folder.remove() {
+            tracing::error!(machine = %id, %error, "cannot remove the machine's folder");
+        }
+    }
+
+    /// Groups of machines that are no more.
+    async fn clear_orphans(&self, known: &[MachineId]) {
+        for id in self.services.cgroups.machines() {
+            if !known.contains(&id) {
+                tracing::warn!(machine = %id, "clearing away what a machine left that is no more");
+                self.clear_orphan(id).await;
+            }
+        }
+    }
+
+    async fn clear_orphan(&self, id: MachineId) {
+        let cgroups = self.services.cgroups.clone();
+        match tokio::task::spawn_blocking(move || cgroups.remove(id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(machine = %id, error = %chain(&error), "cannot remove the cgroup"),
+            Err(error) => tracing::error!(machine = %id, %error, "removing the cgroup was cut off"),
+        }
+        if let Err(error) = self.services.network.release(id).await {
+            tracing::error!(machine = %id, error = %chain(&error), "cannot give the slot back");
+        }
+        if let Err(error) = self.services.roots.release(id) {
+            tracing::error!(machine = %id, error = %chain(&*error), "cannot let go of the image");
+        }
+    }
+
+    pub(crate) fn owner(&self, id: MachineId) -> Result<OwnerHandle, NodeError> {
+        let machines = self.machines.read().unwrap_or_else(PoisonError::into_inner);
+        machines.get(&id).cloned().ok_or_else(|| NodeError::no_machine(id))
+    }
+
+    pub(crate) fn owners(&self) -> Vec<OwnerHandle> {
+        self.machines
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn listen(&self) -> broadcast::Receiver<NodeEvent> {
+        self.services.events.subscribe()
+    }
+
+    /// Writes the machine's folder and puts an owner to it.
+    pub(crate) fn make(&self, spec: MachineSpec) -> Result<(), NodeError> {
+        let id = spec.id;
+        if self
+            .machines
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&id)
+        {
+            return Ok(());
+        }
+        let driver = self.services.drivers.get(&spec.driver).cloned().ok_or_else(|| {
+            let there: Vec<&str> = self.services.drivers.keys().map(|kind| kind.as_str()).collect();
+            let message = format!(
+                "driver {} is not to be had on this node; it has: {}",
+                spec.driver,
+                there.join(", ")
+            );
+            NodeError::new(ErrorKind::InvalidInput, message)
+        })?;
+        self.services
+            .ledger
+            .reserve(id, spec.resources)
+            .map_err(|refusal| NodeError::new(ErrorKind::NoCapacity, refusal.to_string()))?;
+        let uid = self.services.uids.take();
+        let made = self.make_folder(spec, driver, uid);
+        if made.is_err() {
+            self.services.ledger.release(id);
+            self.services.uids.give_back(uid);
+            let _ = self.services.roots.release(id);
+        }
+        made
+    }
+
+    fn make_folder(&self, spec: MachineSpec, driver: Arc<dyn Driver>, uid: u32) -> Result<(), NodeError> {
+        self.services.roots.hold(&spec.image_id, spec.id).map_err(|error| {
+            NodeError::new(
+                ErrorKind::NotFound,
+                format!("image {} is not to be had: {}", spec.image, chain(&*error)),
+            )
+        })?;
+        let record = MachineRecord::new(now_ms(), crate::owner::new_token(), uid);
+        let io_error = |error: io::Error| {
+            let message = format!("cannot write the folder of machine {}: {error}", spec.name);
+            let kind = if error.kind() == io::ErrorKind::StorageFull {
+                ErrorKind::NoCapacity
+            } else {
+                ErrorKind::Internal
+            };
+            NodeError::new(kind, message).caused_by(error)
+        };
+        MachineFolder::create(&self.services.machines_dir, &spec, &record).map_err(io_error)?;
+        fault::point("create.recorded");
+        let name = spec.name.clone();
+        self.put_owner(Arc::new(spec), driver, record).map_err(|error| {
+            NodeError::new(
+                ErrorKind::Internal,
+                format!("cannot take machine {name} in hand: {error}"),
+            )
+            .caused_by(error)
+        })
+    }
+
+    /// Sends a command to a machine's owner and waits for its answer.
+    pub(crate) async fn command(&self, id: MachineId, make: impl FnOnce(Reply) -> Command) -> Result<(), NodeError> {
+        let owner = self.owner(id)?;
+        let (reply, answer) = oneshot::channel();
+        if let Err(refused) = owner.commands.try_send(make(reply)) {
+            refused.into_inner().refuse();
+        }
+        answer.await.unwrap_or_else(|_| {
+            Err(NodeError::new(
+                ErrorKind::Unavailable,
+                "the node is closing, or the machine is gone".to_owned(),
+            ))
+        })
+    }
+}
+
+/// What to say of a VMM that is gone when the daemon comes back.
+fn end_while_away(record: &MachineRecord) -> End {
+    if record.state.word() == hearth_domain::StateWord::Stopping {
+        return End::Exited(hearth_domain::ExitStatus {
+            code: 137,
+            signal: Some(9),
+            oom_killed: false,
+            message: Some("stopped while the daemon was away".to_owned()),
+        });
+    }
+    End::Failed("its VMM ended while the daemon was away".to_owned())
+}
+
+fn choose_driver(
+    wanted: Option<DriverKind>,
+    drivers: &BTreeMap<DriverKind, Arc<dyn Driver>>,
+) -> Result<DriverKind, OpenError> {
+    if let Some(wanted) = wanted {
+        return drivers
+            .contains_key(&wanted)
+            .then_some(wanted)
+            .ok_or(OpenError::NoDriver(wanted));
+    }
+    // Firecracker, where its hardware is; else QEMU, which runs everywhere.
+    let usable = |kind: &DriverKind| drivers.get(kind).is_some_and(|d| d.capabilities().accelerated);
+    let chosen = [DriverKind::Firecracker].into_iter().find(usable).or_else(|| {
+        [DriverKind::Qemu, DriverKind::Fake, DriverKind::Firecracker]
+            .into_iter()
+            .find(|kind| drivers.contains_key(kind))
+    });
+    chosen.ok_or(OpenError::NoDriver(DriverKind::Qemu))
+}
+
+/// The node's identity, made at the first opening of its state folder.
+fn node_id(state_dir: &Path) -> io::Result<NodeId> {
+    let path = state_dir.join("node-id");
+    match fs::read_to_string(&path) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = NodeId::new();
+            fs::write(state_dir.join("node-id.next"), id.to_string())?;
+            fs::rename(state_dir.join("node-id.next"), &path)?;
+            Ok(id)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of our cgroup: the end of the node's ID is its random part.
+fn cgroup_parent(id: NodeId) -> String {
+    let id = id.to_string();
+    format!("hearth-{}", &id[id.len() - 8..])
+}

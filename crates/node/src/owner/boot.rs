@@ -1,0 +1,261 @@
+//! From pending to running.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use hearth_domain::{MachineEvent, StateWord};
+use hearth_driver::{KernelFiles, NetAttachment, StartPlan, VmmHandle, VmmUser};
+use hearth_network::{Slot, SlotRequest, TapOwner};
+use rand::RngCore;
+
+use super::Life;
+use crate::{cgroup::Limits, disk, fault, guest_link, provisions::RootConfig, services::chain};
+
+/// How much of the console goes into the reason of a failed boot, in bytes.
+const CONSOLE_TAIL_BYTES: usize = 1500;
+/// CPU time for the VMM's own threads beside the guest's, in thousandths of a CPU.
+const VMM_CPU_MILLIS: u64 = 500;
+/// Threads and processes that a VMM may have beside one a vCPU.
+const VMM_TASKS: u64 = 128;
+
+/// Why the machine did not come up, for people.
+type Reason = String;
+
+impl Life {
+    /// Brings the machine up, from wherever its record says it is, until its program runs.
+    pub(super) async fn bring_up(&mut self) -> Result<(), Reason> {
+        if self.record().state.word() == StateWord::Pending {
+            self.enter(MachineEvent::Prepare);
+            fault::point("prepare.recorded");
+        }
+        let (root, config) = self
+            .services
+            .roots
+            .hold(&self.spec.image_id, self.spec.id)
+            .map_err(|error| format!("image {} is not to be had: {}", self.spec.image, chain(&*error)))?;
+        if self.record().handle.is_none() {
+            let plan = self.prepare(root).await?;
+            self.launch(&plan).await?;
+        }
+        self.await_guest(&config).await
+    }
+
+    /// Gathers what the VMM needs. What an earlier, cut off try left is taken up or replaced.
+    async fn prepare(&mut self, root: PathBuf) -> Result<StartPlan, Reason> {
+        let mut kernel = self.kernel_files().await?;
+        let user = VmmUser {
+            uid: self.record().vmm_uid,
+            gid: self.record().vmm_uid,
+        };
+        let cgroups = self.make_cgroups()?;
+        fault::point("prepare.cgroup");
+        let slot = self.acquire_slot(user).await?;
+        if let Some(ip) = &slot.kernel_ip {
+            kernel.cmdline = format!("{} {ip}", kernel.cmdline);
+        }
+        fault::point("prepare.slot");
+        let disk = self.make_disk(user).await?;
+        let folder = self
+            .folder
+            .renew_vmm(user.uid, user.gid)
+            .map_err(|error| format!("cannot make the VMM's folder {:?}: {error}", self.folder.vmm()))?;
+        fault::point("prepare.disk");
+        Ok(StartPlan {
+            machine: self.spec.id,
+            folder,
+            kernel,
+            root,
+            disk,
+            vcpus: self.spec.resources.vcpus.get(),
+            memory_mib: self.spec.resources.memory_mib.get(),
+            net: attachment(&slot),
+            cgroups,
+            user,
+        })
+    }
+
+    async fn kernel_files(&self) -> Result<KernelFiles, Reason> {
+        let (services, kernel_id) = (self.services.clone(), self.spec.kernel_id.clone());
+        let driver = self.spec.driver;
+        tokio::task::spawn_blocking(move || services.kernels.files(&kernel_id, driver))
+            .await
+            .map_err(|error| format!("preparing the kernel was cut off: {error}"))?
+            .map_err(|error| format!("kernel {} is not to be had: {}", self.spec.kernel_id, chain(&*error)))
+    }
+
+    fn make_cgroups(&self) -> Result<Vec<PathBuf>, Reason> {
+        if !self.driver.capabilities().outlives {
+            return Ok(Vec::new());
+        }
+        let resources = self.spec.resources;
+        let memory_mib = u64::from(resources.memory_mib.get()) + self.services.config.vmm_overhead_mib;
+        let limits = Limits {
+            cpu_millis: u64::from(resources.vcpus.get()) * 1000 + VMM_CPU_MILLIS,
+            memory_bytes: memory_mib << 20,
+            tasks: u64::from(resources.vcpus.get()) + VMM_TASKS,
+        };
+        self.services
+            .cgroups
+            .create(self.spec.id, &limits)
+            .map_err(|error| chain(&error))
+    }
+
+    async fn acquire_slot(&mut self, user: VmmUser) -> Result<Slot, Reason> {
+        let request = SlotRequest {
+            mode: self.spec.network,
+            ports: self.spec.ports.clone(),
+            tap_owner: TapOwner {
+                uid: user.uid,
+                gid: user.gid,
+            },
+        };
+        let network = self.network().clone();
+        // A start that was cut off may have got one already.
+        let slot = match network.slot_of(self.spec.id) {
+            Some(slot) => slot,
+            None => network
+                .acquire(self.spec.id, request)
+                .await
+                .map_err(|error| format!("cannot connect the machine: {}", chain(&error)))?,
+        };
+        self.set_slot(Some(slot.clone()));
+        Ok(slot)
+    }
+
+    async fn make_disk(&self, user: VmmUser) -> Result<Option<PathBuf>, Reason> {
+        let Some(size) = self.spec.resources.disk_mib else {
+            return Ok(None);
+        };
+        let path = self.folder.disk();
+        disk::ensure(&path, size.get(), user.uid, user.gid)
+            .await
+            .map_err(|error| chain(&error))?;
+        Ok(Some(path))
+    }
+
+    /// Starts the VMM. The token is made before, so that it is on disk when the guest first hears it.
+    async fn launch(&mut self, plan: &StartPlan) -> Result<(), Reason> {
+        let log_base = self.log.next_seq();
+        self.change(|record| {
+            record.host_token = new_token();
+            record.log_base = log_base;
+        });
+        self.log.follow_boot(log_base);
+        if self.record().state.word() == StateWord::Preparing {
+            self.enter(MachineEvent::Launch);
+        }
+        fault::point("launch.recorded");
+        let handle = self.driver.start(plan).await.map_err(|error| chain(&error))?;
+        fault::point("launch.started");
+        self.change(|record| record.handle = Some(handle));
+        fault::point("launch.handle");
+        Ok(())
+    }
+
+    /// Waits for the agent and tells it what to run.
+    async fn await_guest(&mut self, config: &RootConfig) -> Result<(), Reason> {
+        if let (Some(client), Some(handle)) = (self.guest_client(), self.record().handle.clone()) {
+            let request = guest_link::init_request(&self.spec, config, self.slot())?;
+            let deadline = Instant::now() + Duration::from_millis(self.services.config.boot_timeout_ms);
+            let ready = async {
+                client.wait_ready(deadline).await?;
+                fault::point("ready.reached");
+                client.init(request).await
+            };
+            let outcome = tokio::select! {
+                outcome = ready => outcome.map(drop).map_err(|error| chain(&error)),
+                _ = self.driver.wait(&handle) => Err("its VMM ended while the guest was booting".to_owned()),
+            };
+            if let Err(reason) = outcome {
+                return Err(self.explain(reason, &handle).await);
+            }
+            fault::point("ready.initialised");
+            self.publish_guest(Some(client));
+        }
+        self.enter(MachineEvent::Ready);
+        fault::point("ready.recorded");
+        Ok(())
+    }
+
+    /// The reason of a failed boot, with what the guest said last.
+    async fn explain(&self, reason: String, handle: &VmmHandle) -> Reason {
+        let console = self.driver.console_tail(&handle.folder, CONSOLE_TAIL_BYTES).await;
+        let console = printable(&console);
+        let memory_mib = self.spec.resources.memory_mib;
+        let starved = [
+            "Out of memory",
+            "out of memory",
+            "deadlocked on memory",
+            "not enough memory",
+            "Cannot allocate",
+        ]
+        .iter()
+        .any(|sign| console.contains(sign));
+        let hint = if starved {
+            "; this looks like too little memory: try more with --memory"
+        } else {
+            ""
+        };
+        if console.is_empty() {
+            return format!(
+                "the guest did not come up with {memory_mib} MiB of memory: {reason}; its console is silent (too little memory for the kernel also looks like this: try more with --memory)"
+            );
+        }
+        format!(
+            "the guest did not come up with {memory_mib} MiB of memory: {reason}{hint}; its console ends with:\n{console}"
+        )
+    }
+}
+
+fn attachment(slot: &Slot) -> NetAttachment {
+    NetAttachment {
+        netns: slot.netns.clone(),
+        tap: slot.tap.clone(),
+        mac: slot.guest_mac.to_string(),
+    }
+}
+
+/// 256 bits that nobody can guess.
+pub(crate) fn new_token() -> String {
+    let mut bytes = [0; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    data_encoding::HEXLOWER.encode(&bytes)
+}
+
+/// A console as it can be shown: no escape sequences, no control characters but line ends.
+pub(crate) fn printable(console: &[u8]) -> String {
+    let text = String::from_utf8_lossy(console);
+    let mut shown = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => {
+                if chars.next() == Some('[') {
+                    let _ = chars.by_ref().find(|c| ('@'..='~').contains(c));
+                }
+            }
+            '\n' => shown.push('\n'),
+            c if c.is_control() => {}
+            c => shown.push(c),
+        }
+    }
+    shown.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_cannot_paint_the_users_terminal() {
+        assert_eq!(printable(b"a\x1b[31mb\x1b[0m\r\nc\x07\x1b"), "ab\nc");
+    }
+
+    #[test]
+    fn tokens_differ() {
+        assert_ne!(new_token(), new_token());
+        assert_eq!(new_token().len(), 64);
+    }
+}

@@ -1,0 +1,186 @@
+//! A machine's record and what goes with it; changed in one place, so that disk, watchers and listeners agree.
+
+use std::sync::Arc;
+
+use hearth_domain::{MachineEvent, MachineSpec};
+use hearth_driver::Driver;
+use hearth_guest_api::{AGENT_PORT, GuestClient, GuestTokens};
+use hearth_network::{Network, Slot};
+use hearth_node_api::{ErrorKind, MachineStatus, NodeError, NodeEvent};
+use tokio::sync::{mpsc, watch};
+
+use super::{COMMANDS_MAX, Owner, OwnerHandle};
+use crate::{
+    log::LogWriter,
+    record::{MachineFolder, MachineRecord},
+    services::{Services, now_ms},
+};
+
+/// What an owner has in hand.
+pub(crate) struct Life {
+    pub(super) services: Arc<Services>,
+    pub(super) spec: Arc<MachineSpec>,
+    pub(super) driver: Arc<dyn Driver>,
+    pub(super) folder: MachineFolder,
+    pub(super) log: LogWriter,
+    record: MachineRecord,
+    slot: Option<Slot>,
+    status: watch::Sender<MachineStatus>,
+    guest: watch::Sender<Option<GuestClient>>,
+}
+
+impl Life {
+    /// Takes a machine in hand, new or found, and gives the owner to run with the way to it.
+    pub(crate) fn take(
+        services: Arc<Services>,
+        spec: Arc<MachineSpec>,
+        driver: Arc<dyn Driver>,
+        record: MachineRecord,
+    ) -> std::io::Result<(Owner, OwnerHandle)> {
+        let folder = MachineFolder::of(&services.machines_dir, spec.id);
+        let mut log = LogWriter::open(folder.path())?;
+        if record.handle.is_some() {
+            log.follow_boot(record.log_base);
+        }
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let mut life = Self {
+            slot: None,
+            status: watch::Sender::new(status_of(&record, None)),
+            guest: watch::Sender::new(None),
+            services,
+            driver,
+            folder,
+            log,
+            record,
+            spec,
+        };
+        if life.record.handle.is_some() {
+            life.slot = life.network().slot_of(life.spec.id);
+            life.publish();
+        }
+        let handle = OwnerHandle {
+            spec: Arc::clone(&life.spec),
+            commands,
+            status: life.status.subscribe(),
+            guest: life.guest.subscribe(),
+            log: life.log.source(),
+        };
+        Ok((Owner::new(life, inbox), handle))
+    }
+
+    pub(super) fn spec(&self) -> &MachineSpec {
+        &self.spec
+    }
+
+    pub(super) fn record(&self) -> &MachineRecord {
+        &self.record
+    }
+
+    /// Slots for those who have a guest to reach, none for the others.
+    pub(super) fn network(&self) -> &Arc<dyn Network> {
+        if self.driver.capabilities().guest {
+            &self.services.network
+        } else {
+            &self.services.no_network
+        }
+    }
+
+    pub(super) fn slot(&self) -> Option<&Slot> {
+        self.slot.as_ref()
+    }
+
+    pub(super) fn set_slot(&mut self, slot: Option<Slot>) {
+        self.slot = slot;
+        self.publish();
+    }
+
+    /// Takes the machine's share of the node.
+    pub(super) fn reserve(&self) -> Result<(), NodeError> {
+        self.services
+            .ledger
+            .reserve(self.spec.id, self.spec.resources)
+            .map_err(|refusal| NodeError::new(ErrorKind::NoCapacity, refusal.to_string()))
+    }
+
+    /// Follows an event: writes it down, then tells.
+    ///
+    /// Owners ask for events only where the diagram has them; one that it has not is a fault of ours, is logged, and
+    /// changes nothing.
+    pub(super) fn enter(&mut self, event: MachineEvent) {
+        let id = self.spec.id;
+        let step = match self.record.apply(event, now_ms()) {
+            Ok(step) => step,
+            Err(refused) => {
+                tracing::error!(machine = %id, %refused, "an owner asked for a step that there is not");
+                return;
+            }
+        };
+        self.save();
+        tracing::info!(machine = %id, from = %step.from, to = %step.to, reason = step.reason, "machine changed state");
+        self.publish();
+        let event = NodeEvent {
+            machine: id,
+            sequence: self.record.sequence,
+            at_unix_ms: step.at_unix_ms,
+            from: step.from,
+            state: self.record.state.clone(),
+            reason: step.reason,
+        };
+        // Nobody need be listening.
+        let _ = self.services.events.send(event);
+    }
+
+    /// Changes the record without a step.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut MachineRecord)) {
+        change(&mut self.record);
+        self.save();
+        self.publish();
+    }
+
+    /// A record that cannot be written (a full disk) is no reason to lose the machine: what runs goes on, and the
+    /// next daemon will find it by its VMM.
+    fn save(&self) {
+        if let Err(error) = self.folder.save(&self.record) {
+            tracing::error!(machine = %self.spec.id, %error, "cannot write the machine's state");
+        }
+    }
+
+    fn publish(&self) {
+        self.status.send_replace(status_of(&self.record, self.slot.as_ref()));
+    }
+
+    /// A client of the guest's agent, if there is a guest and a way to it.
+    pub(super) fn guest_client(&self) -> Option<GuestClient> {
+        let address = self.slot.as_ref()?.guest_addr;
+        self.driver.capabilities().guest.then(|| {
+            let tokens = GuestTokens {
+                host: self.record.host_token.clone(),
+                access: self.record.access_token.clone(),
+            };
+            GuestClient::new((address, AGENT_PORT).into(), tokens)
+        })
+    }
+
+    /// Lets others speak to the guest, or no longer.
+    pub(super) fn publish_guest(&self, client: Option<GuestClient>) {
+        self.guest.send_replace(client);
+    }
+}
+
+fn status_of(record: &MachineRecord, slot: Option<&Slot>) -> MachineStatus {
+    MachineStatus {
+        sequence: record.sequence,
+        state: record.state.clone(),
+        since_unix_ms: record.since_ms,
+        started_unix_ms: record.started_ms,
+        finished_unix_ms: if record.state.is_at_rest() {
+            record.finished_ms
+        } else {
+            None
+        },
+        restarts: record.attempts,
+        pid: record.handle.as_ref().map(|h| h.pid),
+        address: slot.map(|s| s.guest_addr.to_string()),
+        history: record.history.clone(),
+    }
+}

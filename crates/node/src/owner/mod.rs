@@ -1,0 +1,322 @@
+//! One task owns one machine, from its making until it is destroyed.
+//!
+//! ```text
+//!             commands (bounded queue)
+//!                   │
+//!   ┌───────────────▼───────────────────────────────────────────┐
+//!   │ rest ──start──► bring up ──ready──► serve ──end──► release │──► rest, or restart by policy
+//!   └───────────────┬───────────────────────────────────────────┘
+//!                   ▼
+//!       status, guest, log (watches)
+//! ```
+//!
+//! Each step is written to the machine's folder before it is taken, and each can be taken twice. So a daemon that
+//! finds the folder of a machine whose owner died puts a new owner to it, which goes on where the record says: what
+//! it does after a crash is what it does every day.
+
+mod boot;
+mod life;
+mod release;
+mod serve;
+
+use std::sync::Arc;
+
+pub(crate) use boot::new_token;
+use hearth_domain::{MachineEvent, MachineSpec, MachineState, RestartPlan, StateWord, plan_restart};
+use hearth_guest_api::GuestClient;
+use hearth_node_api::{ErrorKind, MachineStatus, NodeError};
+pub(crate) use life::Life;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Duration, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    log::LogSource,
+    record::End,
+    services::{chain, now_ms},
+};
+
+/// Commands that may wait for an owner; more are refused.
+pub(crate) const COMMANDS_MAX: usize = 16;
+
+/// Where the answer to a command goes.
+pub(crate) type Reply = oneshot::Sender<Result<(), NodeError>>;
+
+/// What can be asked of an owner.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Answered once accepted.
+    Start(Reply),
+    /// Answered once at rest.
+    Stop { timeout_ms: Option<u64>, reply: Reply },
+    /// Answered once done.
+    Pause(Reply),
+    /// Answered once done.
+    Resume(Reply),
+    /// Answered once sent; SIGKILL once at rest.
+    Kill { signal: i32, reply: Reply },
+    /// Answered once gone.
+    Remove { force: bool, reply: Reply },
+}
+
+/// The way to an owner, and what it lets be seen.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnerHandle {
+    pub(crate) spec: Arc<MachineSpec>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) status: watch::Receiver<MachineStatus>,
+    pub(crate) guest: watch::Receiver<Option<GuestClient>>,
+    pub(crate) log: LogSource,
+}
+
+/// Why an owner ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The machine is no more.
+    Destroyed,
+    /// The node is closing; the machine is left as it is.
+    Closed,
+}
+
+/// Why a boot is over, or must be.
+#[derive(Debug)]
+enum Departure {
+    /// It ended by itself.
+    Ended(End),
+    /// It is to be stopped, with time for the guest.
+    Stop { timeout_ms: Option<u64> },
+    /// It is to end at once.
+    Kill,
+}
+
+/// The owner of one machine.
+pub(crate) struct Owner {
+    life: Life,
+    commands: mpsc::Receiver<Command>,
+    /// Those who wait until the machine is at rest.
+    at_rest: Vec<Reply>,
+    /// Who wants it removed once it is at rest.
+    removal: Vec<Reply>,
+}
+
+impl Owner {
+    pub(crate) fn new(life: Life, commands: mpsc::Receiver<Command>) -> Self {
+        Self {
+            life,
+            commands,
+            at_rest: Vec::new(),
+            removal: Vec::new(),
+        }
+    }
+
+    /// Owns the machine until it is destroyed, or until the daemon ends: then the machine is left as it is.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Ended {
+        let whole = async {
+            while !self.life.record().removing {
+                if self.life.is_under_way() {
+                    // Boxed: most owners are at rest most of the time, and then need no room for this.
+                    Box::pin(self.live()).await;
+                    self.rest_reached().await;
+                } else if self.rest().await.is_none() {
+                    return Ended::Closed;
+                }
+            }
+            self.life.destroy().await;
+            answer_all(&mut self.at_rest, || Ok(()));
+            answer_all(&mut self.removal, || Ok(()));
+            Ended::Destroyed
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => Ended::Closed,
+            ended = whole => ended,
+        }
+    }
+
+    /// One boot: from the first preparation until all is given back.
+    async fn live(&mut self) {
+        let departure = if self.life.record().end.is_some() {
+            None
+        } else {
+            Some(match self.bring_up().await {
+                Ok(()) => self.serve().await,
+                Err(departure) => departure,
+            })
+        };
+        if let Some(departure) = departure {
+            self.life.conclude(departure).await;
+        }
+        self.life.release().await;
+    }
+
+    /// Brings the machine up while it listens to commands, some of which cut that short.
+    async fn bring_up(&mut self) -> Result<(), Departure> {
+        let Self {
+            life,
+            commands,
+            at_rest,
+            removal,
+        } = self;
+        if life.record().state.word() == StateWord::Stopping {
+            return Err(Departure::Stop { timeout_ms: None });
+        }
+        if matches!(life.record().state.word(), StateWord::Running | StateWord::Paused) {
+            return Ok(());
+        }
+        let mut boot = std::pin::pin!(life.bring_up());
+        loop {
+            let command = tokio::select! {
+                outcome = &mut boot => return outcome.map_err(|reason| Departure::Ended(End::Failed(reason))),
+                Some(command) = commands.recv() => command,
+            };
+            match command {
+                Command::Start(reply) => answer(reply, Ok(())),
+                Command::Stop { timeout_ms, reply } => {
+                    at_rest.push(reply);
+                    return Err(Departure::Stop { timeout_ms });
+                }
+                Command::Kill { signal: 9, reply } => {
+                    at_rest.push(reply);
+                    return Err(Departure::Kill);
+                }
+                Command::Remove { force: true, reply } => {
+                    removal.push(reply);
+                    return Err(Departure::Kill);
+                }
+                Command::Remove { force: false, reply } => answer(reply, Err(not_at_rest(StateWord::Starting))),
+                Command::Pause(reply) | Command::Resume(reply) | Command::Kill { reply, .. } => {
+                    answer(reply, Err(conflict("the machine is still starting")));
+                }
+            }
+        }
+    }
+
+    /// Waits, at rest, for a command or for the time of a restart. `None` once the node is closed.
+    async fn rest(&mut self) -> Option<()> {
+        let delay = self.life.restart_delay_ms();
+        let restart = async {
+            match delay {
+                Some(delay_ms) => sleep(Duration::from_millis(delay_ms)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let command = tokio::select! {
+            command = self.commands.recv() => command?,
+            () = restart => {
+                self.life.restart_by_policy();
+                return Some(());
+            }
+        };
+        match command {
+            Command::Start(reply) => answer(reply, self.life.accept_start()),
+            Command::Stop { reply, .. } | Command::Kill { signal: 9, reply } => {
+                // A machine that waits for its restart is not to be started any more.
+                answer(reply, self.life.accept_rest());
+            }
+            Command::Pause(reply) | Command::Resume(reply) | Command::Kill { reply, .. } => {
+                let word = self.life.record().state.word();
+                answer(reply, Err(conflict(format!("the machine is {word}, not running"))));
+            }
+            Command::Remove { reply, .. } => {
+                self.removal.push(reply);
+                self.life.accept_removal();
+            }
+        }
+        Some(())
+    }
+
+    /// Answers those who waited for rest, and goes on to removal where that is wanted.
+    async fn rest_reached(&mut self) {
+        answer_all(&mut self.at_rest, || Ok(()));
+        if !self.removal.is_empty() || (self.life.spec().auto_remove && self.life.restart_delay_ms().is_none()) {
+            self.life.accept_removal();
+        }
+    }
+}
+
+impl Life {
+    /// Whether the machine is on its way somewhere, or runs.
+    fn is_under_way(&self) -> bool {
+        match self.record().state {
+            MachineState::Pending => self.record().wanted,
+            MachineState::Stopped { .. } | MachineState::Failed { .. } | MachineState::Destroyed => false,
+            _ => true,
+        }
+    }
+
+    /// When the policy wants the machine, now at rest, to be started again.
+    fn restart_delay_ms(&self) -> Option<u64> {
+        let record = self.record();
+        if !record.wanted {
+            return None;
+        }
+        match plan_restart(
+            self.spec().restart,
+            &record.state,
+            record.attempts,
+            record.ran_ms(now_ms()),
+        ) {
+            RestartPlan::Stay => None,
+            RestartPlan::Restart { delay_ms, .. } => Some(delay_ms),
+        }
+    }
+
+    fn restart_by_policy(&mut self) {
+        let record = self.record();
+        let plan = plan_restart(
+            self.spec().restart,
+            &record.state,
+            record.attempts,
+            record.ran_ms(now_ms()),
+        );
+        if let RestartPlan::Restart { attempt, .. } = plan {
+            self.change(|record| record.attempts = attempt);
+            if let Err(error) = self.accept_start() {
+                // No room now. It stays wanted, and the next attempt comes later.
+                tracing::warn!(machine = %self.spec().id, error = %chain(&error), "cannot restart the machine");
+            }
+        }
+    }
+
+    fn accept_start(&mut self) -> Result<(), NodeError> {
+        self.reserve()?;
+        if self.record().state.is_at_rest() {
+            self.enter(MachineEvent::Restart);
+        }
+        self.change(|record| record.wanted = true);
+        Ok(())
+    }
+
+    fn accept_rest(&mut self) -> Result<(), NodeError> {
+        self.change(|record| record.wanted = false);
+        Ok(())
+    }
+
+    fn accept_removal(&mut self) {
+        self.change(|record| {
+            record.wanted = false;
+            record.removing = true;
+        });
+        crate::fault::point("remove.recorded");
+    }
+}
+
+/// Whoever asked may have gone; then there is no one to tell.
+fn answer(reply: Reply, outcome: Result<(), NodeError>) {
+    let _ = reply.send(outcome);
+}
+
+fn answer_all(replies: &mut Vec<Reply>, outcome: impl Fn() -> Result<(), NodeError>) {
+    for reply in replies.drain(..) {
+        answer(reply, outcome());
+    }
+}
+
+fn conflict(message: impl Into<String>) -> NodeError {
+    NodeError::new(ErrorKind::Conflict, message)
+}
+
+fn not_at_rest(state: StateWord) -> NodeError {
+    conflict(format!("the machine is {state}; stop it first, or remove it by force"))
+}

@@ -1,0 +1,43 @@
+//! What a node takes from its neighbours, seen from here: roots and kernels. The real ones are the stores; tests bring
+//! their own.
+
+use std::path::PathBuf;
+
+use hearth_domain::DriverKind;
+use hearth_driver::KernelFiles;
+use hearth_ids::MachineId;
+
+/// Why something is not to be had, in words.
+pub type ProvisionError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What an image says of the program in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RootConfig {
+    /// Program, and its first arguments.
+    pub entrypoint: Vec<String>,
+    /// Further arguments, or the program where there is no entrypoint.
+    pub cmd: Vec<String>,
+    /// `KEY=value` lines.
+    pub env: Vec<String>,
+    /// Working folder.
+    pub working_dir: Option<String>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// Signal that asks it to end.
+    pub stop_signal: Option<String>,
+}
+
+/// Gives machines their roots.
+pub trait Roots: Send + Sync {
+    /// Keeps the image from being removed for as long as the machine exists. Idempotent.
+    fn hold(&self, image_id: &str, machine: MachineId) -> Result<(PathBuf, RootConfig), ProvisionError>;
+
+    /// Ends a hold. Idempotent.
+    fn release(&self, machine: MachineId) -> Result<(), ProvisionError>;
+}
+
+/// Gives machines their kernels.
+pub trait Kernels: Send + Sync {
+    /// The files of a bundle, with an initramfs that carries the current agent. Blocks when it has to be made.
+    fn files(&self, kernel_id: &str, driver: DriverKind) -> Result<KernelFiles, ProvisionError>;
+}

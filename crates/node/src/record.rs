@@ -1,0 +1,257 @@
+//! A machine's folder: what a later daemon needs to find the machine again.
+//!
+//! ```text
+//! machines/<id>/spec.json    what it should be; written once
+//!               state.json   what it is doing; replaced whole at each step, before the step
+//!               log.<n>      what its program wrote
+//!               disk.ext4    its own disk, if it has one
+//!               vmm/         the driver's files, owned by the VMM's user
+//! ```
+//!
+//! The folder appears whole (it is made under another name and renamed) and vanishes whole (it is renamed and then
+//! removed), so whatever lies under `machines/` is a machine.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use hearth_domain::{ExitStatus, MachineEvent, MachineSpec, MachineState, StateWord, TransitionRefused};
+use hearth_driver::VmmHandle;
+use hearth_ids::MachineId;
+use hearth_node_api::{HISTORY_MAX, Transition};
+use serde::{Deserialize, Serialize};
+
+/// The part of a machine that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MachineRecord {
+    /// Where it is.
+    pub(crate) state: MachineState,
+    /// When it came there, in ms since 1970.
+    pub(crate) since_ms: u64,
+    /// When its program last began to run.
+    #[serde(default)]
+    pub(crate) started_ms: Option<u64>,
+    /// Whether someone wants it to run; false once it was asked to stop.
+    #[serde(default)]
+    pub(crate) wanted: bool,
+    /// Whether it is being removed.
+    #[serde(default)]
+    pub(crate) removing: bool,
+    /// The VMM, from its launch until it is cleaned away.
+    #[serde(default)]
+    pub(crate) handle: Option<VmmHandle>,
+    /// The token that opens the guest's host-only calls. Of this boot.
+    #[serde(default)]
+    pub(crate) host_token: String,
+    /// The token that opens the guest's files and processes. Kept over boots.
+    #[serde(default)]
+    pub(crate) access_token: String,
+    /// Added to the guest's record numbers, which begin anew with each boot.
+    #[serde(default)]
+    pub(crate) log_base: u64,
+    /// How this boot ended, while what it held is being given back.
+    #[serde(default)]
+    pub(crate) end: Option<End>,
+    /// When it last came to rest, in ms since 1970.
+    #[serde(default)]
+    pub(crate) finished_ms: Option<u64>,
+    /// Number of transitions so far.
+    #[serde(default)]
+    pub(crate) sequence: u64,
+    /// User that its VMM runs as; of no other machine.
+    #[serde(default)]
+    pub(crate) vmm_uid: u32,
+    /// Restarts in a row by policy.
+    #[serde(default)]
+    pub(crate) attempts: u32,
+    /// How it came here, the newest last.
+    #[serde(default)]
+    pub(crate) history: Vec<Transition>,
+}
+
+/// How a boot of a machine ended; decided before anything is given back, so that a crash in between loses nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum End {
+    /// By its program, or as asked.
+    Exited(ExitStatus),
+    /// Otherwise, for this reason.
+    Failed(String),
+}
+
+impl MachineRecord {
+    /// A machine that was just made.
+    pub(crate) fn new(now_ms: u64, access_token: String, vmm_uid: u32) -> Self {
+        Self {
+            state: MachineState::Pending,
+            since_ms: now_ms,
+            started_ms: None,
+            wanted: false,
+            removing: false,
+            handle: None,
+            host_token: String::new(),
+            access_token,
+            log_base: 0,
+            end: None,
+            finished_ms: None,
+            sequence: 0,
+            vmm_uid,
+            attempts: 0,
+            history: Vec::new(),
+        }
+    }
+
+    /// Follows `event`, and remembers the step.
+    pub(crate) fn apply(&mut self, event: MachineEvent, now_ms: u64) -> Result<Transition, TransitionRefused> {
+        let next = self.state.next(event)?;
+        let reason = match &next {
+            MachineState::Failed { reason } => Some(reason.clone()),
+            MachineState::Stopped { exit } => Some(
+                exit.message
+                    .clone()
+                    .unwrap_or_else(|| format!("exited with {}", exit.code)),
+            ),
+            _ => None,
+        };
+        let step = Transition {
+            at_unix_ms: now_ms,
+            from: self.state.word(),
+            to: next.word(),
+            reason,
+        };
+        match next {
+            MachineState::Running if self.state.word() == StateWord::Starting => self.started_ms = Some(now_ms),
+            MachineState::Stopped { .. } | MachineState::Failed { .. } => self.finished_ms = Some(now_ms),
+            _ => {}
+        }
+        self.state = next;
+        self.since_ms = now_ms;
+        self.sequence += 1;
+        if self.history.len() >= HISTORY_MAX {
+            self.history.remove(0);
+        }
+        self.history.push(step.clone());
+        Ok(step)
+    }
+
+    /// How long the program has run, or ran, in milliseconds.
+    pub(crate) fn ran_ms(&self, now_ms: u64) -> u64 {
+        self.started_ms
+            .map_or(0, |started| self.finished_ms.unwrap_or(now_ms).saturating_sub(started))
+    }
+}
+
+/// The folder of one machine.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineFolder(PathBuf);
+
+impl MachineFolder {
+    /// Makes the folder of a new machine, whole or not at all.
+    pub(crate) fn create(machines: &Path, spec: &MachineSpec, record: &MachineRecord) -> io::Result<Self> {
+        let making = machines.join(format!(".making-{}", spec.id));
+        fs::create_dir(&making)?;
+        // Reachable for the VMM's user, who owns `vmm/`, but not readable.
+        fs::set_permissions(&making, fs::Permissions::from_mode(0o711))?;
+        write_private(&making.join("spec.json"), &serde_json::to_vec_pretty(spec)?)?;
+        write_private(&making.join("state.json"), &serde_json::to_vec(record)?)?;
+        crate::fault::point("create.folder");
+        let folder = machines.join(spec.id.to_string());
+        fs::rename(&making, &folder)?;
+        Ok(Self(folder))
+    }
+
+    /// Where a machine's folder is.
+    pub(crate) fn of(machines: &Path, machine: MachineId) -> Self {
+        Self(machines.join(machine.to_string()))
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The driver's part.
+    pub(crate) fn vmm(&self) -> PathBuf {
+        self.0.join("vmm")
+    }
+
+    /// The machine's own disk.
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.0.join("disk.ext4")
+    }
+
+    /// Reads what a predecessor left.
+    pub(crate) fn load(&self) -> io::Result<(MachineSpec, MachineRecord)> {
+        let spec = serde_json::from_slice(&fs::read(self.0.join("spec.json"))?)?;
+        let record = serde_json::from_slice(&fs::read(self.0.join("state.json"))?)?;
+        Ok((spec, record))
+    }
+
+    /// Replaces the record.
+    pub(crate) fn save(&self, record: &MachineRecord) -> io::Result<()> {
+        let next = self.0.join("state.json.next");
+        write_private(&next, &serde_json::to_vec(record)?)?;
+        fs::rename(next, self.0.join("state.json"))
+    }
+
+    /// Makes the driver's part anew, empty and owned by `uid`.
+    pub(crate) fn renew_vmm(&self, uid: u32, gid: u32) -> io::Result<PathBuf> {
+        let vmm = self.vmm();
+        remove_tree(&vmm)?;
+        fs::create_dir(&vmm)?;
+        fs::set_permissions(&vmm, fs::Permissions::from_mode(0o700))?;
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&vmm, Some(uid), Some(gid))?;
+        }
+        Ok(vmm)
+    }
+
+    /// Removes the folder. Idempotent.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        let Some(name) = self.0.file_name().and_then(|n| n.to_str()) else {
+            return Ok(());
+        };
+        let going = self.0.with_file_name(format!(".going-{name}"));
+        match fs::rename(&self.0, &going) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        crate::fault::point("remove.folder");
+        remove_tree(&going)
+    }
+}
+
+/// The machines that have a folder; half-made and half-removed ones are cleared away.
+pub(crate) fn scan(machines: &Path) -> io::Result<Vec<MachineId>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(machines)? {
+        let entry = entry?;
+        match entry.file_name().to_str().map(str::parse::<MachineId>) {
+            Some(Ok(id)) => found.push(id),
+            _ => remove_tree(&entry.path())?,
+        }
+    }
+    Ok(found)
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Specs carry environments, and environments carry secrets.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(bytes)
+}

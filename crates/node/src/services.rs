@@ -1,0 +1,184 @@
+//! What all owners of a node share.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use hearth_domain::{Allocation, Capacity, DriverKind, Refusal, Resources, admit};
+use hearth_driver::Driver;
+use hearth_ids::MachineId;
+use hearth_network::Network;
+use hearth_node_api::NodeEvent;
+use tokio::sync::broadcast;
+
+use crate::{
+    cgroup::Cgroups,
+    config::NodeConfig,
+    provisions::{Kernels, Roots},
+};
+
+/// The node's surroundings and its books.
+pub(crate) struct Services {
+    pub(crate) config: NodeConfig,
+    pub(crate) machines_dir: PathBuf,
+    pub(crate) roots: Arc<dyn Roots>,
+    pub(crate) kernels: Arc<dyn Kernels>,
+    pub(crate) network: Arc<dyn Network>,
+    /// For drivers without a guest.
+    pub(crate) no_network: Arc<dyn Network>,
+    pub(crate) drivers: BTreeMap<DriverKind, Arc<dyn Driver>>,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) ledger: Ledger,
+    pub(crate) uids: UidPool,
+    pub(crate) events: broadcast::Sender<NodeEvent>,
+}
+
+/// Who holds what. One lock, never held over an await.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    capacity: Capacity,
+    overcommit: hearth_domain::Overcommit,
+    held: Mutex<(Allocation, HashMap<MachineId, Resources>)>,
+}
+
+impl Ledger {
+    pub(crate) fn new(capacity: Capacity, overcommit: hearth_domain::Overcommit) -> Self {
+        Self {
+            capacity,
+            overcommit,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Takes what a machine wants, if it is there. A machine that holds already holds no more.
+    pub(crate) fn reserve(&self, machine: MachineId, wanted: Resources) -> Result<(), Refusal> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.1.contains_key(&machine) {
+            return Ok(());
+        }
+        held.0 = admit(&self.capacity, self.overcommit, held.0, &wanted)?;
+        held.1.insert(machine, wanted);
+        Ok(())
+    }
+
+    /// Takes what a machine has already, whether or not it still fits.
+    pub(crate) fn adopt(&self, machine: MachineId, resources: Resources) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.1.insert(machine, resources).is_none() {
+            held.0 = held.0.plus(&resources);
+        }
+    }
+
+    /// Gives back. Idempotent.
+    pub(crate) fn release(&self, machine: MachineId) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(resources) = held.1.remove(&machine) {
+            held.0 = held.0.minus(&resources);
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    pub(crate) fn allocation(&self) -> Allocation {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// User IDs for VMMs: the lowest that no machine of this node has.
+#[derive(Debug)]
+pub(crate) struct UidPool {
+    first: u32,
+    taken: Mutex<BTreeSet<u32>>,
+}
+
+impl UidPool {
+    pub(crate) fn new(first: u32) -> Self {
+        Self {
+            first,
+            taken: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn take(&self) -> u32 {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.first;
+        for uid in taken.iter() {
+            if *uid != free {
+                break;
+            }
+            free += 1;
+        }
+        taken.insert(free);
+        free
+    }
+
+    pub(crate) fn adopt(&self, uid: u32) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(uid);
+    }
+
+    pub(crate) fn give_back(&self, uid: u32) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_are_of_one_machine_and_come_back() {
+        let pool = UidPool::new(100);
+        assert_eq!((pool.take(), pool.take(), pool.take()), (100, 101, 102));
+        pool.give_back(101);
+        pool.adopt(103);
+        assert_eq!((pool.take(), pool.take()), (101, 104));
+    }
+
+    #[test]
+    fn a_machine_holds_once() {
+        let ledger = Ledger::new(
+            Capacity {
+                cpu_millis: 1000,
+                memory_mib: 100,
+            },
+            hearth_domain::Overcommit::default(),
+        );
+        let resources = Resources {
+            vcpus: 1.try_into().unwrap(),
+            memory_mib: 64.try_into().unwrap(),
+            disk_mib: None,
+        };
+        let machine = MachineId::new();
+        ledger.reserve(machine, resources).unwrap();
+        ledger.reserve(machine, resources).unwrap();
+        assert_eq!(ledger.allocation().memory_mib, 64);
+        assert!(ledger.reserve(MachineId::new(), resources).is_err());
+        ledger.release(machine);
+        ledger.release(machine);
+        assert_eq!(ledger.allocation(), Allocation::default());
+    }
+}

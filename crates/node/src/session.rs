@@ -1,0 +1,291 @@
+//! Streams between a client and a machine: logs, attachments, execs, files.
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use hearth_domain::{ExitStatus, StateWord};
+use hearth_guest_api::{
+    GuestClient,
+    client::{self as guest_client, ExecInput},
+    filesystem::FileType,
+    guest::TerminalSize,
+};
+use hearth_node_api::{
+    Attachment, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat, Input, LogChunk, LogQuery,
+    MachineStats, NodeError,
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    guest_link::{no_guest, node_error},
+    log::LogReader,
+    owner::OwnerHandle,
+    services::{Services, now_ms},
+};
+
+/// Pieces of input that may wait for a guest.
+const INPUT_MAX: usize = 16;
+/// Signals that a program's end by signal adds to its code.
+const SIGNAL_CODE: i32 = 128;
+
+/// What a machine wrote.
+pub(crate) async fn logs(
+    owner: OwnerHandle,
+    query: LogQuery,
+) -> Result<BoxStream<'static, Result<LogChunk, NodeError>>, NodeError> {
+    let source = owner.log;
+    let since_ns = query.since_unix_ms.map_or(0, |ms| ms.saturating_mul(1_000_000));
+    let (head, reader) = match query.tail {
+        None => (Default::default(), source.read(query.follow)),
+        Some(lines) => {
+            let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+            source
+                .tail(lines, query.follow)
+                .await
+                .map_err(|error| log_error(&error))?
+        }
+    };
+    let chunks = stream::iter(head.into_iter().map(Ok)).chain(read_on(reader));
+    Ok(chunks
+        .try_filter(move |chunk| std::future::ready(chunk.unix_ns >= since_ns))
+        .boxed())
+}
+
+fn read_on(reader: LogReader) -> impl futures::Stream<Item = Result<LogChunk, NodeError>> {
+    stream::unfold(Some(reader), |reader| async {
+        let mut reader = reader?;
+        match reader.next().await {
+            Ok(Some(chunk)) => Some((Ok(chunk), Some(reader))),
+            Ok(None) => None,
+            Err(error) => Some((Err(log_error(&error)), None)),
+        }
+    })
+}
+
+fn log_error(error: &std::io::Error) -> NodeError {
+    NodeError::new(ErrorKind::Internal, format!("cannot read the machine's log: {error}"))
+}
+
+/// Joins a machine's program. A machine that is yet to start is waited for.
+pub(crate) fn attach(owner: OwnerHandle) -> Attachment {
+    let (input, inbox) = mpsc::channel(INPUT_MAX);
+    let output = attached_output(owner.clone()).boxed();
+    tokio::spawn(feed(owner, inbox));
+    Attachment { output, input }
+}
+
+/// The log from its start; while the machine is still pending, the log is not open yet.
+fn attached_output(owner: OwnerHandle) -> impl futures::Stream<Item = Result<LogChunk, NodeError>> {
+    let mut status = owner.status.clone();
+    let begun = async move {
+        // Its log opens when the VMM is launched; before that a follower would end at once.
+        let launched = |word| !matches!(word, StateWord::Pending | StateWord::Preparing);
+        let _ = status.wait_for(|status| launched(status.state.word())).await;
+        read_on(owner.log.read(true))
+    };
+    stream::once(begun).flatten()
+}
+
+/// Passes a client's input on, once the program runs, until either ends.
+async fn feed(mut owner: OwnerHandle, mut inbox: mpsc::Receiver<Input>) {
+    let guest = tokio::select! {
+        found = owner.guest.wait_for(Option::is_some) => found.ok().and_then(|guest| guest.clone()),
+        // A client that goes before the program runs must not be waited for.
+        () = closed(&inbox) => None,
+    };
+    let Some(guest) = guest else { return };
+    while let Some(input) = inbox.recv().await {
+        let outcome = match input {
+            Input::Stdin(bytes) => guest.workload_stdin(bytes).await,
+            Input::CloseStdin => guest.close_stdin().await,
+            Input::Resize(size) => guest.workload_resize(size.cols.into(), size.rows.into()).await,
+            Input::Signal(signal) => guest.workload_signal(signal).await,
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(machine = %owner.spec.id, %error, "an attached client's input did not reach the program");
+            if error.is_unreachable() {
+                return;
+            }
+        }
+    }
+}
+
+/// Resolves when the sender is gone and nothing is left.
+async fn closed(inbox: &mpsc::Receiver<Input>) {
+    while !(inbox.is_closed() && inbox.is_empty()) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+fn running_guest(owner: &OwnerHandle) -> Result<GuestClient, NodeError> {
+    let word = owner.status.borrow().state.word();
+    match owner.guest.borrow().clone() {
+        Some(guest) if word == StateWord::Running => Ok(guest),
+        None if word == StateWord::Running => Err(no_guest(owner.spec.driver)),
+        _ => {
+            let message = format!("machine {} is {word}, not running", owner.spec.name);
+            Err(NodeError::new(ErrorKind::Conflict, message))
+        }
+    }
+}
+
+/// Runs one more command.
+pub(crate) async fn exec(owner: &OwnerHandle, request: ExecRequest) -> Result<ExecSession, NodeError> {
+    let guest = running_guest(owner)?;
+    let Some((cmd, args)) = request.cmd.split_first() else {
+        return Err(NodeError::new(
+            ErrorKind::InvalidInput,
+            "cmd is empty; name a command to run",
+        ));
+    };
+    let mut env = request.env;
+    if request.tty.is_some() {
+        env.entry("TERM".to_owned()).or_insert_with(|| "xterm".to_owned());
+    }
+    let asked = guest_client::ExecRequest {
+        cmd: cmd.clone(),
+        args: args.to_vec(),
+        env,
+        cwd: request.working_dir,
+        user: request.user,
+        pty: request.tty.map(|size| TerminalSize {
+            cols: size.cols.into(),
+            rows: size.rows.into(),
+        }),
+        stdin: request.stdin,
+    };
+    let session = guest
+        .exec(asked)
+        .await
+        .map_err(|error| node_error(&format!("run {cmd:?}"), &error))?;
+    let (input, inbox) = mpsc::channel(INPUT_MAX);
+    tokio::spawn(feed_exec(session.input(), inbox));
+    Ok(ExecSession {
+        output: exec_output(Running { session, ended: false }).boxed(),
+        input,
+    })
+}
+
+/// A command that is killed when nobody wants it any more.
+struct Running {
+    session: guest_client::ExecSession,
+    ended: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let input = self.session.input();
+            // Ends with the call's own deadline.
+            runtime.spawn(async move { input.signal(9).await });
+        }
+    }
+}
+
+fn exec_output(running: Running) -> impl futures::Stream<Item = Result<ExecEvent, NodeError>> {
+    stream::unfold(Some(running), |running| async {
+        let mut running = running?;
+        let event = match running.session.next().await? {
+            Ok(event) => event,
+            Err(error) => return Some((Err(node_error("follow the command", &error)), None)),
+        };
+        let event = match event {
+            guest_client::ExecEvent::Stdout(bytes) | guest_client::ExecEvent::Pty(bytes) => ExecEvent::Stdout(bytes),
+            guest_client::ExecEvent::Stderr(bytes) => ExecEvent::Stderr(bytes),
+            guest_client::ExecEvent::Exited { code, signal } => {
+                running.ended = true;
+                let code = signal.map_or(code & 0xff, |signal| (SIGNAL_CODE + signal) & 0xff);
+                ExecEvent::Exited(ExitStatus {
+                    code,
+                    signal,
+                    ..ExitStatus::default()
+                })
+            }
+        };
+        Some((Ok(event), Some(running)))
+    })
+}
+
+async fn feed_exec(exec: ExecInput, mut inbox: mpsc::Receiver<Input>) {
+    while let Some(input) = inbox.recv().await {
+        let outcome = match input {
+            Input::Stdin(bytes) => exec.send(bytes).await,
+            Input::CloseStdin => exec.close().await,
+            Input::Resize(size) => exec.resize(size.cols.into(), size.rows.into()).await,
+            Input::Signal(signal) => exec.signal(signal).await,
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a client's input did not reach its command");
+            if error.is_unreachable() {
+                return;
+            }
+        }
+    }
+}
+
+/// What a machine uses: what the host sees, and what the guest claims where only it can know.
+pub(crate) async fn stats(services: &Services, owner: &OwnerHandle) -> Result<MachineStats, NodeError> {
+    let used = services.cgroups.usage(owner.spec.id);
+    let guest = owner.guest.borrow().clone();
+    let claimed = match guest {
+        Some(guest) => guest.metrics().await.ok(),
+        None => None,
+    };
+    let mut stats = MachineStats {
+        at_unix_ms: now_ms(),
+        cpu_usec: used.cpu_ns / 1000,
+        memory_bytes: used.memory_bytes,
+        memory_limit_bytes: u64::from(owner.spec.resources.memory_mib.get()) << 20,
+        ..MachineStats::default()
+    };
+    if let Some(claimed) = claimed {
+        stats.guest_memory_used_bytes = Some(claimed.memory_used_bytes);
+        stats.net_rx_bytes = claimed.network_rx_bytes;
+        stats.net_tx_bytes = claimed.network_tx_bytes;
+        stats.processes = Some(claimed.processes.into());
+    }
+    Ok(stats)
+}
+
+/// A path of the guest as a tar.
+pub(crate) async fn archive_get(
+    owner: &OwnerHandle,
+    path: &str,
+) -> Result<(FileStat, BoxStream<'static, Result<Bytes, NodeError>>), NodeError> {
+    let guest = running_guest(owner)?;
+    let action = format!("read {path:?} in the machine");
+    let entry = guest.stat(path).await.map_err(|error| node_error(&action, &error))?;
+    let stat = FileStat {
+        name: entry.name,
+        kind: match entry.r#type {
+            kind if kind == FileType::File as i32 => EntryKind::File,
+            kind if kind == FileType::Directory as i32 => EntryKind::Directory,
+            _ if entry.symlink_target.is_some() => EntryKind::Symlink,
+            _ => EntryKind::Other,
+        },
+        size_bytes: u64::try_from(entry.size).unwrap_or(0),
+        mode: entry.mode,
+        modified_unix_ms: 0,
+        link_target: entry.symlink_target,
+    };
+    let bytes = guest
+        .get_archive(path)
+        .await
+        .map_err(|error| node_error(&action, &error))?;
+    Ok((stat, bytes.map_err(move |error| node_error(&action, &error)).boxed()))
+}
+
+/// A tar into a folder of the guest.
+pub(crate) async fn archive_put(
+    owner: &OwnerHandle,
+    path: &str,
+    archive: BoxStream<'static, Result<Bytes, NodeError>>,
+) -> Result<(), NodeError> {
+    let guest = running_guest(owner)?;
+    let bytes = archive.map_err(std::io::Error::other);
+    guest
+        .put_archive(path, bytes)
+        .await
+        .map_err(|error| node_error(&format!("write to {path:?} in the machine"), &error))
+}
