@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Balloon, CacheType, CpuTemplate, HugePages, IoEngine, LogLevel, RateLimiter};
+use crate::features::Features;
 
 /// Configuration of the driver, the same for all of its machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct FirecrackerConfig {
     pub cpu_template: Option<CpuTemplate>,
     /// What pages back the guests' memory (from 1.7 on).
     pub huge_pages: Option<HugePages>,
+    /// Puts the devices on a PCI bus (from 1.13 on); the guest's kernel must know it.
+    pub pci: bool,
     /// How drives are read and written.
     pub io_engine: Option<IoEngine>,
     /// What a guest's flush of its own disk does.
@@ -55,7 +58,8 @@ pub enum Confinement {
     /// By Firecracker's jailer: its own root, user, namespaces and devices.
     #[default]
     Jailer,
-    /// By its seccomp filters and its user alone. For hosts where the jailer cannot run; never a silent fallback.
+    /// By the launcher's namespaces, its user and its seccomp filters alone; that user must be able to open `/dev/kvm`,
+    /// `/dev/net/tun`, the program and all files. For hosts where the jailer cannot run; never a silent fallback.
     None,
 }
 
@@ -79,6 +83,7 @@ impl Default for FirecrackerConfig {
             track_dirty_pages: false,
             cpu_template: None,
             huge_pages: None,
+            pci: false,
             io_engine: None,
             disk_cache: CacheType::Writeback,
             root_limiter: None,
@@ -96,7 +101,65 @@ impl Default for FirecrackerConfig {
 }
 
 impl FirecrackerConfig {
+    /// The first thing asked for that a version cannot do.
+    pub(crate) fn beyond(&self, features: Features) -> Option<&'static str> {
+        let asked = [
+            (
+                self.huge_pages == Some(HugePages::TwoMebibytes),
+                features.huge_pages,
+                "use huge pages before 1.7",
+            ),
+            (self.pci, features.pci, "use a PCI bus before 1.13"),
+            (
+                self.io_engine.is_some(),
+                features.io_engine,
+                "choose an I/O engine before 1.0",
+            ),
+            (
+                self.mmds.is_some(),
+                features.mmds_v2,
+                "serve metadata by MMDS version 2 before 1.0",
+            ),
+        ];
+        asked
+            .into_iter()
+            .find(|(wanted, there, _what)| *wanted && !there)
+            .map(|(_wanted, _there, what)| what)
+    }
+
     pub(crate) fn call_timeout(&self) -> Duration {
         Duration::from_millis(self.call_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_version_cannot_do_is_refused_only_if_asked_for() {
+        let old = Features::of("1.4.0".parse().unwrap());
+        let new = Features::of("1.13.0".parse().unwrap());
+        let plain = FirecrackerConfig::default();
+        let demanding = FirecrackerConfig {
+            pci: true,
+            ..plain.clone()
+        };
+        assert_eq!(plain.beyond(old), None);
+        assert!(demanding.beyond(old).unwrap().contains("1.13"));
+        assert_eq!(demanding.beyond(new), None);
+    }
+
+    #[test]
+    fn configuration_is_read_from_its_parts() {
+        let text =
+            r#"{"confinement": "none", "balloon": {"amount_mib": 8, "deflate_on_oom": true}, "huge_pages": "2M"}"#;
+        let config: FirecrackerConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (config.confinement, config.huge_pages),
+            (Confinement::None, Some(HugePages::TwoMebibytes))
+        );
+        assert_eq!(config.balloon.unwrap().stats_polling_interval_s, 0);
+        assert!(config.entropy);
     }
 }

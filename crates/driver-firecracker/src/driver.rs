@@ -1,28 +1,51 @@
 //! The driver itself.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use hearth_domain::DriverKind;
-use hearth_driver::{Capabilities, Check, Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle};
+use hearth_driver::{
+    Capabilities, Check, Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle,
+    launch::{self, Launcher},
+    process::ProcessId,
+};
 use hearth_ids::MachineId;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::{
     api::{Action, ApiClient, ApiSocket, VmState},
+    cgroups,
     config::FirecrackerConfig,
-    jail, launch,
+    jail,
+    launch::launch_plan,
     layout::{Layout, Stream},
-    processes,
+    probe, processes,
     programs::Programs,
     start::{self, refused},
     streams::{self, Streams},
 };
 
+/// How long after a call broke off the VMM's end is waited for.
+const AFTERMATH: Duration = Duration::from_millis(200);
+
+/// How much of its output is told of a VMM that ended while it was started.
+const LAST_WORDS_BYTES: usize = 2_000;
+
+/// How much of the metrics is looked through for the last line: Firecracker's lines have 10 KB.
+const METRICS_BYTES: usize = 128 * 1024;
+
 /// Drives Firecracker.
 #[derive(Debug)]
 pub struct FirecrackerDriver {
     config: FirecrackerConfig,
+    launcher: Launcher,
     streams: Streams,
 }
 
@@ -41,52 +64,106 @@ struct Extra {
 
 impl FirecrackerDriver {
     /// A driver so configured. Looks at nothing yet: see [`Driver::probe`].
-    pub fn new(config: FirecrackerConfig) -> Self {
+    pub fn new(config: FirecrackerConfig, launcher: Launcher) -> Self {
         Self {
             config,
+            launcher,
             streams: Streams::default(),
         }
     }
 
-    /// The API of a running VMM, for what the trait does not have: balloon, limiters, metadata, metrics.
+    /// The API of a running VMM, for what the trait does not have: balloon, limiters, metadata.
     pub fn api(&self, handle: &VmmHandle) -> Result<ApiClient, DriverError> {
         let extra = Extra::deserialize(&handle.extra)
-            .map_err(|error| DriverError::io("read the handle")(std::io::Error::other(error)))?;
+            .map_err(|error| DriverError::io("read the VMM's handle")(io::Error::other(error)))?;
         Ok(self.client(extra.api, extra.uid))
+    }
+
+    /// The VMM's counters, written anew. What is not JSON is an error: a VMM that was taken over writes what it likes.
+    pub async fn metrics(&self, handle: &VmmHandle) -> Result<Value, DriverError> {
+        const ACTION: &str = "write metrics";
+        self.api(handle)?
+            .act(Action::FlushMetrics)
+            .await
+            .map_err(refused(ACTION))?;
+        let tail = self.streams.tail(Stream::Metrics, &handle.folder, METRICS_BYTES);
+        let tail = tail.map_err(DriverError::io("read the VMM's metrics"))?;
+        let last = tail
+            .split(|byte| *byte == b'\n')
+            .rfind(|line| !line.is_empty())
+            .unwrap_or_default();
+        serde_json::from_slice(last).map_err(|error| DriverError::Refused {
+            action: ACTION.to_owned(),
+            message: error.to_string(),
+        })
+    }
+
+    /// The last bytes of the VMM's own log.
+    pub fn log_tail(&self, folder: &Path, max_bytes: usize) -> Vec<u8> {
+        self.streams.tail(Stream::Log, folder, max_bytes).unwrap_or_else(|error| {
+            warn!(error = &error as &dyn std::error::Error, folder = %folder.display(), "cannot read the VMM's log");
+            Vec::new()
+        })
     }
 
     fn client(&self, api: PathBuf, uid: u32) -> ApiClient {
         ApiClient::new(ApiSocket::new(api, uid), self.config.call_timeout())
     }
 
-    async fn boot(&self, plan: &StartPlan) -> Result<VmmHandle, DriverError> {
-        let programs = Programs::find(&self.config).await?;
-        let layout = Layout::of(plan, &programs, self.config.confinement);
+    /// Everything before a process exists.
+    fn prepare(&self, plan: &StartPlan, layout: &Layout) -> Result<(), DriverError> {
         for stream in Stream::ALL {
-            streams::make(stream, &plan.folder, plan.user).map_err(DriverError::io("make the VMM's pipes"))?;
+            let make = format!("make the pipe {}", stream.fifo(&plan.folder).display());
+            streams::make(stream, &plan.folder, plan.user).map_err(DriverError::io(make))?;
         }
-        jail::build(plan, &layout)?;
+        jail::build(plan, layout)?;
         self.streams
             .follow(&plan.folder)
-            .map_err(DriverError::io("read the VMM's pipes"))?;
-        let child = launch::launch(plan, &programs, &layout)?;
-        let api = self.client(layout.api.clone(), plan.user.uid);
-        start::api_answers(&api, &self.config, || true).await?;
-        start::configure(&api, plan, &layout.seen, &self.config, programs.features()).await?;
-        let extra = Extra {
-            api: layout.api,
-            uid: plan.user.uid,
-            jail: layout.root,
-            version: programs.version.to_string(),
+            .map_err(DriverError::io("read the VMM's output"))
+    }
+
+    /// From files to a guest that runs. When the VMM ends meanwhile, its last words say why.
+    async fn boot(&self, plan: &StartPlan, programs: &Programs, layout: &Layout) -> Result<ProcessId, DriverError> {
+        let vmm = self
+            .launcher
+            .spawn(&launch_plan(plan, programs, layout, &self.config))?;
+        let configure = async {
+            let api = self.client(layout.api.clone(), plan.user.uid);
+            start::api_answers(&api, &self.config).await?;
+            cgroups::check(&plan.cgroups, vmm.pid)?;
+            start::configure(&api, plan, &layout.seen, &self.config, programs.features()).await
         };
-        Ok(VmmHandle {
-            machine: plan.machine,
-            driver: DriverKind::Firecracker,
-            pid: child.id(),
-            start_ticks: launch::start_ticks(child.id()).map_err(DriverError::io("look at the VMM"))?,
-            folder: plan.folder.clone(),
-            extra: serde_json::to_value(extra).unwrap_or_default(),
-        })
+        let result = tokio::select! {
+            biased;
+            _exit = self.launcher.wait(vmm) => return Err(self.last_words(&plan.folder).await),
+            configured = configure => configured,
+        };
+        let Err(error) = result else { return Ok(vmm) };
+        // A call that breaks off is often the first sign of the end.
+        let broke_off = matches!(error, DriverError::Io { .. });
+        if broke_off && timeout(AFTERMATH, self.launcher.wait(vmm)).await.is_ok() {
+            return Err(self.last_words(&plan.folder).await);
+        }
+        // What it wrote stays for the node to look at, until it cleans.
+        self.launcher.kill(vmm, &plan.folder).await?;
+        Err(error)
+    }
+
+    /// What a VMM that ended wrote last, on its console and in its log.
+    async fn last_words(&self, folder: &Path) -> DriverError {
+        launch::settle(folder).await;
+        let mut output = launch::output_tail(folder, LAST_WORDS_BYTES);
+        output.extend(self.log_tail(folder, LAST_WORDS_BYTES));
+        DriverError::DiedEarly {
+            output: String::from_utf8_lossy(&output).trim().to_owned(),
+        }
+    }
+}
+
+fn process_of(handle: &VmmHandle) -> ProcessId {
+    ProcessId {
+        pid: handle.pid,
+        start_ticks: handle.start_ticks,
     }
 }
 
@@ -106,23 +183,50 @@ impl Driver for FirecrackerDriver {
     }
 
     async fn probe(&self) -> Vec<Check> {
-        Vec::new()
+        probe::probe(&self.config).await
     }
 
     async fn start(&self, plan: &StartPlan) -> Result<VmmHandle, DriverError> {
-        let result = self.boot(plan).await;
-        if result.is_err() {
-            self.clean(plan.machine, &plan.folder).await?;
+        let programs = Programs::find(&self.config).await?;
+        if let Some(action) = self.config.beyond(programs.features()) {
+            return Err(DriverError::Unsupported {
+                driver: self.kind(),
+                action,
+            });
         }
-        result
+        let layout = Layout::of(plan, &programs, self.config.confinement);
+        self.prepare(plan, &layout)?;
+        let vmm = self.boot(plan, &programs, &layout).await?;
+        let version = programs.version.to_string();
+        let extra = Extra {
+            api: layout.api,
+            uid: plan.user.uid,
+            jail: layout.root,
+            version,
+        };
+        Ok(VmmHandle {
+            machine: plan.machine,
+            driver: self.kind(),
+            pid: vmm.pid,
+            start_ticks: vmm.start_ticks,
+            folder: plan.folder.clone(),
+            extra: serde_json::to_value(extra)
+                .map_err(|error| DriverError::io("write the VMM's handle")(io::Error::other(error)))?,
+        })
     }
 
-    async fn recover(&self, _handle: &VmmHandle) -> Result<Liveness, DriverError> {
-        Ok(Liveness::Gone)
+    async fn recover(&self, handle: &VmmHandle) -> Result<Liveness, DriverError> {
+        if !process_of(handle).is_alive() {
+            return Ok(Liveness::Gone);
+        }
+        self.streams
+            .follow(&handle.folder)
+            .map_err(DriverError::io("read the VMM's output"))?;
+        Ok(Liveness::Alive)
     }
 
-    async fn wait(&self, _handle: &VmmHandle) -> VmmExit {
-        VmmExit::default()
+    async fn wait(&self, handle: &VmmHandle) -> VmmExit {
+        self.launcher.wait(process_of(handle)).await
     }
 
     async fn pause(&self, handle: &VmmHandle) -> Result<(), DriverError> {
@@ -146,23 +250,20 @@ impl Driver for FirecrackerDriver {
             .map_err(refused("press Ctrl-Alt-Del"))
     }
 
-    async fn kill(&self, _handle: &VmmHandle) -> Result<(), DriverError> {
-        Ok(())
+    async fn kill(&self, handle: &VmmHandle) -> Result<(), DriverError> {
+        self.launcher.kill(process_of(handle), &handle.folder).await
     }
 
     async fn console_tail(&self, folder: &Path, max_bytes: usize) -> Vec<u8> {
-        self.streams
-            .tail(Stream::Console, folder, max_bytes)
-            .unwrap_or_default()
+        launch::output_tail(folder, max_bytes)
     }
 
     async fn clean(&self, machine: MachineId, folder: &Path) -> Result<(), DriverError> {
         self.streams.leave(folder);
-        for pid in processes::of_machine(machine, folder) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
-                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
+        for process in processes::of_jail(folder) {
+            self.launcher.kill(process, folder).await?;
         }
-        jail::remove(folder)
+        jail::unmount(folder)?;
+        launch::clean(machine, folder).await
     }
 }

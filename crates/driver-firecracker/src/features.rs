@@ -1,7 +1,7 @@
 //! What each Firecracker version can do. Pure: a version in, features out.
 //!
-//! Only what this driver or its probe acts on is listed. A version newer than the newest known one is taken to do what
-//! that one does; what a version is too old for is left out where it is a nicety, and refused where it was asked for.
+//! A version newer than the newest known one is taken to do what that one does. What a version is too old for is left
+//! out where it is a nicety, and refused where it was asked for.
 
 use std::{fmt, str::FromStr};
 
@@ -37,6 +37,8 @@ pub struct Features {
     pub io_engine: bool,
     /// MMDS has versions, and names the cards on which it answers.
     pub mmds_v2: bool,
+    /// Version 2 of MMDS still answers after a snapshot was loaded.
+    pub mmds_v2_restored: bool,
     /// There is a virtio-rng device.
     pub entropy: bool,
     /// There is `/cpu-config`, with templates of one's own.
@@ -58,16 +60,16 @@ pub struct Features {
 /// The oldest version that this driver drives.
 pub const OLDEST: Version = Version::new(1, 0, 0);
 
-/// From which version on each feature is there, in the order of [`Features`]' fields.
 impl Features {
-    /// The features of a version.
+    /// From which version on each feature is there.
     pub fn of(version: Version) -> Self {
         let from = |major, minor| version >= Version::new(major, minor, 0);
         Self {
             smt: from(1, 0),
             jailer_cgroup_v2: from(1, 0),
             io_engine: from(1, 0),
-            mmds_v2: from(1, 1),
+            mmds_v2: from(1, 0),
+            mmds_v2_restored: from(1, 1),
             entropy: from(1, 4),
             custom_cpu_templates: from(1, 4),
             huge_pages: from(1, 7),
@@ -153,11 +155,12 @@ mod tests {
     #[test]
     fn each_feature_appears_with_its_version_and_stays() {
         type Feature = fn(Features) -> bool;
-        let table: [(&str, &str, Feature); 10] = [
+        let table: [(&str, &str, Feature); 11] = [
             ("0.25.0", "1.0.0", |f| f.smt),
             ("0.25.0", "1.0.0", |f| f.jailer_cgroup_v2),
             ("0.25.0", "1.0.0", |f| f.io_engine),
-            ("1.0.0", "1.1.0", |f| f.mmds_v2),
+            ("0.25.0", "1.0.0", |f| f.mmds_v2),
+            ("1.0.0", "1.1.0", |f| f.mmds_v2_restored),
             ("1.3.3", "1.4.0", |f| f.entropy),
             ("1.3.3", "1.4.0", |f| f.custom_cpu_templates),
             ("1.6.0", "1.7.0", |f| f.huge_pages),

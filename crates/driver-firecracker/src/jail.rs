@@ -1,4 +1,4 @@
-//! Building and removing the jail's files.
+//! The jail's files.
 //!
 //! The jail is built before any code of the VMM runs, in folders of root's that must not exist before: whoever
 //! follows a link that a VMM planted does so as root. Files of the host come in by hard link, so that all machines
@@ -6,7 +6,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -95,21 +95,17 @@ fn bind(file: &Path, inside: &Path) -> io::Result<()> {
     Ok(rustix::mount::mount_remount(inside, flags, "")?)
 }
 
-/// Removes the jail, mounts first.
-pub(crate) fn remove(folder: &Path) -> Result<(), DriverError> {
+/// Takes away what is mounted in the jail: nothing below a mount point can be removed, and much may be lost by trying.
+pub(crate) fn unmount(folder: &Path) -> Result<(), DriverError> {
     let base = jail_base(folder);
-    let action = format!("remove the jail {}", base.display());
-    for mount in mounts_below(&base).map_err(DriverError::io(action.clone()))? {
+    for mount in mounts_below(&base).map_err(DriverError::io("read the table of mounts"))? {
         // Lazily, since a VMM that is just ending may still hold it; and never through a link.
         match rustix::mount::unmount(&mount, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(DriverError::io(format!("unmount {}", mount.display()))(error.into())),
         }
     }
-    match fs::remove_dir_all(&base) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DriverError::io(action)(error)),
-        _gone => Ok(()),
-    }
+    Ok(())
 }
 
 /// Mount points below a folder, the deepest and latest first.
@@ -137,14 +133,10 @@ fn mount_point(line: &str) -> Option<PathBuf> {
     ))
 }
 
-/// Device and inode of a jail's root, by which a process that has it as its root is known.
-pub(crate) fn identity(root: &Path) -> io::Result<(u64, u64)> {
-    let meta = fs::metadata(root)?;
-    Ok((meta.dev(), meta.ino()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -162,9 +154,7 @@ mod tests {
         make_folders(&base, &root).unwrap();
         assert!(root.is_dir());
         assert!(make_folders(&base, &root).is_err());
-        remove(folder.path()).unwrap();
-        remove(folder.path()).unwrap();
-        assert!(!base.exists());
+        unmount(folder.path()).unwrap();
     }
 
     #[test]
@@ -175,6 +165,7 @@ mod tests {
         std::os::unix::fs::symlink(&real, &link).unwrap();
         give(&link, &inside).unwrap();
         assert!(inside.symlink_metadata().unwrap().is_file());
-        assert_eq!(identity(&inside).unwrap(), identity(&real).unwrap());
+        let inode = |path: &Path| path.metadata().unwrap().ino();
+        assert_eq!(inode(&inside), inode(&real));
     }
 }

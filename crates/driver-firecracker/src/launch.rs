@@ -1,62 +1,180 @@
-//! Starting the jailer, or the VMM itself.
+//! What is launched: the jailer, or the VMM itself.
+//!
+//! The jailer ends by executing the VMM, so the launched process is the VMM's from the first moment on. The jailer's
+//! `--daemonize` is not used (the launcher makes the session, and the console would be lost) and neither is
+//! `--new-pid-ns` (it forks: the VMM would be a process known only by a file in a folder that it can write).
 
-use std::{
-    fs, io,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-};
+use std::path::PathBuf;
 
-use hearth_driver::{DriverError, StartPlan};
+use hearth_driver::{StartPlan, launch::LaunchPlan};
 
 use crate::{
-    layout::{Layout, Stream, jail_base},
+    cgroups,
+    config::FirecrackerConfig,
+    layout::{Layout, jail_base},
     programs::Programs,
-    streams,
 };
 
-/// The command that becomes the VMM.
-pub(crate) fn arguments(plan: &StartPlan, programs: &Programs, layout: &Layout) -> Vec<String> {
-    let mut arguments = vec!["--id".to_owned(), plan.machine.to_string()];
-    if layout.root.is_some() {
-        arguments.extend([
-            "--exec-file".to_owned(),
-            programs.firecracker.display().to_string(),
-            "--chroot-base-dir".to_owned(),
-            jail_base(&plan.folder).display().to_string(),
-            "--uid".to_owned(),
-            plan.user.uid.to_string(),
-            "--gid".to_owned(),
-            plan.user.gid.to_string(),
-        ]);
-        if let Some(netns) = &plan.net.netns {
-            arguments.extend(["--netns".to_owned(), netns.display().to_string()]);
+/// Descriptors that the VMM may hold: some 20 for itself and its devices.
+const MAX_OPEN_FILES: u32 = 1_024;
+
+/// The launch of a machine's VMM.
+pub(crate) fn launch_plan(
+    plan: &StartPlan,
+    programs: &Programs,
+    layout: &Layout,
+    config: &FirecrackerConfig,
+) -> LaunchPlan {
+    let vmm = vmm_arguments(plan, layout, config);
+    let common = LaunchPlan {
+        cgroups: plan.cgroups.clone(),
+        max_open_files: u64::from(MAX_OPEN_FILES),
+        ..LaunchPlan::new(&plan.folder, &programs.firecracker)
+    };
+    match &programs.jailer {
+        Some(jailer) => {
+            let unified = cgroups::unified_parent(&plan.cgroups).filter(|_group| programs.features().jailer_cgroup_v2);
+            let mut arguments = jailer_arguments(plan, programs, unified);
+            arguments.push("--".to_owned());
+            arguments.extend(vmm);
+            let args = arguments.into_iter().map(Into::into).collect();
+            LaunchPlan {
+                program: jailer.clone(),
+                args,
+                ..common
+            }
         }
-        arguments.push("--".to_owned());
+        None => LaunchPlan {
+            args: vmm.into_iter().map(Into::into).collect(),
+            netns: plan.net.netns.clone(),
+            user: Some(plan.user),
+            ..common
+        },
     }
-    arguments.extend(["--api-sock".to_owned(), layout.seen.api.display().to_string()]);
+}
+
+/// The VMM's own arguments. The jailer adds `--id` itself.
+fn vmm_arguments(plan: &StartPlan, layout: &Layout, config: &FirecrackerConfig) -> Vec<String> {
+    let mut arguments = vec!["--api-sock".to_owned(), layout.seen.api.display().to_string()];
+    if layout.root.is_none() {
+        arguments.extend(["--id".to_owned(), plan.machine.to_string()]);
+    }
+    if config.pci {
+        arguments.push("--enable-pci".to_owned());
+    }
     arguments
 }
 
-/// Starts it.
-pub(crate) fn launch(plan: &StartPlan, programs: &Programs, layout: &Layout) -> Result<Child, DriverError> {
-    let program: &PathBuf = programs.jailer.as_ref().unwrap_or(&programs.firecracker);
-    let output = streams::open_for_vmm(Stream::Console, &plan.folder).map_err(DriverError::io("open the console"))?;
-    let errors = output.try_clone().map_err(DriverError::io("open the console"))?;
-    let child = Command::new(program)
-        .args(arguments(plan, programs, layout))
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors)
-        .spawn()
-        .map_err(DriverError::io(format!("start {}", program.display())))?;
-    Ok(child)
+fn jailer_arguments(plan: &StartPlan, programs: &Programs, unified: Option<PathBuf>) -> Vec<String> {
+    let mut pairs = vec![
+        ("--id", plan.machine.to_string()),
+        ("--exec-file", programs.firecracker.display().to_string()),
+        ("--chroot-base-dir", jail_base(&plan.folder).display().to_string()),
+        ("--uid", plan.user.uid.to_string()),
+        ("--gid", plan.user.gid.to_string()),
+        ("--resource-limit", format!("no-file={MAX_OPEN_FILES}")),
+    ];
+    if let Some(netns) = &plan.net.netns {
+        pairs.push(("--netns", netns.display().to_string()));
+    }
+    if let Some(group) = unified {
+        pairs.push(("--cgroup-version", "2".to_owned()));
+        pairs.push(("--parent-cgroup", group.display().to_string()));
+    }
+    pairs
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect()
 }
 
-/// Field 22 of `/proc/<pid>/stat`.
-pub(crate) fn start_ticks(pid: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after = stat.rsplit_once(')').map_or("", |(_name, rest)| rest);
-    let field = after.split_whitespace().nth(19).and_then(|field| field.parse().ok());
-    field.ok_or_else(|| io::ErrorKind::InvalidData.into())
+#[cfg(test)]
+mod tests {
+    use hearth_driver::{KernelFiles, NetAttachment, VmmUser};
+    use hearth_ids::MachineId;
+
+    use super::*;
+    use crate::{config::Confinement, features::Version};
+
+    fn plan() -> StartPlan {
+        StartPlan {
+            machine: MachineId::new(),
+            folder: "/m".into(),
+            kernel: KernelFiles {
+                bzimage: "/k/bzImage".into(),
+                vmlinux: "/k/vmlinux".into(),
+                initramfs: "/k/initramfs".into(),
+                cmdline: "quiet".to_owned(),
+            },
+            root: "/r".into(),
+            disk: None,
+            vcpus: 1,
+            memory_mib: 128,
+            net: NetAttachment {
+                netns: Some("/run/netns/a".into()),
+                tap: "tap0".to_owned(),
+                mac: String::new(),
+            },
+            cgroups: vec!["/sys/fs/cgroup/pids/a".into()],
+            user: VmmUser { uid: 7, gid: 8 },
+        }
+    }
+
+    fn launch(confinement: Confinement) -> LaunchPlan {
+        let jailer = (confinement == Confinement::Jailer).then(|| "/bin/jailer".into());
+        let programs = Programs {
+            firecracker: "/bin/firecracker".into(),
+            jailer,
+            version: Version::new(1, 12, 1),
+        };
+        let plan = plan();
+        let layout = Layout::of(&plan, &programs, confinement);
+        launch_plan(&plan, &programs, &layout, &FirecrackerConfig::default())
+    }
+
+    fn text(launch: &LaunchPlan) -> String {
+        launch
+            .args
+            .iter()
+            .map(|arg| arg.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn the_jailer_does_the_confining() {
+        let launch = launch(Confinement::Jailer);
+        assert_eq!(launch.program, PathBuf::from("/bin/jailer"));
+        assert_eq!((launch.user, &launch.netns), (None, &None));
+        let text = text(&launch);
+        for part in [
+            "--uid 7",
+            "--gid 8",
+            "--netns /run/netns/a",
+            "--chroot-base-dir /m/jail",
+            "-- --api-sock /api.sock",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn without_it_the_launcher_does() {
+        let launch = launch(Confinement::None);
+        assert_eq!(launch.program, PathBuf::from("/bin/firecracker"));
+        assert_eq!(launch.user, Some(VmmUser { uid: 7, gid: 8 }));
+        assert_eq!(launch.netns, Some("/run/netns/a".into()));
+        assert!(text(&launch).starts_with("--api-sock /m/api.sock --id mch"));
+    }
+
+    #[test]
+    fn the_jailer_is_told_its_group_of_the_unified_hierarchy_only() {
+        let programs = Programs {
+            firecracker: "/f".into(),
+            jailer: None,
+            version: Version::new(1, 12, 1),
+        };
+        let arguments = |unified| jailer_arguments(&plan(), &programs, unified).join(" ");
+        assert!(arguments(Some("hearth/a".into())).ends_with("--cgroup-version 2 --parent-cgroup hearth/a"));
+        assert!(!arguments(None).contains("cgroup"));
+    }
 }

@@ -1,12 +1,12 @@
 //! Where everything lies in a machine's folder. Pure.
 //!
 //! ```text
-//! <folder>/console.fifo  console.log  console.log.old    the guest's console
-//!          log.fifo      log.log ...                     the VMM's own log
-//!          metrics.fifo  metrics.log ...                 its metrics
+//! <folder>/log.fifo      log.kept      log.kept.1        the VMM's own log
+//!          metrics.fifo  metrics.kept  metrics.kept.1    its metrics
 //!          jail/<program>/<machine>/root/                the VMM's root, as the jailer wants it
 //!                                       api.sock vmlinux initramfs root disk log.fifo metrics.fifo
 //! ```
+//! Beside these lie the launcher's pid file and the guest's console ([`hearth_driver::launch`]).
 //! Unjailed, the socket lies in the folder itself and the VMM sees all files by their own paths.
 
 use std::path::{Path, PathBuf};
@@ -16,12 +16,11 @@ use hearth_driver::StartPlan;
 use crate::{config::Confinement, programs::Programs};
 
 const JAIL: &str = "jail";
+const API: &str = "api.sock";
 
-/// A stream that the VMM writes and this driver keeps the end of.
+/// A stream that the VMM writes and this driver keeps the end of. (The console is the launcher's.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Stream {
-    /// The guest's console, and what the VMM writes before its log is set up.
-    Console,
     /// The VMM's log.
     Log,
     /// Its metrics, a JSON line each time.
@@ -29,11 +28,10 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    pub(crate) const ALL: [Self; 3] = [Self::Console, Self::Log, Self::Metrics];
+    pub(crate) const ALL: [Self; 2] = [Self::Log, Self::Metrics];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Console => "console",
             Self::Log => "log",
             Self::Metrics => "metrics",
         }
@@ -46,7 +44,12 @@ impl Stream {
 
     /// Where the end of it is kept.
     pub(crate) fn kept(self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.log", self.name()))
+        folder.join(format!("{}.kept", self.name()))
+    }
+
+    /// Where what came before that is kept.
+    pub(crate) fn kept_before(self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.kept.1", self.name()))
     }
 }
 
@@ -93,7 +96,7 @@ impl Layout {
             .join(plan.machine.to_string())
             .join("root");
         let seen = Seen {
-            api: "/api.sock".into(),
+            api: Path::new("/").join(API),
             kernel: "/vmlinux".into(),
             initramfs: "/initramfs".into(),
             root: "/root".into(),
@@ -102,14 +105,14 @@ impl Layout {
             metrics: "/metrics.fifo".into(),
         };
         Self {
-            api: root.join("api.sock"),
+            api: root.join(API),
             root: Some(root),
             seen,
         }
     }
 
     fn unjailed(plan: &StartPlan) -> Self {
-        let api = plan.folder.join("api.sock");
+        let api = plan.folder.join(API);
         let seen = Seen {
             api: api.clone(),
             kernel: plan.kernel.vmlinux.clone(),

@@ -5,12 +5,14 @@
 //! it says is not trusted ([`api`]). Versions from 1.0 on are driven by what each can do ([`features`]).
 
 pub mod api;
+mod cgroups;
 mod config;
 mod driver;
 pub mod features;
 mod jail;
 mod launch;
 mod layout;
+mod probe;
 mod processes;
 mod programs;
 mod start;

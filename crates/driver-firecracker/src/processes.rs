@@ -1,48 +1,48 @@
-//! Finding a machine's processes when there is no handle: a start that was cut off.
+//! Finding a VMM that nothing else tells of: by the jail that it sits in.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
-use hearth_ids::MachineId;
+use hearth_driver::process::ProcessId;
 
 use crate::layout::jail_base;
 
-/// The processes that the driver started for a machine and that still live: those with the machine's jail as their
-/// root (whatever they call themselves), and those that were given the machine's ID (launcher and jailer, before
-/// they enter it).
-pub(crate) fn of_machine(machine: MachineId, folder: &Path) -> Vec<u32> {
+/// The processes whose root is the machine's jail, whatever they call themselves.
+pub(crate) fn of_jail(folder: &Path) -> Vec<ProcessId> {
     let roots = jail_roots(folder);
-    let id = machine.to_string();
+    if roots.is_empty() {
+        return Vec::new();
+    }
     let entries = fs::read_dir("/proc").into_iter().flatten();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| has_root(*pid, &roots) || was_given(*pid, &id))
+    // The identity first: a pid that is another's by the time it is judged has another start time when it is killed.
+    let processes = pids.filter_map(|pid| ProcessId::of(pid).ok());
+    let root = |process: &ProcessId| identity(&Path::new("/proc").join(process.pid.to_string()).join("root"));
+    processes
+        .filter(|process| root(process).is_ok_and(|root| roots.contains(&root)))
         .collect()
 }
 
 /// Device and inode of each folder `<jail>/<program>/<machine>/root`.
 fn jail_roots(folder: &Path) -> Vec<(u64, u64)> {
-    let below = |folder: &Path| {
-        fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .filter_map(|e| Some(e.ok()?.path()))
-    };
-    let machines = below(&jail_base(folder)).flat_map(|program| below(&program).collect::<Vec<_>>());
+    let machines = below(&jail_base(folder)).flat_map(|program| below(&program));
     machines
-        .filter_map(|machine| crate::jail::identity(&machine.join("root")).ok())
+        .filter_map(|machine| identity(&machine.join("root")).ok())
         .collect()
 }
 
-fn has_root(pid: u32, roots: &[(u64, u64)]) -> bool {
-    fs::metadata(format!("/proc/{pid}/root")).is_ok_and(|meta| roots.contains(&(meta.dev(), meta.ino())))
+fn below(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
 }
 
-/// Whether the process has `--id <machine>` among its arguments.
-fn was_given(pid: u32, id: &str) -> bool {
-    let Ok(arguments) = fs::read(format!("/proc/{pid}/cmdline")) else {
-        return false;
-    };
-    let arguments: Vec<&[u8]> = arguments.split(|byte| *byte == 0).collect();
-    arguments
-        .windows(2)
-        .any(|pair| pair[0] == b"--id" && pair[1] == id.as_bytes())
+/// Paths do not do: a jailed process is in a mount namespace where that of its root is `/`.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let meta = fs::metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
 }

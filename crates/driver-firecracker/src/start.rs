@@ -10,7 +10,7 @@ use crate::{
         Action, ApiClient, ApiError, BootSource, Drive, Entropy, Logger, MachineConfig, Metrics, MmdsConfig,
         MmdsVersion, NetworkInterface,
     },
-    config::FirecrackerConfig,
+    config::{FirecrackerConfig, Mmds},
     features::Features,
     layout::Seen,
 };
@@ -19,23 +19,18 @@ use crate::{
 const POLL: Duration = Duration::from_millis(2);
 
 /// The network card's name in the API.
-pub(crate) const CARD: &str = "eth0";
+const CARD: &str = "eth0";
 /// The root drive's.
-pub(crate) const ROOT: &str = "root";
+const ROOT: &str = "root";
 /// That of the machine's own disk.
-pub(crate) const DISK: &str = "disk";
+const DISK: &str = "disk";
 
-/// Waits until the API answers. `alive` tells whether the VMM still lives.
-pub(crate) async fn api_answers(
-    api: &ApiClient,
-    config: &FirecrackerConfig,
-    alive: impl Fn() -> bool,
-) -> Result<(), DriverError> {
+/// Waits until the API answers; the caller sees to it that a VMM which ends meanwhile ends the waiting too.
+pub(crate) async fn api_answers(api: &ApiClient, config: &FirecrackerConfig) -> Result<(), DriverError> {
     let deadline = Instant::now() + Duration::from_millis(config.launch_timeout_ms);
     loop {
         match api.instance_info().await {
             Ok(_there) => return Ok(()),
-            Err(ApiError::Connect(_)) if !alive() => return Err(DriverError::DiedEarly { output: String::new() }),
             Err(ApiError::Connect(_)) if Instant::now() < deadline => sleep(POLL).await,
             Err(ApiError::Connect(_)) => {
                 return Err(DriverError::TimedOut {
@@ -56,17 +51,7 @@ pub(crate) async fn configure(
     config: &FirecrackerConfig,
     features: Features,
 ) -> Result<(), DriverError> {
-    let logger = Logger {
-        log_path: text(&seen.log),
-        level: config.log_level,
-        show_level: true,
-        show_log_origin: false,
-    };
-    api.put_logger(&logger).await.map_err(refused("log"))?;
-    let metrics = Metrics {
-        metrics_path: text(&seen.metrics),
-    };
-    api.put_metrics(&metrics).await.map_err(refused("write metrics"))?;
+    set_up_output(api, seen, config).await?;
     let machine = machine_config(plan, config);
     api.put_machine_config(&machine)
         .await
@@ -91,17 +76,38 @@ pub(crate) async fn configure(
         api.put_balloon(balloon).await.map_err(refused("add the balloon"))?;
     }
     if let Some(mmds) = &config.mmds {
-        let settings = MmdsConfig {
-            version: MmdsVersion::V2,
-            network_interfaces: vec![CARD.to_owned()],
-            ipv4_address: mmds.ipv4_address.clone(),
-        };
-        api.put_mmds_config(&settings)
-            .await
-            .map_err(refused("serve metadata"))?;
-        api.put_mmds(&mmds.store).await.map_err(refused("take the metadata"))?;
+        serve_metadata(api, mmds).await?;
     }
     api.act(Action::InstanceStart).await.map_err(refused("boot the guest"))
+}
+
+/// First, so that what goes wrong later is in the log.
+async fn set_up_output(api: &ApiClient, seen: &Seen, config: &FirecrackerConfig) -> Result<(), DriverError> {
+    let log_path = text(&seen.log);
+    let logger = Logger {
+        log_path,
+        level: config.log_level,
+        show_level: true,
+        show_log_origin: false,
+    };
+    api.put_logger(&logger).await.map_err(refused("log"))?;
+    let metrics = Metrics {
+        metrics_path: text(&seen.metrics),
+    };
+    api.put_metrics(&metrics).await.map_err(refused("write metrics"))
+}
+
+/// Needs the card to be there.
+async fn serve_metadata(api: &ApiClient, mmds: &Mmds) -> Result<(), DriverError> {
+    let settings = MmdsConfig {
+        version: MmdsVersion::V2,
+        network_interfaces: vec![CARD.to_owned()],
+        ipv4_address: mmds.ipv4_address.clone(),
+    };
+    api.put_mmds_config(&settings)
+        .await
+        .map_err(refused("serve metadata"))?;
+    api.put_mmds(&mmds.store).await.map_err(refused("take the metadata"))
 }
 
 fn machine_config(plan: &StartPlan, config: &FirecrackerConfig) -> MachineConfig {
@@ -167,5 +173,52 @@ pub(crate) fn refused(action: &str) -> impl FnOnce(ApiError) -> DriverError {
             action,
             message: other.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(disk: Option<&str>) -> Seen {
+        Seen {
+            api: "/api.sock".into(),
+            kernel: "/vmlinux".into(),
+            initramfs: "/initramfs".into(),
+            root: "/root".into(),
+            disk: disk.map(Into::into),
+            log: "/log.fifo".into(),
+            metrics: "/metrics.fifo".into(),
+        }
+    }
+
+    #[test]
+    fn the_root_is_the_first_disk_and_cannot_be_written() {
+        let config = FirecrackerConfig::default();
+        let both = drives(&seen(Some("/disk")), &config);
+        let shown: Vec<_> = both
+            .iter()
+            .map(|drive| (drive.drive_id.as_str(), drive.is_read_only))
+            .collect();
+        assert_eq!(shown, [("root", true), ("disk", false)]);
+        assert!(both.iter().all(|drive| !drive.is_root_device));
+        assert_eq!(drives(&seen(None), &config).len(), 1);
+    }
+
+    #[test]
+    fn what_a_call_met_is_told_apart() {
+        let timed_out = ApiError::TimedOut {
+            method: http::Method::PUT,
+            path: "/actions".to_owned(),
+            timeout_ms: 5,
+        };
+        assert!(matches!(
+            refused("boot")(timed_out),
+            DriverError::TimedOut { timeout_ms: 5, .. }
+        ));
+        let gone = ApiError::Connect(std::io::ErrorKind::ConnectionRefused.into());
+        assert!(matches!(refused("boot")(gone), DriverError::Io { .. }));
+        let foreign = refused("boot")(ApiError::Foreign("it is no socket"));
+        assert!(matches!(foreign, DriverError::Refused { message, .. } if message.contains("no socket")));
     }
 }

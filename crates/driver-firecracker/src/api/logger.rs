@@ -23,9 +23,9 @@ pub enum LogLevel {
     /// Errors.
     Error,
     /// And warnings.
-    Warning,
-    /// And what is done.
     #[default]
+    Warning,
+    /// And what is done: each request with its body, save the metadata.
     Info,
     /// And what is of use to Firecracker's developers.
     Debug,

@@ -1,6 +1,7 @@
-//! `PATCH /vm`: whether the vCPUs run.
+//! `/vm`: whether the vCPUs run, and all that is configured.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{ApiClient, ApiError};
 
@@ -18,5 +19,10 @@ impl ApiClient {
     /// Sets it.
     pub async fn set_vm_state(&self, state: VmState) -> Result<(), ApiError> {
         self.patch("/vm", &state).await
+    }
+
+    /// All that is configured, as the VMM shows it.
+    pub async fn vm_config(&self) -> Result<Value, ApiError> {
+        self.get("/vm/config").await
     }
 }

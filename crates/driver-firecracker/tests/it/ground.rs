@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use hearth_driver::{Driver, KernelFiles, NetAttachment, StartPlan, VmmUser};
+use hearth_driver::{Driver, KernelFiles, NetAttachment, StartPlan, VmmUser, launch::Launcher};
 use hearth_driver_firecracker::{FirecrackerConfig, FirecrackerDriver};
 use hearth_ids::MachineId;
 use hearth_testkit::firecracker::{FirecrackerPrograms, firecracker};
@@ -17,10 +17,11 @@ use tempfile::TempDir;
 
 /// A place for one machine.
 pub(crate) struct Ground {
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
     pub(crate) plan: StartPlan,
     pub(crate) config: FirecrackerConfig,
     netns: String,
+    cgroups: Vec<PathBuf>,
 }
 
 /// `None`, and says so, where something is absent.
@@ -102,15 +103,73 @@ impl Ground {
             ..FirecrackerConfig::default()
         };
         Self {
-            folder,
+            _folder: folder,
             plan,
             config,
             netns,
+            cgroups: Vec::new(),
         }
     }
 
     pub(crate) fn driver(&self) -> FirecrackerDriver {
-        FirecrackerDriver::new(self.config.clone())
+        FirecrackerDriver::new(self.config.clone(), launcher())
+    }
+
+    /// A control group in each of some hierarchies, as the node makes them.
+    pub(crate) fn make_cgroups(&mut self) -> Vec<PathBuf> {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        let mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let wanted = |fields: &Vec<&str>| fields[2] == "cgroup2" || fields[1].ends_with("/pids");
+        for fields in mounts.filter(|fields| fields[2].starts_with("cgroup") && wanted(fields)) {
+            let folder = Path::new(fields[1]).join(format!("hearth-test-{}", self.plan.machine));
+            fs::create_dir(&folder).unwrap();
+            self.cgroups.push(folder);
+        }
+        assert!(!self.cgroups.is_empty());
+        self.cgroups.clone()
+    }
+
+    /// The machine's folder as the node makes it, after a clean took it away.
+    pub(crate) fn make_folder(&self) {
+        fs::create_dir_all(&self.plan.folder).unwrap();
+        std::os::unix::fs::chown(&self.plan.folder, Some(self.plan.user.uid), Some(self.plan.user.gid)).unwrap();
+    }
+
+    /// A tap in the machine's namespace.
+    pub(crate) fn add_tap(&self, name: &str, uid: u32) {
+        ip(&[
+            "-n",
+            &self.netns,
+            "tuntap",
+            "add",
+            name,
+            "mode",
+            "tap",
+            "user",
+            &uid.to_string(),
+        ]);
+    }
+
+    /// What still runs of the machine.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let id = self.plan.machine.to_string();
+        let ours = |pid: &u32| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(&id)
+        };
+        pids.filter(ours).collect()
+    }
+
+    /// What is left in the machine's folder, or mounted below it.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let files = fs::read_dir(&self.plan.folder).into_iter().flatten().flatten();
+        let files = files.map(|entry| entry.path().display().to_string());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let folder = self.plan.folder.display().to_string();
+        let mounts = mounts.lines().filter(|line| line.contains(&folder)).map(str::to_owned);
+        files.chain(mounts).collect()
     }
 }
 
@@ -128,10 +187,17 @@ impl Drop for Ground {
         });
         let cleaned = cleaned.join();
         ip(&["netns", "delete", &self.netns]);
+        for cgroup in &self.cgroups {
+            fs::remove_dir(cgroup).unwrap();
+        }
         if !std::thread::panicking() {
             cleaned.unwrap().unwrap();
         }
     }
+}
+
+fn launcher() -> Launcher {
+    Launcher::new(env!("CARGO_BIN_EXE_hearth-firecracker-test-launch"), [] as [&str; 0])
 }
 
 /// Where jails can be: not on a file system without device nodes.
@@ -178,4 +244,13 @@ fn vmlinux() -> PathBuf {
             kept
         })
         .clone()
+}
+
+/// Waits until something holds, for 10 s at most.
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }
