@@ -39,7 +39,10 @@ fn sample() -> (u64, std::time::Instant) {
         let after = read();
         (after.saturating_sub(before), before.midpoint(after), now)
     };
-    let (_, ticks, now) = (0..8).map(|_| attempt()).min_by_key(|(width, ..)| *width).unwrap_or_else(attempt);
+    let (_, ticks, now) = (0..8)
+        .map(|_| attempt())
+        .min_by_key(|(width, ..)| *width)
+        .unwrap_or_else(attempt);
     (ticks, now)
 }
 

@@ -83,6 +83,10 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
     umask(Mode::from_raw_mode(0o077));
     announce(plan)?;
     let output = keeper::open_output(&plan.folder).doing(|| format!("open the output in {}", plan.folder.display()))?;
+    if let Some(user) = plan.user {
+        // The keeper opens it again, as that user.
+        std::os::unix::fs::fchown(&output, Some(user.uid), Some(user.gid)).doing(|| "give the output away".into())?;
+    }
     redirect(&output)?;
     drop(output);
     join_cgroups(plan)?;

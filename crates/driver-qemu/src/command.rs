@@ -1,0 +1,165 @@
+//! QEMU's arguments. Pure: everything is decided before.
+
+use std::{ffi::OsString, path::Path};
+
+use hearth_driver::{StartPlan, launch::TAP_FD};
+
+use crate::accel::Accel;
+
+/// The control socket, in the machine's folder, which is QEMU's working folder.
+pub(crate) const QMP_SOCKET: &str = "qmp.sock";
+
+/// Size of the cache of translated code under software emulation. QEMU's own default is 1 GiB of address space that a
+/// guest fills as it likes; this holds the whole boot of a stock kernel and Python several times over.
+const TRANSLATION_CACHE_MIB: u32 = 128;
+
+/// All arguments for a machine.
+pub(crate) fn arguments(plan: &StartPlan, accel: Accel, kernel: &Path, command_line: &str) -> Vec<OsString> {
+    let mut args = Arguments::default();
+    args.flag("-no-user-config")
+        .flag("-nodefaults")
+        .flag("-no-reboot")
+        .option("-display", "none");
+    args.option("-name", format!("{},debug-threads=on", plan.machine));
+    args.option(
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    );
+    machine(&mut args, plan, accel);
+    args.option("-kernel", kernel)
+        .option("-initrd", &plan.kernel.initramfs)
+        .option("-append", command_line);
+    // The machine's ACPI tables name virtio devices of the current standard only if told so.
+    args.option("-global", "virtio-mmio.force-legacy=false");
+    disks(&mut args, plan);
+    args.option("-netdev", format!("tap,id=net,fd={TAP_FD},vhost=off"));
+    args.option("-device", format!("virtio-net-device,netdev=net,mac={}", plan.net.mac));
+    args.option("-object", "rng-builtin,id=rng")
+        .option("-device", "virtio-rng-device,rng=rng");
+    // Standard output is the keeper's pipe, so neither QEMU nor the guest decides how much is kept.
+    args.option("-chardev", "stdio,id=console,signal=off")
+        .option("-serial", "chardev:console");
+    args.option(
+        "-chardev",
+        format!("socket,id=qmp,path={QMP_SOCKET},server=on,wait=off"),
+    );
+    args.option("-mon", "chardev=qmp,mode=control");
+    args.0
+}
+
+fn machine(args: &mut Arguments, plan: &StartPlan, accel: Accel) {
+    // ACPI stays on: distribution kernels find virtio-mmio devices by it, not by the command line. PIC and PIT stay
+    // on: without them Debian's kernel hangs.
+    args.option("-M", "microvm,acpi=on,auto-kernel-cmdline=off");
+    match accel {
+        Accel::Kvm => args.option("-accel", "kvm").option("-cpu", "host"),
+        Accel::Tcg => args
+            .option("-accel", format!("tcg,thread=multi,tb-size={TRANSLATION_CACHE_MIB}"))
+            .option("-cpu", "max"),
+    };
+    args.option("-smp", plan.vcpus.to_string())
+        .option("-m", format!("{}M", plan.memory_mib));
+}
+
+fn disks(args: &mut Arguments, plan: &StartPlan) {
+    // Many machines share one root, so nobody locks it.
+    args.path_option(
+        "-blockdev",
+        "driver=file,node-name=root-file,read-only=on,locking=off,filename=",
+        &plan.root,
+    );
+    args.option("-blockdev", "driver=raw,node-name=root,file=root-file,read-only=on");
+    args.option("-device", "virtio-blk-device,drive=root");
+    if let Some(disk) = &plan.disk {
+        let file = "driver=file,node-name=disk-file,discard=unmap,filename=";
+        args.path_option("-blockdev", file, disk);
+        args.option(
+            "-blockdev",
+            "driver=raw,node-name=disk,file=disk-file,discard=unmap,detect-zeroes=unmap",
+        );
+        args.option("-device", "virtio-blk-device,drive=disk");
+    }
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn flag(&mut self, name: &str) -> &mut Self {
+        self.0.push(name.into());
+        self
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
+        self.0.extend([name.into(), value.into()]);
+        self
+    }
+
+    /// A path inside a list of properties, whose separator is escaped by doubling it.
+    fn path_option(&mut self, name: &str, properties: &str, path: &Path) -> &mut Self {
+        use std::os::unix::ffi::{OsStrExt, OsStringExt};
+        let mut value = properties.as_bytes().to_vec();
+        for byte in path.as_os_str().as_bytes() {
+            value.push(*byte);
+            if *byte == b',' {
+                value.push(b',');
+            }
+        }
+        self.option(name, OsString::from_vec(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_driver::{KernelFiles, NetAttachment, VmmUser};
+    use hearth_ids::MachineId;
+
+    use super::*;
+
+    fn plan() -> StartPlan {
+        StartPlan {
+            machine: MachineId::new(),
+            folder: "/f".into(),
+            kernel: KernelFiles {
+                bzimage: "/k/bzImage".into(),
+                vmlinux: "/k/vmlinux".into(),
+                initramfs: "/k/initramfs".into(),
+                cmdline: "quiet".into(),
+            },
+            root: "/images/a,b=c".into(),
+            disk: Some("/d/disk".into()),
+            vcpus: 2,
+            memory_mib: 300,
+            net: NetAttachment {
+                netns: None,
+                tap: "tap0".into(),
+                mac: "06:00:00:00:00:01".into(),
+            },
+            cgroups: Vec::new(),
+            user: VmmUser { uid: 1, gid: 1 },
+        }
+    }
+
+    fn text(plan: &StartPlan, accel: Accel) -> String {
+        let args = arguments(plan, accel, Path::new("/k/vmlinux"), "quiet console=ttyS0");
+        args.iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_comma_in_a_path_is_no_separator() {
+        assert!(text(&plan(), Accel::Tcg).contains("filename=/images/a,,b=c "));
+    }
+
+    #[test]
+    fn holds_the_machine_and_its_walls() {
+        let plan = plan();
+        let tcg = text(&plan, Accel::Tcg);
+        assert!(tcg.contains(&format!("-name {}", plan.machine)));
+        assert!(tcg.contains("spawn=deny") && tcg.contains("-nodefaults") && tcg.contains("-cpu max"));
+        assert!(tcg.contains("-smp 2 -m 300M"));
+        assert!(text(&plan, Accel::Kvm).contains("-accel kvm -cpu host"));
+        let root = tcg.find("drive=root").unwrap();
+        assert!(root < tcg.find("drive=disk").unwrap(), "the root is the first disk");
+        assert!(!text(&StartPlan { disk: None, ..plan }, Accel::Tcg).contains("drive=disk"));
+    }
+}

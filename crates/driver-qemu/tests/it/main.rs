@@ -1,0 +1,4 @@
+//! The driver against a real QEMU with a real kernel.
+
+mod boot;
+mod ground;
