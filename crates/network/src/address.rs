@@ -42,8 +42,10 @@ pub struct MacAddr(pub [u8; 6]);
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (place, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if place == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }
 
@@ -271,8 +273,10 @@ impl AddressPlan {
             return Err(PoolTooSmall { pool, capacity, wanted });
         }
         // RFC 4193: fd and 40 bits, ours made of the instance.
-        let [a, b, c, d, e] = instance.hash40();
-        let base = Ipv6Addr::from([0xfd, a, b, c, d, e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut base = [0; 16];
+        base[0] = 0xfd;
+        base[1..6].copy_from_slice(&instance.hash40());
+        let base = Ipv6Addr::from(base);
         Ok(Self {
             pool: pool.trunc(),
             prefix_v6: Ipv6Net::new_assert(base, 48),
@@ -367,10 +371,11 @@ mod tests {
             let mut held = HashSet::new();
             for (step, index) in steps {
                 match step {
-                    0 => match allocator.allocate() {
-                        Some(index) => prop_assert!(index < capacity && held.insert(index)),
-                        None => prop_assert_eq!(held.len(), capacity as usize),
-                    },
+                    0 => {
+                        let index = allocator.allocate();
+                        prop_assert_eq!(index.is_none(), held.len() == capacity as usize);
+                        prop_assert!(index.is_none_or(|index| index < capacity && held.insert(index)));
+                    }
                     1 => prop_assert_eq!(allocator.release(index), held.remove(&index)),
                     _ => prop_assert_eq!(allocator.reserve(index), index < capacity && held.insert(index)),
                 }

@@ -138,12 +138,6 @@ impl BridgeConfig {
             .map_err(NetworkError::at(format!("find the tap {}", port.tap)))
     }
 
-    /// Takes the guest's tap away.
-    pub(crate) fn unplug(&self, port: &BridgePort) -> Result<(), NetworkError> {
-        let unplug = Links::open().and_then(|mut links| links.delete(&port.tap));
-        unplug.map_err(NetworkError::at(format!("remove the tap {}", port.tap)))
-    }
-
     /// Takes the bridge away if it is this instance's.
     pub(crate) fn remove(&self, instance: &InstanceId) -> Result<(), NetworkError> {
         let remove = || -> io::Result<()> {
@@ -160,5 +154,11 @@ impl BridgeConfig {
 impl BridgePort {
     pub(crate) fn mac(&self) -> MacAddr {
         MacAddr(self.mac)
+    }
+
+    /// Takes the guest's tap away.
+    pub(crate) fn unplug(&self) -> Result<(), NetworkError> {
+        let unplug = Links::open().and_then(|mut links| links.delete(&self.tap));
+        unplug.map_err(NetworkError::at(format!("remove the tap {}", self.tap)))
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn forget(netlink: &mut Netlink, address: IpAddr) -> io::Result<()> {
             attribute::put_nested(to, TUPLE_IP, |to| attribute::put(to, kind, &bytes));
         });
         attribute::put_nested(&mut attributes, FILTER, |to| {
-            attribute::put(to, flags, &COMPARE_SOURCE.to_ne_bytes())
+            attribute::put(to, flags, &COMPARE_SOURCE.to_ne_bytes());
         });
         delete(netlink, family, &attributes)?;
     }

@@ -39,7 +39,7 @@ const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// Ranges that are not the world (RFC 6890 and its registry): this host, private networks, carrier networks,
 /// link-local with the metadata addresses of clouds, benchmarks, relays, multicast, reserved.
 const NOT_THE_WORLD_V4: [(Ipv4Addr, u8); 12] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -60,9 +60,9 @@ fn not_the_world_v4() -> impl Iterator<Item = Ipv4Net> {
         .map(|(address, prefix_len)| Ipv4Net::new_assert(address, prefix_len))
 }
 
-/// The rules of the world in IPv6. The world is 2000::/3 without the tunnels that carry an IPv4 address inside, and
+/// The rules of the world in IPv6. The world is `2000::/3` without the tunnels that carry an IPv4 address inside, and
 /// NAT64 to the world of IPv4; all else (unique local, link-local, mapped, multicast, the metadata address
-/// fd00:ec2::254) is refused by not being that.
+/// `fd00:ec2::254`) is refused by not being that.
 fn world_v6() -> Vec<Rule> {
     let nat64 = [0x64, 0xff9b, 0, 0, 0, 0, 0, 0];
     let mut rules: Vec<Rule> = not_the_world_v4()
@@ -332,10 +332,10 @@ impl HostPolicy<'_> {
                 }
                 rule = match published.port.host_ip.filter(|ip| !ip.is_unspecified()) {
                     Some(ip) => rule.to(IpNet::from(ip)),
-                    None if target.is_ipv4() => rule.to_here(),
+                    None if target.is_ipv4() => rule.for_this_host(),
                     // The kernel leads nothing from ::1 to another interface, so that must find no one and fail at once.
                     None => rule
-                        .to_here()
+                        .for_this_host()
                         .not_to(Ipv6Net::new_assert([0, 0, 0, 0, 0, 0, 0, 1].into(), 128)),
                 };
                 rule.port(transport, published.port.host_port)
@@ -391,6 +391,11 @@ impl HostPolicy<'_> {
             rules.push(to_guest().established().accept());
             rules.push(to_guest().translated().accept());
             rules.push(to_guest().counter().drop());
+        }
+        // What a guest opens and somebody's rule then sends elsewhere leads to a service of this node: another daemon's
+        // machine, or a container.
+        for link in [Some(links.as_str()), bridge].into_iter().flatten() {
+            rules.push(Rule::new().iif(link).opening().translated().counter().drop());
         }
         rules.push(Rule::new().iif(&links).not_from(self.pool).counter().drop());
         rules.push(Rule::new().iif(&links).not_from(self.prefix_v6).counter().drop());

@@ -152,7 +152,7 @@ impl SlotPool {
 #[async_trait]
 impl Network for SlotPool {
     async fn acquire(&self, machine: MachineId, request: SlotRequest) -> Result<Slot, NetworkError> {
-        self.run(move |core| core.acquire(machine, request)).await
+        self.run(move |core| core.acquire(machine, &request)).await
     }
 
     async fn release(&self, machine: MachineId) -> Result<(), NetworkError> {
@@ -171,7 +171,7 @@ impl Network for SlotPool {
             tracing::warn!("the keeper of network slots did not end in time");
         }
         if remove_idle {
-            let removed = self.run(|core| core.remove_idle()).await;
+            let removed = self.run(Core::remove_idle).await;
             if let Err(error) = removed {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

@@ -64,12 +64,11 @@ impl Records {
             let record = fs::read(&path)
                 .ok()
                 .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
-            match record.filter(|record| self.slot_file(record.index) == path) {
-                Some(record) => records.push(record),
-                None => {
-                    tracing::warn!(path = %path.display(), "removing a slot record that cannot be read");
-                    fs::remove_file(&path)?;
-                }
+            if let Some(record) = record.filter(|record| self.slot_file(record.index) == path) {
+                records.push(record);
+            } else {
+                tracing::warn!(path = %path.display(), "removing a slot record that cannot be read");
+                fs::remove_file(&path)?;
             }
         }
         Ok(records)

@@ -1,5 +1,7 @@
 //! What reaches what, with real packets.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::net::TcpListener;
@@ -152,6 +154,30 @@ fn a_published_port_leads_into_the_guest_from_everywhere() {
         TcpListener::bind("0.0.0.0:8080").unwrap();
         host.close(&pool);
         assert_eq!(host.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn another_daemon_on_the_host_is_out_of_reach_too() {
+    on_host(|host| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = hearth_network::PoolConfig::new(folder.path().canonicalize().unwrap());
+        config.warm = 1;
+        let (pool, neighbours) = (host.open(host.config(), &[]), host.open(config.clone(), &[]));
+        assert_ne!(pool.pool(), neighbours.pool());
+        let (_, slot) = host.acquire(&pool, Default, &[]);
+        // A container's port, so to speak: the test's guests are named by the slot's number, so take another one.
+        let _first = host.acquire(&neighbours, Default, &[]);
+        let (_, theirs) = host.acquire(&neighbours, Default, &["9090:80"]);
+        assert_ne!(slot.index, theirs.index);
+        let (guest, _other) = (Guest::boot(&slot), Guest::boot(&theirs));
+        assert!(ask(None, HOST_V4, 9090).is_some(), "without it the rest proves nothing");
+        assert_eq!(guest.ask(HOST_V4, 9090), None);
+        assert_eq!(guest.ask(&theirs.guest_addr.to_string(), 80), None);
+        assert!(guest.ask(WORLD_V4, SERVICE).is_some());
+        host.runtime.block_on(hearth_network::SlotPool::purge(config)).unwrap();
+        assert!(guest.ask(WORLD_V4, SERVICE).is_some(), "a purge takes only its own");
+        host.close(&pool);
     });
 }
 

@@ -1,5 +1,7 @@
 //! The life of slots: many at once, used again, found again, killed at every step.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::{

@@ -11,7 +11,7 @@ pub(crate) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// Appends a number in network order, as nf_tables has nearly all of its numbers.
+/// Appends a number in network order, as `nf_tables` has nearly all of its numbers.
 pub(super) fn put_u32(bytes: &mut Vec<u8>, kind: u16, value: u32) {
     put(bytes, kind, &value.to_be_bytes());
 }

@@ -160,7 +160,7 @@ impl Batch {
     pub(crate) fn delete_table(&mut self, table: &Table) {
         self.table(table);
         self.push(format!("delete table {}", table.name), table, DEL_TABLE, 0, |to| {
-            put_text(to, 1, &table.name)
+            put_text(to, 1, &table.name);
         });
     }
 

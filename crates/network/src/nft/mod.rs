@@ -1,4 +1,4 @@
-//! nf_tables over netlink: as much of it as slots need.
+//! `nf_tables` over netlink: as much of it as slots need.
 //!
 //! A [`Batch`] is one transaction: the kernel applies all of it or nothing. Its order is that of `nft -f`. Constants
 //! are those of `linux/netfilter/nf_tables.h`; the tests compare what the kernel holds afterwards with the listing of

@@ -28,6 +28,8 @@ const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 /// Bits 1 and 2: of a known connection, or related to one.
 const ESTABLISHED_RELATED: u32 = 0b110;
+/// Bit 3: the first packet of a connection.
+const NEW: u32 = 0b1000;
 /// `IPS_DST_NAT`.
 const STATUS_DNAT: u32 = 1 << 5;
 
@@ -116,13 +118,12 @@ impl Rule {
 
     fn name(self, key: u32, name: &str, op: Op) -> Self {
         // A name compares as its 16 bytes with zeros behind; without them it is a prefix, nft's `hv*`.
-        let value = match name.strip_suffix('*') {
-            Some(prefix) => prefix.as_bytes().to_vec(),
-            None => {
-                let mut padded = name.as_bytes().to_vec();
-                padded.resize(16, 0);
-                padded
-            }
+        let value = if let Some(prefix) = name.strip_suffix('*') {
+            prefix.as_bytes().to_vec()
+        } else {
+            let mut padded = name.as_bytes().to_vec();
+            padded.resize(16, 0);
+            padded
         };
         self.meta(key).cmp(op, &value)
     }
@@ -269,13 +270,18 @@ impl Rule {
         self.ct(CT_STATE, ESTABLISHED_RELATED)
     }
 
+    /// Opens a connection.
+    pub(crate) fn opening(self) -> Self {
+        self.ct(CT_STATE, NEW)
+    }
+
     /// Had its destination translated.
     pub(crate) fn translated(self) -> Self {
         self.ct(CT_STATUS, STATUS_DNAT)
     }
 
     /// Goes to an address of this host (or namespace).
-    pub(crate) fn to_here(self) -> Self {
+    pub(crate) fn for_this_host(self) -> Self {
         const RESULT_ADDRTYPE: u32 = 3;
         const FLAG_DADDR: u32 = 2;
         const RTN_LOCAL: u32 = 2;

@@ -174,7 +174,7 @@ impl Core {
             match reserve(port, self.site.ipv6) {
                 Ok(reserved) => reservations.extend(reserved),
                 Err(error) => {
-                    tracing::warn!(%machine, %error, "a published port goes on, but another program has it too")
+                    tracing::warn!(%machine, %error, "a published port goes on, but another program has it too");
                 }
             }
         }
@@ -223,14 +223,14 @@ impl Core {
         self.config.bridge.port(&self.config.instance, index)
     }
 
-    pub(super) fn acquire(&self, machine: MachineId, request: SlotRequest) -> Result<Slot, NetworkError> {
-        let place = self.claim(machine, &request)?;
+    pub(super) fn acquire(&self, machine: MachineId, request: &SlotRequest) -> Result<Slot, NetworkError> {
+        let place = self.claim(machine, request)?;
         self.changed.notify_one();
-        let done = self.set_up(machine, &place, &request);
+        let done = self.set_up(machine, &place, request);
         let (slot, reservations) = match done {
             Ok(done) => done,
             Err(error) => {
-                self.give_up(machine, place.index, &request);
+                self.give_up(machine, place.index, request);
                 return Err(error);
             }
         };
@@ -360,7 +360,7 @@ impl Core {
         self.forget_host_rules(index, request)?;
         if request.mode == NetworkMode::Bridge {
             if let Ok(port) = self.bridge_port(index) {
-                self.config.bridge.unplug(&port)?;
+                port.unplug()?;
             }
         } else {
             self.site.destroy(index)?;
@@ -409,7 +409,7 @@ impl Core {
     fn clear(&self, slot: &Slot, request: &SlotRequest) -> Result<bool, NetworkError> {
         self.forget_host_rules(slot.index, request)?;
         if request.mode == NetworkMode::Bridge {
-            self.config.bridge.unplug(&self.bridge_port(slot.index)?)?;
+            self.bridge_port(slot.index)?.unplug()?;
             self.site.forget(&[slot.guest_addr]);
             return Ok(false);
         }

@@ -6,7 +6,7 @@
 //! All goes with the test's thread and its children: nothing touches the machine's own network.
 
 // Each test binary uses its own part.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::{
     collections::HashSet,
