@@ -76,40 +76,43 @@ impl From<BuildError> for Failure {
 impl Applier<'_> {
     /// Applies all entries and reads the stream to its end.
     pub(crate) fn run<R: BufRead>(&mut self, tar: &mut TarReader<'_, R>) -> Result<(), BuildError> {
-        while let Some(mut entry) = tar.next_entry().map_err(|error| self.tar_error(error, tar.offset()))? {
+        while let Some(mut entry) = tar
+            .next_entry()
+            .map_err(|error| self.tar_error(error, tar.offset(), None))?
+        {
             let name = std::mem::take(&mut entry.path);
             if let Err(failure) = self.apply(&name, entry, tar) {
-                return Err(match failure {
-                    Failure::Tar(error) => self.tar_error(error, tar.offset()),
-                    Failure::Excess(excess) => self.excess(excess),
-                    Failure::Refusal(reason) => BuildError::Refused {
-                        layer: self.label.to_owned(),
-                        entry: shown(&name),
-                        reason,
-                    },
-                    Failure::Build(error) => error,
-                });
+                return Err(self.name(failure, &name, tar.offset()));
             }
             for freed in self.tree.take_freed() {
                 self.data.punch(freed.first, freed.count)?;
             }
         }
-        tar.drain().map_err(|error| self.tar_error(error, tar.offset()))?;
+        tar.drain().map_err(|error| self.tar_error(error, tar.offset(), None))?;
         self.data.flush()
     }
 
-    fn excess(&self, excess: Excess) -> BuildError {
-        BuildError::Limit {
-            layer: self.label.to_owned(),
-            excess,
+    /// Says which layer and entry failed.
+    fn name(&self, failure: Failure, entry: &[u8], offset: u64) -> BuildError {
+        let layer = self.label.to_owned();
+        let entry = shown(entry);
+        match failure {
+            Failure::Tar(error) => self.tar_error(error, offset, Some(entry)),
+            Failure::Excess(excess) => BuildError::Limit {
+                layer,
+                entry: Some(entry),
+                excess,
+            },
+            Failure::Refusal(reason) => BuildError::Refused { layer, entry, reason },
+            Failure::Build(error) => error,
         }
     }
 
-    fn tar_error(&self, error: TarError, offset: u64) -> BuildError {
+    fn tar_error(&self, error: TarError, offset: u64, entry: Option<String>) -> BuildError {
         let layer = self.label.to_owned();
         match error {
             TarError::Read(source) => BuildError::Read { layer, source },
-            TarError::Excess(excess) => BuildError::Limit { layer, excess },
+            TarError::Excess(excess) => BuildError::Limit { layer, entry, excess },
             source => BuildError::Tar { layer, offset, source },
         }
     }

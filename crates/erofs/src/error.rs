@@ -44,10 +44,15 @@ pub enum BuildError {
         reason: Refusal,
     },
     /// The layer is larger than [`crate::Limits`] allow.
-    #[error("layer {layer} is refused: {excess}; raise the limit if the image is trusted")]
+    #[error(
+        "layer {layer} is refused: {}{excess}; raise the limit if the image is trusted",
+        at(entry)
+    )]
     Limit {
         /// The layer's label.
         layer: String,
+        /// The name of the entry that passed it, escaped; none where it is not known yet.
+        entry: Option<String>,
         /// Which limit.
         excess: Excess,
     },
@@ -63,6 +68,11 @@ pub enum BuildError {
         /// The cause.
         source: io::Error,
     },
+}
+
+#[expect(clippy::ref_option, reason = "what the message's format has at hand")]
+fn at(entry: &Option<String>) -> String {
+    entry.as_ref().map(|name| format!("entry {name}: ")).unwrap_or_default()
 }
 
 /// A limit that was passed.

@@ -34,6 +34,11 @@ pub fn can_mount() -> bool {
     false
 }
 
+/// Cases of a property test; `PROPTEST_CASES` asks for more.
+pub fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(usual, |cases| cases.parse().unwrap())
+}
+
 /// Whether programs are installed; says which is missing.
 pub fn have(programs: &[&str]) -> bool {
     let found = |program: &&&str| {
