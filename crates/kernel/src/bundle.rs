@@ -120,6 +120,11 @@ impl Bundle {
         self.bzimage.parent().unwrap_or(Path::new(""))
     }
 
+    /// What QEMU boots fastest: the ELF kernel where it can, which saves unpacking (0.3 s of software emulation).
+    pub fn qemu_kernel(&self) -> &Path {
+        if self.pvh { &self.vmlinux } else { &self.bzimage }
+    }
+
     /// The first digits of the ID, for people.
     pub fn short_id(&self) -> &str {
         short(&self.id)

@@ -37,7 +37,7 @@ impl Builtins {
             let Some((key, value)) = str::from_utf8(entry).ok().and_then(|entry| entry.split_once('=')) else {
                 continue;
             };
-            if key.ends_with(".alias") {
+            if key.split_once('.').is_some_and(|(_, key)| key == "alias") {
                 self.aliases.insert(value.to_owned());
             }
         }
