@@ -10,6 +10,8 @@ mod agent;
 mod boot;
 mod clock;
 mod entropy;
+mod files;
+mod inotify;
 mod ioctl;
 mod log;
 mod metrics;

@@ -1,13 +1,443 @@
-//! `/files`.
+//! `/files`: a file's content, up or down, of any size, with tokens or signed addresses.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use http::{Request, StatusCode};
+use bytes::{Bytes, BytesMut};
+use hearth_guest_api::files::{FileOperation, same_secret, signature};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::body::{self, Response};
+use super::body::{self, Body, Response};
+use super::{header, named_user};
 use crate::agent::Agent;
+use crate::clock::unix_ns;
+use crate::files::multipart::{Multipart, Part, boundary};
+use crate::files::{Owner, entry, make_folders};
+use crate::paths::expand;
+use crate::process::users::Identity;
 
-#[expect(clippy::unused_async, reason = "first cut")]
-pub(super) async fn serve(_agent: Rc<Agent>, _request: Request<Incoming>) -> Response {
-    body::json_error(StatusCode::NOT_IMPLEMENTED, "not yet")
+/// Moved between disk and socket at once.
+const PIECE_BYTES: usize = 256 * 1024;
+const METADATA_HEADER: &str = "x-metadata-";
+/// A silent uploader is given up.
+const UPLOAD_SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// An error as it is answered.
+struct Refused {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refused {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+
+    fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    fn io(path: &Path, error: &io::Error) -> Self {
+        let shown = path.display();
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, format!("path '{shown}' does not exist")),
+            io::ErrorKind::IsADirectory => Self::bad(format!("path '{shown}' is a directory")),
+            io::ErrorKind::NotADirectory => Self::bad(format!("a part of path '{shown}' is not a directory")),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                format!("not enough disk space for '{shown}'"),
+            ),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::new(StatusCode::FORBIDDEN, format!("'{shown}': {error}"))
+            }
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("'{shown}': {error}")),
+        }
+    }
+}
+
+pub(super) async fn serve(agent: Rc<Agent>, request: Request<Incoming>) -> Response {
+    let operation = if request.method() == Method::GET {
+        FileOperation::Read
+    } else {
+        FileOperation::Write
+    };
+    let query = parse_query(request.uri().query().unwrap_or_default());
+    let served = match authorize(&agent, request.headers(), &query, operation) {
+        Err(refused) => Err(refused),
+        Ok(user) if operation == FileOperation::Read => download(&user, &query).await,
+        Ok(user) => upload(&user, &query, request).await,
+    };
+    served.unwrap_or_else(|refused| body::json_error(refused.status, &refused.message))
+}
+
+/// `a=b&c=d` with percent-encoding and `+` for a space; the first of a repeated name counts.
+pub(super) fn parse_query(query: &str) -> HashMap<String, String> {
+    let mut parsed = HashMap::new();
+    for pair in query.split('&').take(32) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        parsed
+            .entry(decode_percent(name))
+            .or_insert_with(|| decode_percent(value));
+    }
+    parsed
+}
+
+fn decode_percent(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match (first, digits) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+                continue;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(*other),
+        }
+        rest = after;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// By the access token, or by a signature over path, operation and user. Gives the user to act for.
+fn authorize(
+    agent: &Agent,
+    headers: &HeaderMap,
+    query: &HashMap<String, String>,
+    operation: FileOperation,
+) -> Result<Identity, Refused> {
+    let denied = |message: &str| Refused::new(StatusCode::UNAUTHORIZED, message);
+    if agent.check_access(headers).is_err() {
+        check_signature(agent, query, operation, unix_ns() / 1_000_000_000).map_err(denied)?;
+    }
+    let named = query
+        .get("username")
+        .cloned()
+        .filter(|name| !name.is_empty())
+        .or_else(|| named_user(headers));
+    agent
+        .identity(named.as_deref())
+        .map_err(|error| Refused::bad(error.message))
+}
+
+fn check_signature(
+    agent: &Agent,
+    query: &HashMap<String, String>,
+    operation: FileOperation,
+    now: i64,
+) -> Result<(), &'static str> {
+    let settings = agent.settings.borrow();
+    let token = settings
+        .tokens
+        .as_ref()
+        .map(|tokens| tokens.access.as_str())
+        .filter(|token| !token.is_empty());
+    let given = query.get("signature").ok_or("missing signature query parameter")?;
+    let text = |name: &str| query.get(name).map_or("", String::as_str);
+    let expiration = match text("signature_expiration") {
+        "" => None,
+        seconds => Some(
+            seconds
+                .parse::<i64>()
+                .map_err(|_| "signature expiration is not a number")?,
+        ),
+    };
+    let expected = signature(
+        text("path"),
+        operation,
+        text("username"),
+        token.ok_or("invalid signature")?,
+        expiration,
+    );
+    if !same_secret(expected.as_bytes(), given.as_bytes()) {
+        return Err("invalid signature");
+    }
+    if expiration.is_some_and(|expiration| expiration < now) {
+        Err("signature is already expired")
+    } else {
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
+    let failed = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the file work was cut off");
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
+}
+
+fn path_in(user: &Identity, path: &str) -> Result<PathBuf, Refused> {
+    if path.contains('\0') {
+        return Err(Refused::bad("the path has a zero byte"));
+    }
+    Ok(expand(path, &user.home))
+}
+
+async fn download(user: &Identity, query: &HashMap<String, String>) -> Result<Response, Refused> {
+    let path = path_in(user, query.get("path").map_or("", String::as_str))?;
+    let (file, length) = blocking(move || open_regular(&path)).await?;
+    let (pieces, body) = Body::pieces();
+    tokio::task::spawn_local(async move {
+        let mut file = file;
+        loop {
+            let read = tokio::task::spawn_blocking(move || read_piece(file)).await;
+            let (again, piece) = match read {
+                Ok(Ok((_, piece))) if piece.is_empty() => return,
+                Ok(Ok(read)) => read,
+                // The receiver cuts the connection; whether it still listens does not matter.
+                Ok(Err(error)) => return drop(pieces.send(Err(error)).await),
+                Err(_) => return,
+            };
+            file = again;
+            if pieces.send(Ok(piece)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut response = body::with_type(StatusCode::OK, "application/octet-stream", body);
+    // Unknown for files that the kernel makes up as they are read.
+    if length > 0 {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(response)
+}
+
+/// The file, limited to the length it had when it was opened, so that one that grows does not break the answer.
+fn open_regular(path: &Path) -> Result<(io::Take<File>, u64), Refused> {
+    let metadata = std::fs::metadata(path).map_err(|error| Refused::io(path, &error))?;
+    if metadata.is_dir() {
+        return Err(Refused::bad(format!("path '{}' is a directory", path.display())));
+    }
+    if !metadata.is_file() {
+        return Err(Refused::bad(format!("path '{}' is not a regular file", path.display())));
+    }
+    let file = File::open(path).map_err(|error| Refused::io(path, &error))?;
+    let limit = if metadata.len() == 0 { u64::MAX } else { metadata.len() };
+    Ok((file.take(limit), metadata.len()))
+}
+
+fn read_piece(mut file: io::Take<File>) -> io::Result<(io::Take<File>, Bytes)> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let length = file.read(&mut piece)?;
+    piece.truncate(length);
+    Ok((file, piece.into()))
+}
+
+async fn upload(
+    user: &Identity,
+    query: &HashMap<String, String>,
+    request: Request<Incoming>,
+) -> Result<Response, Refused> {
+    if !matches!(header(request.headers(), CONTENT_ENCODING.as_str()), "" | "identity") {
+        return Err(Refused::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send the content without compression",
+        ));
+    }
+    let content_type = header(request.headers(), CONTENT_TYPE.as_str()).to_owned();
+    let writing = Writing {
+        user: user.clone(),
+        metadata: metadata_of(request.headers()),
+    };
+    let path = query.get("path").filter(|path| !path.is_empty()).cloned();
+    let body = request.into_body();
+    let written = match boundary(&content_type) {
+        Some(boundary) => writing.multipart(path, &boundary, body).await?,
+        None if content_type.starts_with("multipart/") => {
+            return Err(Refused::bad("the multipart content type has no usable boundary"));
+        }
+        None => vec![
+            writing
+                .whole(&path.ok_or_else(|| Refused::bad("the query has no `path`"))?, body)
+                .await?,
+        ],
+    };
+    let answer: Vec<_> = written.iter().map(|path| describe_written(path)).collect();
+    let text = serde_json::Value::from(answer).to_string();
+    Ok(body::with_type(StatusCode::OK, "application/json", Body::full(text)))
+}
+
+fn describe_written(path: &Path) -> serde_json::Value {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    serde_json::json!({ "path": path.to_string_lossy(), "name": name, "type": "file" })
+}
+
+fn metadata_of(headers: &HeaderMap) -> Vec<(String, String)> {
+    let pair = |(name, value): (&http::HeaderName, &HeaderValue)| {
+        let key = name
+            .as_str()
+            .strip_prefix(METADATA_HEADER)
+            .filter(|key| !key.is_empty())?;
+        Some((key.to_owned(), value.to_str().ok()?.to_owned()))
+    };
+    headers.iter().filter_map(pair).collect()
+}
+
+/// An upload under way.
+struct Writing {
+    user: Identity,
+    metadata: Vec<(String, String)>,
+}
+
+/// A file being written, in pieces big enough to be worth a helper thread.
+struct Target {
+    path: PathBuf,
+    file: Option<File>,
+    pending: BytesMut,
+}
+
+impl Writing {
+    async fn begin(&self, path: &str) -> Result<Target, Refused> {
+        let path = path_in(&self.user, path)?;
+        let (opened, owner) = (path.clone(), Owner::from(&self.user));
+        let file = blocking(move || create(&opened, &owner).map_err(|error| Refused::io(&opened, &error))).await?;
+        Ok(Target {
+            path,
+            file: Some(file),
+            pending: BytesMut::new(),
+        })
+    }
+
+    async fn end(&self, mut target: Target) -> Result<PathBuf, Refused> {
+        target.flush().await?;
+        let (path, metadata) = (target.path, self.metadata.clone());
+        if !metadata.is_empty() {
+            let file = path.clone();
+            blocking(move || {
+                entry::write_metadata(&file, &metadata)
+                    .map_err(|error| Refused::bad(format!("cannot keep the metadata of '{}': {error}", file.display())))
+            })
+            .await?;
+        }
+        Ok(path)
+    }
+
+    async fn whole(&self, path: &str, mut body: Incoming) -> Result<PathBuf, Refused> {
+        let mut target = self.begin(path).await?;
+        while let Some(data) = next_data(&mut body).await? {
+            target.write(&data).await?;
+        }
+        self.end(target).await
+    }
+
+    /// Each part named `file` goes to `path`, or else to its own file name.
+    async fn multipart(
+        &self,
+        path: Option<String>,
+        boundary: &str,
+        mut body: Incoming,
+    ) -> Result<Vec<PathBuf>, Refused> {
+        let malformed = |error: crate::files::multipart::Malformed| Refused::bad(error.to_string());
+        let mut parser = Multipart::new(boundary);
+        let (mut written, mut target): (Vec<PathBuf>, Option<Target>) = (Vec::new(), None);
+        while let Some(data) = next_data(&mut body).await? {
+            parser.push(&data);
+            while let Some(part) = parser.next().map_err(malformed)? {
+                match (part, &mut target) {
+                    (Part::Begin { name, filename }, _) if name == "file" => {
+                        let wanted = path
+                            .clone()
+                            .or(filename)
+                            .ok_or_else(|| Refused::bad("a part has no file name"))?;
+                        target = Some(self.begin(&wanted).await?);
+                    }
+                    (Part::Data(data), Some(target)) => target.write(&data).await?,
+                    (Part::End, _) => {
+                        if let Some(complete) = target.take() {
+                            written.push(self.end(complete).await?);
+                        }
+                    }
+                    (Part::Done, _) => return Ok(written),
+                    // Other fields of the form.
+                    (Part::Begin { .. } | Part::Data(_), _) => {}
+                }
+            }
+        }
+        Err(Refused::bad("the multipart body is cut short"))
+    }
+}
+
+impl Target {
+    async fn write(&mut self, data: &[u8]) -> Result<(), Refused> {
+        self.pending.extend_from_slice(data);
+        if self.pending.len() >= PIECE_BYTES {
+            self.flush().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Refused> {
+        let (Some(mut file), piece, path) = (self.file.take(), self.pending.split(), self.path.clone()) else {
+            return Ok(());
+        };
+        let written = blocking(move || {
+            file.write_all(&piece)
+                .map(|()| file)
+                .map_err(|error| Refused::io(&path, &error))
+        })
+        .await?;
+        self.file = Some(written);
+        Ok(())
+    }
+}
+
+/// Opens a file to be written from its start. A new one, and folders made for it, belong to the user; an old one keeps its owner.
+fn create(path: &Path, owner: &Owner) -> io::Result<File> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if let Some(parent) = path.parent() {
+        make_folders(parent, owner)?;
+    }
+    let is_new = !path.exists();
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    if is_new {
+        rustix::fs::fchown(
+            &file,
+            Some(rustix::fs::Uid::from_raw(owner.uid)),
+            Some(rustix::fs::Gid::from_raw(owner.gid)),
+        )?;
+    }
+    Ok(file)
+}
+
+async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Refused> {
+    loop {
+        let silent = |_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the content stopped coming");
+        let Some(frame) = tokio::time::timeout(UPLOAD_SILENCE, body.frame())
+            .await
+            .map_err(silent)?
+        else {
+            return Ok(None);
+        };
+        let frame = frame.map_err(|error| Refused::bad(format!("the content broke off: {error}")))?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries() {
+        let query = parse_query("path=%2Fa%20b+c&username=&x&path=second&bad=%zz%4");
+        assert_eq!(query["path"], "/a b c");
+        assert_eq!(query["bad"], "%zz%4");
+        assert!(query.contains_key("x"));
+    }
 }
