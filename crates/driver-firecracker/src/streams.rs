@@ -283,7 +283,7 @@ mod tests {
     async fn without_a_reader_the_pipe_is_the_bound() {
         let folder = tempfile::tempdir().unwrap();
         let mut vmm = log(folder.path());
-        let written: usize = (0..100).map(|_round| write(&mut vmm, &[b'x'; CHUNK_BYTES])).sum();
+        let written: usize = (0..100).map(|_round| write(&mut vmm, &vec![b'x'; CHUNK_BYTES])).sum();
         assert!(written <= 1 << 20, "{written}");
         let tail = Streams::default().tail(Stream::Log, folder.path(), usize::MAX).unwrap();
         assert_eq!(tail.len(), written);

@@ -73,7 +73,7 @@ fn check(folder: &Path) -> Result<(), String> {
 fn sha256(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hasher.finalize()))
 }
 
 /// Downloads beside the cache and moves the result in, so that nobody sees half of it.

@@ -248,8 +248,13 @@ fn vmlinux() -> PathBuf {
 
 /// Waits until something holds, for 10 s at most.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    until_async(what, async || holds()).await;
+}
+
+/// Waits until something that must be waited for itself holds, for 10 s at most.
+pub(crate) async fn until_async(what: &str, holds: impl AsyncFn() -> bool) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !holds() {
+    while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "{what}");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

@@ -1,5 +1,7 @@
 //! The driver against real Firecracker and its jailer.
 
+#![allow(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
+
 mod boot;
 mod cutoff;
 mod doctor;
