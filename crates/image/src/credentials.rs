@@ -234,12 +234,16 @@ async fn ask_helper(helper: &str, names: &[String]) -> Result<Credentials, Crede
     } else {
         names.first().map_or("", String::as_str)
     };
+    ask_program(&program, server).await
+}
+
+async fn ask_program(program: &str, server: &str) -> Result<Credentials, CredentialError> {
     let failed = |reason: String| CredentialError::Helper {
-        program: program.clone(),
+        program: program.to_owned(),
         registry: server.into(),
         reason,
     };
-    let (success, output) = tokio::time::timeout(HELPER_TIMEOUT, run_helper(&program, server))
+    let (success, output) = tokio::time::timeout(HELPER_TIMEOUT, run_helper(program, server))
         .await
         .map_err(|_| failed(format!("no answer within {} s", HELPER_TIMEOUT.as_secs())))?
         .map_err(|error| failed(error.to_string()))?;
@@ -343,6 +347,25 @@ mod tests {
             DockerConfig::load(&path).await,
             Err(CredentialError::Malformed { .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn a_helper_is_asked_on_its_standard_input() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("docker-credential-x");
+        let script = "#!/bin/sh\nread server\n[ \"$1\" = get ] && echo \"{\\\"Username\\\":\\\"<token>\\\",\\\"Secret\\\":\\\"for $server\\\"}\"\n";
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let credentials = ask_program(program.to_str().unwrap(), "r.example").await.unwrap();
+        assert_eq!(credentials, Credentials::IdentityToken("for r.example".into()));
+        std::fs::write(
+            &program,
+            "#!/bin/sh\necho credentials not found in native keychain\nexit 1\n",
+        )
+        .unwrap();
+        let credentials = ask_program(program.to_str().unwrap(), "r.example").await.unwrap();
+        assert_eq!(credentials, Credentials::Anonymous);
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl ImageStore {
             source: format!("import of {label}"),
             document,
         };
-        self.publish(converted, label)
+        self.publish(converted, label).await
     }
 }
 

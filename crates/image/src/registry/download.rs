@@ -16,6 +16,15 @@ use crate::manifest::Descriptor;
 
 const WRITE_BUFFER_BYTES: usize = 512 * 1024;
 
+/// How far a download is: bytes that are there of the layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// From an earlier try, being hashed.
+    Found(u64),
+    /// With what has come now.
+    Received(u64),
+}
+
 /// What is there of a layer already.
 struct Partial<'a> {
     path: &'a Path,
@@ -26,7 +35,11 @@ struct Partial<'a> {
 
 impl<'a> Partial<'a> {
     /// Opens what an earlier try left, and hashes it.
-    async fn open(path: &'a Path, limit: u64) -> Result<Self, RegistryError> {
+    async fn open(
+        path: &'a Path,
+        limit: u64,
+        on_bytes: &mut (impl FnMut(Transfer) + Send),
+    ) -> Result<Self, RegistryError> {
         let failed = |source| write_error(path, source);
         let options = || {
             OpenOptions::new()
@@ -50,6 +63,7 @@ impl<'a> Partial<'a> {
                 break;
             }
             hasher.update(&buffer[..count]);
+            on_bytes(Transfer::Found(length));
         }
         let mut partial = Self {
             path,
@@ -102,9 +116,9 @@ impl Repository {
         &self,
         layer: &Descriptor,
         path: &Path,
-        mut on_bytes: impl FnMut(u64) + Send,
+        mut on_bytes: impl FnMut(Transfer) + Send,
     ) -> Result<(), RegistryError> {
-        let mut partial = Partial::open(path, layer.size_bytes).await?;
+        let mut partial = Partial::open(path, layer.size_bytes, &mut on_bytes).await?;
         let mut inherited = partial.length > 0;
         loop {
             self.complete(layer, &mut partial, &mut on_bytes).await?;
@@ -126,10 +140,10 @@ impl Repository {
         &self,
         layer: &Descriptor,
         partial: &mut Partial<'_>,
-        on_bytes: &mut (impl FnMut(u64) + Send),
+        on_bytes: &mut (impl FnMut(Transfer) + Send),
     ) -> Result<(), RegistryError> {
         let mut attempts = Attempts::new(self.client.config.retry);
-        on_bytes(partial.length);
+        on_bytes(Transfer::Received(partial.length));
         while partial.length < layer.size_bytes {
             let before = partial.length;
             let result = self.fetch_rest(layer, partial, on_bytes).await;
@@ -149,7 +163,7 @@ impl Repository {
         &self,
         layer: &Descriptor,
         partial: &mut Partial<'_>,
-        on_bytes: &mut (impl FnMut(u64) + Send),
+        on_bytes: &mut (impl FnMut(Transfer) + Send),
     ) -> Result<(), Failure> {
         let mut headers = HeaderMap::new();
         if partial.length > 0 {
@@ -178,7 +192,7 @@ impl Repository {
                     .into());
             }
             partial.append(&chunk).await?;
-            on_bytes(partial.length);
+            on_bytes(Transfer::Received(partial.length));
         }
         if partial.length == layer.size_bytes {
             return Ok(());

@@ -16,6 +16,7 @@ mod repository;
 mod retry;
 mod transport;
 
+pub use download::Transfer;
 pub use error::RegistryError;
 pub use repository::{Repository, Resolved};
 pub use retry::RetryPolicy;

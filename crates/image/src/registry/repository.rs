@@ -49,18 +49,16 @@ impl RegistryClient {
             "docker.io" => "registry-1.docker.io",
             other => other,
         };
-        let host = registry
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.ends_with(':'))
-            .map_or(registry, |(host, _)| host);
-        let plain = insecure || is_loopback(host) || self.may_be_plain(reference.registry());
+        let base = base_url("https", registry)?;
+        let loopback = base.host_str().is_some_and(is_loopback);
+        let plain = insecure || loopback || self.may_be_plain(reference.registry());
         let mut repository = Repository {
             client: self.clone(),
             site: Site {
                 registry: reference.registry().to_owned(),
                 plain,
             },
-            base: base_url("https", registry)?,
+            base,
             name: reference.repository().to_owned(),
             credentials,
             authorization: Mutex::new(None),

@@ -50,6 +50,8 @@ impl Default for RegistryConfig {
 #[derive(Clone, Debug)]
 pub struct RegistryClient {
     http: reqwest::Client,
+    /// Past any proxy that the environment names: that one cannot reach our loopback.
+    direct: reqwest::Client,
     pub(super) config: Arc<RegistryConfig>,
 }
 
@@ -74,21 +76,35 @@ impl From<RegistryError> for Failure {
 impl RegistryClient {
     /// Reads the certificate authorities and makes the client.
     pub fn new(config: RegistryConfig) -> Result<Self, RegistryError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls_config(&config.ca_files)?)
-            .user_agent(concat!("hearth/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            // One connection a layer: four streams in one would share one window and one fate.
-            .http1_only()
-            .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
-            .read_timeout(Duration::from_millis(config.idle_timeout_ms))
-            .build()
-            .map_err(|error| RegistryError::Tls(error.to_string()))?;
+        let tls = tls_config(&config.ca_files)?;
+        let build = |builder: reqwest::ClientBuilder| {
+            builder
+                .tls_backend_preconfigured(tls.clone())
+                .user_agent(concat!("hearth/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                // One connection a layer: four streams in one would share one window and one fate.
+                .http1_only()
+                .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
+                .read_timeout(Duration::from_millis(config.idle_timeout_ms))
+                .build()
+                .map_err(|error| RegistryError::Tls(error.to_string()))
+        };
+        let http = build(reqwest::Client::builder())?;
+        let direct = build(reqwest::Client::builder().no_proxy())?;
         Ok(Self {
             http,
+            direct,
             config: Arc::new(config),
         })
+    }
+
+    fn client_for(&self, url: &Url) -> &reqwest::Client {
+        if url.host_str().is_some_and(is_loopback) {
+            &self.direct
+        } else {
+            &self.http
+        }
     }
 
     /// Whether plain HTTP may be spoken to `registry` (`host[:port]`).
@@ -109,7 +125,7 @@ impl RegistryClient {
     ) -> Result<Response, Failure> {
         let mut target = url.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self.http.get(target.clone()).headers(headers.clone());
+            let mut request = self.client_for(&target).get(target.clone()).headers(headers.clone());
             if let Some(authorization) = authorization.filter(|_| target.origin() == url.origin()) {
                 request = request.header(AUTHORIZATION, authorization);
             }
@@ -124,9 +140,10 @@ impl RegistryClient {
 
     /// One request to a token server; redirects are not followed there.
     pub(super) fn token_request(&self, url: Url, form: Option<&[(&str, &str)]>) -> reqwest::RequestBuilder {
+        let client = self.client_for(&url);
         match form {
-            Some(form) => self.http.post(url).form(form),
-            None => self.http.get(url),
+            Some(form) => client.post(url).form(form),
+            None => client.get(url),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
-use super::catalog::StoredImage;
+use super::catalog::{Catalog, StoredImage};
 use super::convert::{CancelOnDrop, Converted, Layer, convert};
+use super::flight::Turn;
 use super::lock::FileLock;
 use super::paths::available_bytes;
 use super::{ImageRecord, ImageStore};
@@ -16,10 +17,10 @@ use crate::config::{ConfigError, ImageConfig};
 use crate::credentials::{Credentials, DockerConfig};
 use crate::digest::{Digest, ImageId};
 use crate::error::{ImageError, StoreError};
-use crate::manifest::{CONFIG_MAX_BYTES, Descriptor};
+use crate::manifest::{CONFIG_MAX_BYTES, Descriptor, Manifest};
 use crate::progress::{Meter, Phase, ProgressSink};
 use crate::reference::Reference;
-use crate::registry::Repository;
+use crate::registry::{Repository, Transfer};
 
 /// Layers fetched at the same time.
 const PARALLEL_LAYERS: usize = 4;
@@ -84,19 +85,15 @@ impl ImageStore {
         let repository = inner.client.connect(reference, credentials, options.insecure).await?;
         let manifest = repository.resolve(reference, &inner.config.platform).await?.manifest;
         let id = ImageId::new(manifest.config.digest);
-        if let Some(image) = inner.catalog.adopt(id, Some(reference))? {
+        if let Some(image) = self.adopt(id, Some(reference)).await? {
             return Ok(image);
         }
         let document = repository.small_blob(&manifest.config, CONFIG_MAX_BYTES).await?;
         let config = ImageConfig::parse(&document)?;
         config.check(&inner.config.platform, manifest.layers.len())?;
 
-        let turn = inner
-            .flights
-            .join(id, progress)
-            .turn(&inner.catalog.paths.image_lock(id))
-            .await?;
-        if let Some(image) = inner.catalog.adopt(id, Some(reference))? {
+        let turn = self.take_turn(id, progress).await?;
+        if let Some(image) = self.adopt(id, Some(reference)).await? {
             return Ok(image);
         }
         let progress = turn.progress();
@@ -105,24 +102,13 @@ impl ImageStore {
         let files = self
             .download(&repository, &manifest.layers, work.path(), &progress)
             .await?;
-        let layers = files
-            .into_iter()
-            .zip(&manifest.layers)
-            .zip(&config.diff_ids)
-            .map(|((path, layer), diff_id)| Layer {
-                label: layer.digest.short(),
-                open: Box::new(move || Ok(Box::new(fs::File::open(path)?))),
-                size_bytes: layer.size_bytes,
-                // Checked as it came; the unpacked digest is checked over the file as it is now.
-                digest: None,
-                diff_id: Some(*diff_id),
-            });
         let label = Label {
             name: Some(reference),
             source: reference.canonical(),
             document,
         };
-        let result = self.build(work, layers.collect(), label, &progress).await;
+        let layers = layers_of(files, &manifest, &config);
+        let result = self.build(work, layers, label, &progress).await;
         // Converted or damaged: either way nobody needs them. A pull that shares a layer has its own link to it.
         for layer in &manifest.layers {
             self.drop_blob(layer).await?;
@@ -196,15 +182,19 @@ impl ImageStore {
         let paths = &self.inner.catalog.paths;
         let blob = paths.blob(layer.digest);
         let _lock = FileLock::wait(&paths.blob_lock(layer.digest)).await?;
-        let mut meter = Meter::new(progress, Phase::Downloading, &layer.digest.short(), layer.size_bytes);
+        let item = layer.digest.short();
+        let mut verifying = Meter::new(progress, Phase::Verifying, &item, layer.size_bytes);
+        let mut downloading = Meter::new(progress, Phase::Downloading, &item, layer.size_bytes);
         let whole = fs::metadata(&blob).is_ok_and(|metadata| metadata.len() == layer.size_bytes);
         if whole {
-            meter.set(layer.size_bytes);
+            downloading.set(layer.size_bytes);
         } else {
             let partial = paths.partial(layer.digest);
-            repository
-                .download(layer, &partial, |current| meter.set(current))
-                .await?;
+            let on_bytes = |transfer| match transfer {
+                Transfer::Found(current) => verifying.set(current),
+                Transfer::Received(current) => downloading.set(current),
+            };
+            repository.download(layer, &partial, on_bytes).await?;
             fs::rename(&partial, &blob).map_err(StoreError::file("store", &blob))?;
         }
         Ok(fs::hard_link(&blob, target).map_err(StoreError::file("link", target))?)
@@ -225,17 +215,33 @@ impl ImageStore {
         label: Label<'_>,
         progress: &ProgressSink,
     ) -> Result<StoredImage, ImageError> {
-        let inner = &*self.inner;
         let id = ImageId::new(Digest::of(&label.document));
-        let turn = inner
-            .flights
-            .join(id, progress)
-            .turn(&inner.catalog.paths.image_lock(id))
-            .await?;
-        if let Some(image) = inner.catalog.adopt(id, label.name)? {
+        let turn = self.take_turn(id, progress).await?;
+        if let Some(image) = self.adopt(id, label.name).await? {
             return Ok(image);
         }
         self.build(work, layers, label, &turn.progress()).await
+    }
+
+    async fn take_turn(&self, id: ImageId, progress: &ProgressSink) -> Result<Turn, ImageError> {
+        let lock = self.inner.catalog.paths.image_lock(id);
+        Ok(self.inner.flights.join(id, progress).turn(&lock).await?)
+    }
+
+    /// Names an image that is there already; `None` if it is not.
+    async fn adopt(&self, id: ImageId, name: Option<&Reference>) -> Result<Option<StoredImage>, ImageError> {
+        let name = name.cloned();
+        self.change(move |catalog| catalog.adopt(id, name.as_ref())).await
+    }
+
+    /// A change of the catalogue waits for the disk, so it happens on a blocking thread.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Catalog) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ImageError> {
+        let catalog = self.inner.catalog.clone();
+        let changed = tokio::task::spawn_blocking(move || change(&catalog)).await;
+        Ok(changed.map_err(|_| ImageError::Interrupted("a change of the image store"))??)
     }
 
     async fn build(
@@ -246,11 +252,11 @@ impl ImageStore {
         progress: &ProgressSink,
     ) -> Result<StoredImage, ImageError> {
         let (_work, converted) = self.convert(work, layers, progress).await?;
-        self.publish(converted, label)
+        self.publish(converted, label).await
     }
 
     /// Makes a root visible under its label.
-    pub(crate) fn publish(&self, converted: Converted, label: Label<'_>) -> Result<StoredImage, ImageError> {
+    pub(crate) async fn publish(&self, converted: Converted, label: Label<'_>) -> Result<StoredImage, ImageError> {
         let image = StoredImage {
             id: ImageId::new(Digest::of(&label.document)),
             size_bytes: converted.size_bytes,
@@ -258,7 +264,9 @@ impl ImageStore {
             source: label.source,
             document: String::from_utf8(label.document).map_err(|_| ConfigError::NotText)?,
         };
-        Ok(self.inner.catalog.publish(converted.root, image, label.name)?)
+        let name = label.name.cloned();
+        self.change(move |catalog| catalog.publish(converted.root, image, name.as_ref()))
+            .await
     }
 
     /// The conversion alone. Who stops waiting for it stops it.
@@ -285,4 +293,18 @@ impl ImageStore {
         drop(cancel);
         result
     }
+}
+
+/// The downloaded files as layers to be converted.
+fn layers_of(files: Vec<PathBuf>, manifest: &Manifest, config: &ImageConfig) -> Vec<Layer> {
+    let layers = files.into_iter().zip(&manifest.layers).zip(&config.diff_ids);
+    let layers = layers.map(|((path, layer), diff_id)| Layer {
+        label: layer.digest.short(),
+        open: Box::new(move || Ok(Box::new(fs::File::open(path)?))),
+        size_bytes: layer.size_bytes,
+        // Checked as it came; the unpacked digest is checked over the file as it is now.
+        digest: None,
+        diff_id: Some(*diff_id),
+    });
+    layers.collect()
 }

@@ -88,6 +88,49 @@ async fn a_pull_that_was_dropped_is_taken_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_process_left_damaged_is_fetched_anew() {
+    let image = bulky(MIB);
+    let Some(registry) = registry_with(&image) else { return };
+    let noise = noise_hex(&image);
+    for left in [MIB / 2, 3 * MIB] {
+        let bench = Bench::new().await;
+        std::fs::write(
+            bench.root().join(format!("blobs/sha256/{noise}.partial")),
+            vec![7; left],
+        )
+        .unwrap();
+        bench.pull(&format!("{}/app:1", registry.host())).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_beyond_loopback_must_be_asked_for() {
+    let Some(registry) = registry_with(&Image::busybox("plain").unwrap()) else {
+        return;
+    };
+    let bench = Bench::new().await;
+    // The kernel takes this address to loopback, but nothing in its name promises that.
+    let name = format!("[::ffff:127.0.0.1]:{}/app:1", registry.port());
+    let error = assert_kind(bench.pull(&name).await, ErrorKind::Unreachable);
+    assert!(error.to_string().contains("plain HTTP"), "{error}");
+    let insecure = PullOptions {
+        insecure: true,
+        ..PullOptions::default()
+    };
+    bench
+        .store
+        .pull(&reference(&name), insecure, ProgressSink::none())
+        .await
+        .unwrap();
+    let mut listed = config();
+    listed
+        .registry
+        .insecure_registries
+        .push(name.strip_suffix("/app:1").unwrap().to_owned());
+    Bench::with(listed).await.pull(&name).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_in_trouble_is_asked_again_and_its_wish_to_wait_heard() {
     let Some(registry) = registry_with(&Image::busybox("trouble").unwrap()) else {
         return;
