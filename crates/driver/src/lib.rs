@@ -8,6 +8,8 @@
 //! Every driver passes the same conformance suite ([`conformance`]).
 
 pub mod access;
+pub mod conformance;
+pub mod fake;
 pub mod kvm;
 pub mod launch;
 mod plan;
