@@ -8,7 +8,7 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut builder = hearth_erofs::Builder::create(std::fs::File::create("root.erofs")?, Default::default())?;
+//! let mut builder = hearth_erofs::Builder::create(std::fs::File::create_new("root.erofs")?, Default::default())?;
 //! let layer = builder.apply_layer("1", std::fs::File::open("layer.tar.gz")?, &mut |_read| {})?;
 //! let image = builder.finish()?;
 //! println!("{} of {} bytes", layer.diff_id, image.bytes);
