@@ -24,6 +24,9 @@ pub struct Image {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub created_at: Option<Timestamp>,
+    /// Where it came from.
+    #[serde(default)]
+    pub source: String,
     /// Operating system.
     pub os: String,
     /// Processor architecture, as OCI calls it.
@@ -173,11 +176,14 @@ pub enum ImageLine {
     Problem(ProblemLine),
 }
 
-/// What a prune removed.
+/// What a prune or a removal did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PruneResult {
-    /// IDs of the images.
+    /// IDs of the images that are gone.
     pub removed: Vec<String>,
+    /// Names that are gone.
+    #[serde(default)]
+    pub untagged: Vec<String>,
     /// Bytes of the node's disk that are free now.
     pub reclaimed_bytes: u64,
 }

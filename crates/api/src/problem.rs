@@ -108,6 +108,8 @@ problem_codes! {
     UnsupportedMediaType = "unsupported_media_type", 415, "Unsupported media type";
     /// The idempotency key was used for another request.
     IdempotencyMismatch = "idempotency_mismatch", 422, "The idempotency key was used for another request";
+    /// An image's bytes are not those that they should be.
+    ImageDamaged = "image_damaged", 422, "The image is damaged";
     /// The endpoint speaks web sockets only.
     UpgradeRequired = "upgrade_required", 426, "Web socket required";
     /// Too much at once.

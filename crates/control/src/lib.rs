@@ -1,1 +1,145 @@
 //! The API server.
+//!
+//! ```text
+//!  socket, TCP ──► server ──► layers (request ID, guard, problems) ──► handlers ──► node, images, kernels
+//!                                                                         │            │
+//!                                                                       store ◄── observer (news, in batches)
+//! ```
+//!
+//! Invariants:
+//! - The node owns machines; the store says what should be and remembers what was seen. A machine's state is read from
+//!   the node, and from the store only where the node does not know it.
+//! - There is no task and no memory for each machine: one observer writes the news of all of them.
+//! - Whatever went wrong leaves as a problem, written in one place ([`layers`]), from codes given in one place
+//!   ([`error`]).
+//! - On opening, store and node are brought together ([`reconcile`]): the same steps as in normal life.
+
+mod api_doc;
+mod app;
+mod error;
+mod events;
+mod extract;
+mod images;
+mod kernels;
+mod layers;
+mod listen;
+mod machines;
+mod node;
+mod observer;
+mod peer;
+mod reconcile;
+mod server;
+mod stream;
+mod time;
+
+use std::sync::Arc;
+
+pub use api_doc::openapi_json;
+use axum::Router;
+use hearth_image::ImageStore;
+use hearth_kernel::KernelStore;
+use hearth_node_api::NodeService;
+use hearth_store::{Store, StoreError};
+pub use listen::{GROUP, ListenError, Listener};
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{app::App, peer::PeerRule};
+
+/// How long sessions may take to say good-bye.
+const SESSIONS_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What the server needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// Folder for uploads on their way; on the same disk as the images, and emptied by whoever makes it.
+    pub tmp_dir: std::path::PathBuf,
+    /// Folder where built kernels are kept.
+    pub kernel_cache_dir: std::path::PathBuf,
+    /// Group whose members may use the socket.
+    pub group: String,
+}
+
+/// The API server.
+pub struct Control {
+    app: Arc<App>,
+    rule: Arc<PeerRule>,
+    observer: JoinHandle<()>,
+    stop_observer: CancellationToken,
+}
+
+/// Why the server cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The store failed.
+    #[error("cannot bring the store and the node together")]
+    Store(#[from] StoreError),
+}
+
+impl Control {
+    /// Brings store and node together and begins to listen to the node.
+    pub async fn open(
+        config: ControlConfig,
+        node: Arc<dyn NodeService>,
+        images: ImageStore,
+        kernels: Arc<KernelStore>,
+        store: Store,
+    ) -> Result<Self, OpenError> {
+        let rule = Arc::new(PeerRule::new(&config.group));
+        let news = node.events();
+        let (app, flushes) = App::new(config, node, images, kernels, store);
+        let app = Arc::new(app);
+        reconcile::run(&app).await?;
+        let stop_observer = CancellationToken::new();
+        let observer = tokio::spawn(observer::run(Arc::clone(&app), news, flushes, stop_observer.clone()));
+        Ok(Self {
+            app,
+            rule,
+            observer,
+            stop_observer,
+        })
+    }
+
+    /// The routes, for a server of one's own; requests must carry who their peer is, which [`Control::serve`] sees to.
+    fn router(&self) -> Router {
+        api_doc::routes()
+            .fallback(layers::not_found)
+            .method_not_allowed_fallback(layers::method_not_allowed)
+            .with_state(Arc::clone(&self.app))
+            .layer(axum::middleware::from_fn_with_state(
+                Arc::clone(&self.rule),
+                layers::around,
+            ))
+    }
+
+    /// Serves on all listeners until told to stop; then ends sessions and streams, writes what is left, and closes the
+    /// store. Machines are left alone.
+    pub async fn serve(self, listeners: Vec<Listener>, shutdown: CancellationToken) {
+        let router = self.router();
+        let servers = listeners
+            .into_iter()
+            .map(|listener| tokio::spawn(server::serve(listener, router.clone(), shutdown.clone())))
+            .collect::<Vec<_>>();
+        shutdown.cancelled().await;
+        self.app.shutdown.cancel();
+        for server in servers {
+            if let Err(error) = server.await {
+                warn!(%error, "a server ended badly");
+            }
+        }
+        self.app.sessions.close();
+        if tokio::time::timeout(SESSIONS_GRACE, self.app.sessions.wait())
+            .await
+            .is_err()
+        {
+            warn!(left = self.app.sessions.len(), "sessions did not end in time");
+        }
+        self.stop_observer.cancel();
+        if let Err(error) = self.observer.await {
+            warn!(%error, "the observer ended badly");
+        }
+        self.app.store.close().await;
+    }
+}

@@ -88,6 +88,8 @@ pub struct Observation {
     pub started_unix_ms: Option<u64>,
     /// When it came to rest.
     pub finished_unix_ms: Option<u64>,
+    /// It holds even over newer news: after a start, what the node says is so, however it counts.
+    pub supersedes: bool,
 }
 
 /// What became of a machine that is gone.
@@ -361,7 +363,7 @@ async fn observe_one(connection: &mut SqliteConnection, news: &Observation) -> R
     let name: Option<String> = sqlx::query_scalar(
         "UPDATE machines SET state = $2, sequence = $3, reason = $4, exit_status = $5, \
          restarts = COALESCE($6, restarts), started_unix_ms = COALESCE($7, started_unix_ms), finished_unix_ms = $8 \
-         WHERE id = $1 AND sequence < $3 RETURNING name",
+         WHERE id = $1 AND (sequence < $3 OR $9) RETURNING name",
     )
     .bind(news.machine.to_string())
     .bind(news.state.as_str())
@@ -371,6 +373,7 @@ async fn observe_one(connection: &mut SqliteConnection, news: &Observation) -> R
     .bind(news.restarts.map(i64::from))
     .bind(news.started_unix_ms.map(signed))
     .bind(news.finished_unix_ms.map(signed))
+    .bind(news.supersedes)
     .fetch_optional(&mut *connection)
     .await
     .map_err(failed)?;

@@ -72,6 +72,7 @@ fn news(machine: MachineId, sequence: u64, state: StateWord) -> Observation {
         restarts: None,
         started_unix_ms: None,
         finished_unix_ms: None,
+        supersedes: false,
     }
 }
 
@@ -224,6 +225,13 @@ async fn old_news_and_news_of_nobody_are_dropped() {
     assert_eq!((row.state, row.sequence), (StateWord::Stopped, 5));
     assert_eq!((row.started_unix_ms, row.finished_unix_ms), (Some(8), Some(9)));
     assert_eq!(row.exit.map(|exit| exit.code), Some(3));
+    let anew = Observation {
+        supersedes: true,
+        ..news(id, 1, StateWord::Failed)
+    };
+    assert_eq!(f.store.observe(&[anew]).await.unwrap().len(), 1);
+    let row = f.store.machine(id).await.unwrap().unwrap();
+    assert_eq!((row.state, row.sequence, row.exit), (StateWord::Failed, 1, None));
 }
 
 #[tokio::test]
@@ -240,7 +248,10 @@ async fn a_machine_that_shall_be_gone_is_not_called_back() {
         assert_eq!(f.store.machine(machine.spec.id).await.unwrap().unwrap().desired, holds);
     }
     f.store.cancel_removal(machine.spec.id).await.unwrap();
-    assert_eq!(f.store.machine(machine.spec.id).await.unwrap().unwrap().desired, Desired::Stopped);
+    assert_eq!(
+        f.store.machine(machine.spec.id).await.unwrap().unwrap().desired,
+        Desired::Stopped
+    );
 }
 
 #[tokio::test]

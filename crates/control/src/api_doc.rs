@@ -1,0 +1,118 @@
+//! The OpenAPI document, and the routes that it describes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use axum::{
+    Router,
+    http::header,
+    response::IntoResponse,
+    routing::{get, post, put},
+};
+use hearth_api::{PROBLEM_JSON, Problem, frame::Control, frame::SessionEnd};
+use utoipa::{
+    IntoResponses, OpenApi,
+    openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder},
+};
+
+use crate::{
+    app::App,
+    events, images, kernels,
+    machines::{act, archive, create, log, read, session, stats, wait},
+    node,
+};
+
+/// Any problem: each endpoint may answer one.
+pub(crate) struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build();
+        let response = ResponseBuilder::new()
+            .description("A problem")
+            .content(PROBLEM_JSON, content)
+            .build();
+        BTreeMap::from([("default".to_owned(), RefOr::T(response))])
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Hearth",
+        version = "1",
+        description = "Machines, images and kernels of one node. Errors are problems as RFC 9457 has them.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        create::create, read::list, read::get, act::remove, act::start, act::stop, act::restart, act::kill,
+        act::pause, act::resume, wait::wait, log::logs, session::attach, session::exec, archive::get, archive::put,
+        stats::stats, events::events, images::list, images::get, images::remove, images::pull, images::import,
+        images::prune, kernels::list, kernels::get, kernels::remove, kernels::set_default, kernels::import,
+        node::info, node::doctor, node::version, node::health
+    ),
+    components(schemas(Problem, Control, SessionEnd, hearth_api::ExecRequest, hearth_api::PathStat)),
+    tags(
+        (name = "machines", description = "Isolated guests"),
+        (name = "images", description = "What machines run"),
+        (name = "kernels", description = "What machines boot"),
+        (name = "events", description = "What happened"),
+        (name = "node", description = "The node and the server")
+    )
+)]
+struct Document;
+
+static JSON: LazyLock<String> = LazyLock::new(|| {
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+});
+
+/// The OpenAPI document.
+pub fn openapi_json() -> &'static str {
+    &JSON
+}
+
+async fn document() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], openapi_json())
+}
+
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/machines", get(read::list).post(create::create))
+        .route("/v1/machines/{machine}", get(read::get).delete(act::remove))
+        .route("/v1/machines/{machine}/start", post(act::start))
+        .route("/v1/machines/{machine}/stop", post(act::stop))
+        .route("/v1/machines/{machine}/restart", post(act::restart))
+        .route("/v1/machines/{machine}/kill", post(act::kill))
+        .route("/v1/machines/{machine}/pause", post(act::pause))
+        .route("/v1/machines/{machine}/resume", post(act::resume))
+        .route("/v1/machines/{machine}/wait", get(wait::wait))
+        .route("/v1/machines/{machine}/logs", get(log::logs))
+        .route("/v1/machines/{machine}/attach", get(session::attach))
+        .route("/v1/machines/{machine}/exec", get(session::exec))
+        .route(
+            "/v1/machines/{machine}/archive",
+            get(archive::get).merge(put(archive::put)),
+        )
+        .route("/v1/machines/{machine}/stats", get(stats::stats))
+        .route("/v1/events", get(events::events))
+        .route("/v1/images", get(images::list))
+        .route("/v1/images/pull", post(images::pull))
+        .route("/v1/images/import", post(images::import))
+        .route("/v1/images/prune", post(images::prune))
+        .route("/v1/images/{image}", get(images::get).delete(images::remove))
+        .route("/v1/kernels", get(kernels::list))
+        .route("/v1/kernels/import", post(kernels::import))
+        .route("/v1/kernels/{kernel}", get(kernels::get).delete(kernels::remove))
+        .route("/v1/kernels/{kernel}/default", post(kernels::set_default))
+        .route("/v1/node", get(node::info))
+        .route("/v1/doctor", get(node::doctor))
+        .route("/v1/version", get(node::version))
+        .route("/healthz", get(node::health))
+        .route("/openapi.json", get(document))
+}

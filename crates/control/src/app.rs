@@ -1,0 +1,142 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+
+use hearth_api::ProblemCode;
+use hearth_domain::DriverKind;
+use hearth_ids::MachineId;
+use hearth_image::ImageStore;
+use hearth_kernel::KernelStore;
+use hearth_node_api::{MachineStatus, NodeService};
+use hearth_store::{EventRecord, Lookup, MachineRow, Store, StoreError, Tombstone};
+use tokio::sync::{OnceCell, broadcast, mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
+
+use crate::{
+    ControlConfig,
+    error::{ApiError, ApiResult},
+    time::now_unix_ms,
+};
+
+/// Events that a slow listener may be behind before it has to read the store.
+const EVENT_BACKLOG: usize = 1024;
+/// Handlers that wait for the observer at once.
+const FLUSH_QUEUE: usize = 256;
+
+/// What all handlers share.
+pub(crate) struct App {
+    pub(crate) config: ControlConfig,
+    pub(crate) node: Arc<dyn NodeService>,
+    pub(crate) images: ImageStore,
+    pub(crate) kernels: Arc<KernelStore>,
+    pub(crate) store: Store,
+    /// Events as they are stored.
+    pub(crate) events: broadcast::Sender<EventRecord>,
+    /// Ends streams and sessions.
+    pub(crate) shutdown: CancellationToken,
+    /// Web sockets.
+    pub(crate) sessions: TaskTracker,
+    flush: mpsc::Sender<oneshot::Sender<()>>,
+    default_driver: OnceCell<DriverKind>,
+}
+
+/// A request to the observer: answered once all news up to now is stored.
+pub(crate) type Flush = oneshot::Sender<()>;
+
+impl App {
+    pub(crate) fn new(
+        config: ControlConfig,
+        node: Arc<dyn NodeService>,
+        images: ImageStore,
+        kernels: Arc<KernelStore>,
+        store: Store,
+    ) -> (Self, mpsc::Receiver<Flush>) {
+        let (flush, flushes) = mpsc::channel(FLUSH_QUEUE);
+        let app = Self {
+            config,
+            node,
+            images,
+            kernels,
+            store,
+            events: broadcast::Sender::new(EVENT_BACKLOG),
+            shutdown: CancellationToken::new(),
+            sessions: TaskTracker::new(),
+            flush,
+            default_driver: OnceCell::new(),
+        };
+        (app, flushes)
+    }
+
+    /// The machine that a path names: by name, ID, or a beginning of an ID that only one has.
+    pub(crate) async fn find(&self, text: &str) -> ApiResult<MachineRow> {
+        match self.store.find_machine(text).await? {
+            Lookup::One(row) => Ok(*row),
+            Lookup::None => Err(no_machine(text)),
+            Lookup::Ambiguous => Err(ApiError::new(
+                ProblemCode::Ambiguous,
+                format!("{text:?} is the beginning of more than one machine's ID; give more of it, or the name"),
+            )),
+        }
+    }
+
+    /// What the node says of a machine.
+    pub(crate) fn status(&self, id: MachineId) -> Option<MachineStatus> {
+        self.node.status(id)
+    }
+
+    /// The driver of machines that name none; it stays the same for as long as the node runs.
+    pub(crate) async fn default_driver(&self) -> ApiResult<DriverKind> {
+        let asked = || async { self.node.info().await.map(|info| info.default_driver) };
+        Ok(*self.default_driver.get_or_try_init(asked).await?)
+    }
+
+    /// Tells listeners of an event.
+    pub(crate) fn publish(&self, event: EventRecord) {
+        // Nobody listens: that is fine, it is stored.
+        let _ = self.events.send(event);
+    }
+
+    /// Waits until all news that the node has told by now is stored.
+    pub(crate) async fn flush(&self) {
+        let (done, stored) = oneshot::channel();
+        if self.flush.send(done).await.is_ok() {
+            // It fails when the observer is gone, and then there is nothing to wait for.
+            let _ = stored.await;
+        }
+    }
+
+    /// Forgets a machine that the node has destroyed. Idempotent.
+    pub(crate) async fn forget(&self, id: MachineId) -> Result<(), StoreError> {
+        let Some(row) = self.store.machine(id).await? else {
+            return Ok(());
+        };
+        let tombstone = Tombstone {
+            id,
+            name: row.spec.name.to_string(),
+            state: row.state,
+            reason: row.reason,
+            exit: row.exit,
+        };
+        if let Some(event) = self.store.remove_machine(&tombstone, now_unix_ms()).await? {
+            self.publish(event);
+        }
+        Ok(())
+    }
+
+    /// Runs what blocks, such as the image and kernel stores, beside the runtime.
+    pub(crate) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> ApiResult<T> {
+        tokio::task::spawn_blocking(work).await.map_err(|error| {
+            warn!(%error, "a task of ours broke");
+            ApiError::internal("a task of the server broke; its log tells more")
+        })
+    }
+}
+
+pub(crate) fn no_machine(text: &str) -> ApiError {
+    let text: String = text.chars().take(80).collect();
+    ApiError::new(
+        ProblemCode::MachineNotFound,
+        format!("there is no machine {text:?}; `hearth ps -a` lists those there are"),
+    )
+}

@@ -1,0 +1,118 @@
+//! From what went wrong inside to the problem that a client sees: the only place where domain errors meet HTTP.
+
+use std::{error::Error, sync::Arc};
+
+use axum::response::{IntoResponse, Response};
+use hearth_api::{Problem, ProblemCode};
+use hearth_node_api::{ErrorKind, NodeError};
+use hearth_store::{InsertError, StoreError};
+use http::StatusCode;
+
+/// A problem on its way out, with its cause for the log.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) problem: Box<Problem>,
+    pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// What handlers give.
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Problem::new(code, detail).into()
+    }
+
+    pub(crate) fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Problem::field(field, detail).into()
+    }
+
+    pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.cause = Some(Arc::from(cause.into()));
+        self
+    }
+
+    /// A node's error; what is not there, if that is what is wrong, is given.
+    pub(crate) fn of_node(error: NodeError, not_found: ProblemCode) -> Self {
+        let code = match error.kind {
+            ErrorKind::NotFound => not_found,
+            ErrorKind::Conflict => ProblemCode::StateConflict,
+            ErrorKind::InvalidInput => ProblemCode::InvalidRequest,
+            ErrorKind::NoCapacity => ProblemCode::NoCapacity,
+            ErrorKind::Unavailable => ProblemCode::Unavailable,
+            ErrorKind::Timeout => ProblemCode::Timeout,
+            ErrorKind::Internal => ProblemCode::Internal,
+        };
+        Self::new(code, error.message.clone()).caused_by(error)
+    }
+
+    /// For a task of ours that panicked or was cut off.
+    pub(crate) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(ProblemCode::Internal, detail)
+    }
+
+    /// The cause with its causes, on one line.
+    pub(crate) fn chain(&self) -> Option<String> {
+        let mut text = self.cause.as_ref()?.to_string();
+        let mut next = self.cause.as_ref()?.source();
+        while let Some(error) = next {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            next = error.source();
+        }
+        Some(text)
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem: Box::new(problem),
+            cause: None,
+        }
+    }
+}
+
+impl From<NodeError> for ApiError {
+    fn from(error: NodeError) -> Self {
+        Self::of_node(error, ProblemCode::MachineNotFound)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let code = if error.is_disk_full() {
+            ProblemCode::DiskFull
+        } else {
+            ProblemCode::Internal
+        };
+        Self::new(code, error.to_string()).caused_by(error)
+    }
+}
+
+impl From<InsertError> for ApiError {
+    fn from(error: InsertError) -> Self {
+        match error {
+            InsertError::NameTaken { .. } => {
+                let problem = Problem::new(ProblemCode::NameTaken, error.to_string());
+                Problem {
+                    field: Some("name".into()),
+                    ..problem
+                }
+                .into()
+            }
+            InsertError::KeyUsed(_) => Self::new(ProblemCode::RequestInProgress, error.to_string()),
+            InsertError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Only a note of the problem: [`crate::layers`] writes it out, since it knows the request.
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

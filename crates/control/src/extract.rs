@@ -1,0 +1,158 @@
+//! Reading requests: bodies, queries, paths. What cannot be read is told with the field and the way out.
+
+use axum::{
+    RequestPartsExt as _,
+    body::Body,
+    extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request},
+};
+use bytes::Bytes;
+use hearth_api::{Problem, ProblemCode};
+use http::{HeaderMap, header, request::Parts};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::error::{ApiError, ApiResult};
+
+/// The longest JSON body, in bytes.
+pub(crate) const JSON_MAX: usize = 1024 * 1024;
+
+/// A JSON body.
+pub(crate) struct ApiJson<T>(pub(crate) T);
+
+/// What stands behind the `?`.
+pub(crate) struct ApiQuery<T>(pub(crate) T);
+
+/// The one part of a path that is not fixed.
+pub(crate) struct ApiPath(pub(crate) String);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> ApiResult<Self> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::new(
+                ProblemCode::UnsupportedMediaType,
+                "the body must be JSON: send it with Content-Type: application/json",
+            ));
+        }
+        let bytes = read_body(request.into_body(), JSON_MAX).await?;
+        from_json(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for ApiJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> ApiResult<Option<Self>> {
+        if is_json(request.headers()) {
+            <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> ApiResult<Self> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(rejection) => {
+                let text =
+                    std::error::Error::source(&rejection).map_or_else(|| rejection.to_string(), ToString::to_string);
+                Err(ApiError::new(
+                    ProblemCode::InvalidRequest,
+                    format!("the query cannot be read: {text}"),
+                ))
+            }
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ApiPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> ApiResult<Self> {
+        match parts.extract::<Path<String>>().await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(rejection) => Err(ApiError::new(ProblemCode::InvalidRequest, rejection.body_text())),
+        }
+    }
+}
+
+/// Whether the body says that it is JSON.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// Reads a whole body of at most `max` bytes.
+pub(crate) async fn read_body(body: Body, max: usize) -> ApiResult<Bytes> {
+    match Limited::new(body, max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            ProblemCode::BodyTooLarge,
+            format!("the body is longer than the {max} bytes that are read here"),
+        )),
+        Err(error) => {
+            Err(ApiError::new(ProblemCode::InvalidRequest, "the body was cut off; send it again").caused_by(error))
+        }
+    }
+}
+
+/// Reads JSON; what is wrong is told with the field's path.
+pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        let code = if inner.is_data() {
+            ProblemCode::InvalidField
+        } else {
+            ProblemCode::InvalidRequest
+        };
+        let field = (inner.is_data() && path != ".").then_some(path);
+        let detail = match &field {
+            Some(field) => format!("{field} is not valid: {inner}"),
+            None => format!("the JSON cannot be read: {inner}"),
+        };
+        ApiError::from(Problem {
+            field,
+            ..Problem::new(code, detail)
+        })
+    })?;
+    reader.end().map_err(|error| {
+        ApiError::new(
+            ProblemCode::InvalidRequest,
+            format!("the JSON is followed by something else: {error}"),
+        )
+    })?;
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_api::CreateMachine;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_field() {
+        let wrong = |text: &str| *from_json::<CreateMachine>(text.as_bytes()).unwrap_err().problem;
+        let problem = wrong(r#"{"image":"a","ports":[{"host_port":99999,"guest_port":1}]}"#);
+        assert_eq!(problem.field.as_deref(), Some("ports[0].host_port"));
+        assert_eq!(problem.code, ProblemCode::InvalidField);
+        assert_eq!(wrong(r#"{"image":"a","cpus":-1}"#).field.as_deref(), Some("cpus"));
+        assert!(
+            wrong(r#"{"image":"a","memory":5}"#)
+                .detail
+                .contains("unknown field `memory`")
+        );
+        assert_eq!(wrong("{").code, ProblemCode::InvalidRequest);
+        assert_eq!(wrong(r#"{"image":"a"} x"#).code, ProblemCode::InvalidRequest);
+    }
+}

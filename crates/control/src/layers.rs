@@ -1,0 +1,117 @@
+//! What every request passes: an ID, the guard, and on the way out the problem, written in full.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use hearth_api::{PROBLEM_JSON, ProblemCode, REQUEST_ID_HEADER};
+use hearth_ids::RequestId;
+use http::{HeaderName, HeaderValue, Method, Uri, header};
+use tracing::{Instrument as _, debug, info_span, warn};
+
+use crate::{
+    error::ApiError,
+    peer::{Peer, PeerRule, check_web},
+};
+
+/// Guards, numbers, logs and finishes every request.
+pub(crate) async fn around(State(rule): State<Arc<PeerRule>>, request: Request, next: Next) -> Response {
+    let id = RequestId::new().to_string();
+    let span = info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let from = Instant::now();
+    let peer = request.extensions().get::<Peer>().copied();
+    let web = check_web(request.uri(), request.headers());
+    let answer = async move {
+        let response = match guard(&rule, peer, web).await {
+            Ok(()) => next.run(request).await,
+            Err(error) => error.into_response(),
+        };
+        let response = finish(response, &id);
+        debug!(
+            status = response.status().as_u16(),
+            elapsed_us = from.elapsed().as_micros(),
+            "answered"
+        );
+        response
+    };
+    answer.instrument(span).await
+}
+
+async fn guard(rule: &Arc<PeerRule>, peer: Option<Peer>, web: Result<(), ApiError>) -> Result<(), ApiError> {
+    match peer {
+        Some(Peer::Unix { uid, gid }) => {
+            let asked = Arc::clone(rule);
+            // Root is by far the most frequent, and needs no look into the user database.
+            let may = uid == 0
+                || tokio::task::spawn_blocking(move || asked.allows(uid, gid))
+                    .await
+                    .unwrap_or(false);
+            if may { Ok(()) } else { Err(rule.refusal(uid)) }
+        }
+        Some(Peer::Tcp(_)) => web,
+        None => Err(ApiError::internal("the connection has no known peer")),
+    }
+}
+
+fn finish(mut response: Response, id: &str) -> Response {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response = written(response, &error, id);
+    }
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(REQUEST_ID_HEADER), value);
+    }
+    response
+}
+
+fn written(mut response: Response, error: &ApiError, id: &str) -> Response {
+    let mut problem = (*error.problem).clone();
+    problem.instance = Some(format!("urn:hearth:request:{id}"));
+    if problem.status >= 500 {
+        warn!(
+            status = problem.status,
+            detail = problem.detail,
+            cause = error.chain(),
+            "failed"
+        );
+    } else {
+        debug!(
+            status = problem.status,
+            detail = problem.detail,
+            cause = error.chain(),
+            "refused"
+        );
+    }
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    if problem.code == ProblemCode::UpgradeRequired {
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    *response.body_mut() = Body::from(body);
+    response
+}
+
+/// For paths that are not there.
+pub(crate) async fn not_found(uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(200).collect();
+    ApiError::new(
+        ProblemCode::NotFound,
+        format!("there is nothing at {path}; /openapi.json tells what there is"),
+    )
+}
+
+/// For methods that a path does not have.
+pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(200).collect();
+    ApiError::new(
+        ProblemCode::MethodNotAllowed,
+        format!("{method} is not possible at {path}; the Allow header tells what is"),
+    )
+}

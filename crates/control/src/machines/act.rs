@@ -1,0 +1,181 @@
+//! Starting, stopping, removing machines.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use hearth_api::{KillQuery, Machine, ProblemCode, RemoveQuery, StopQuery};
+use hearth_domain::StateWord;
+use hearth_node_api::ErrorKind;
+use hearth_store::{Desired, MachineRow};
+use http::StatusCode;
+
+use super::{
+    input,
+    view::{self, Seen},
+};
+use crate::{
+    api_doc::Problems,
+    app::App,
+    error::{ApiError, ApiResult},
+    extract::{ApiPath, ApiQuery},
+};
+
+const STOP_TIMEOUT_MAX_MS: u64 = 3_600_000;
+const SIGKILL: i32 = 9;
+
+/// The machine as it is after an action. One that removes itself may be gone already: then as it was last seen.
+async fn after(app: &App, row: MachineRow) -> ApiResult<Json<Machine>> {
+    let id = row.spec.id;
+    let seen = app.status(id);
+    let row = if seen.is_none() {
+        app.flush().await;
+        let tombstone = app.store.tombstone(&id.to_string()).await?;
+        match tombstone {
+            Some(last) => MachineRow {
+                state: last.state,
+                exit: last.exit,
+                reason: last.reason,
+                ..row
+            },
+            None => app.store.machine(id).await?.unwrap_or(row),
+        }
+    } else {
+        row
+    };
+    Ok(Json(view::machine(row, seen, true)))
+}
+
+fn timeout(query: &StopQuery) -> ApiResult<Option<u64>> {
+    query
+        .timeout_ms
+        .map(|ms| input::at_most("timeout_ms", ms, STOP_TIMEOUT_MAX_MS))
+        .transpose()
+}
+
+/// Starts a machine. One that runs is left alone.
+#[utoipa::path(post, path = "/v1/machines/{machine}/start", tag = "machines", operation_id = "start_machine",
+    params(("machine" = String, Path, description = "Name or ID")),
+    responses((status = 200, description = "The machine", body = Machine), Problems))]
+pub(crate) async fn start(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Machine>> {
+    let row = app.find(&wanted).await?;
+    app.store.set_desired(row.spec.id, Desired::Running).await?;
+    app.node.start(row.spec.id).await?;
+    after(&app, row).await
+}
+
+/// Stops a machine, and answers when it is at rest.
+#[utoipa::path(post, path = "/v1/machines/{machine}/stop", tag = "machines", operation_id = "stop_machine",
+    params(("machine" = String, Path, description = "Name or ID"), StopQuery),
+    responses((status = 200, description = "The machine", body = Machine), Problems))]
+pub(crate) async fn stop(
+    State(app): State<Arc<App>>,
+    ApiPath(wanted): ApiPath,
+    ApiQuery(query): ApiQuery<StopQuery>,
+) -> ApiResult<Json<Machine>> {
+    let timeout_ms = timeout(&query)?;
+    let row = app.find(&wanted).await?;
+    app.store.set_desired(row.spec.id, Desired::Stopped).await?;
+    app.node.stop(row.spec.id, timeout_ms).await?;
+    after(&app, row).await
+}
+
+/// Stops a machine, if it runs, and starts it.
+#[utoipa::path(post, path = "/v1/machines/{machine}/restart", tag = "machines", operation_id = "restart_machine",
+    params(("machine" = String, Path, description = "Name or ID"), StopQuery),
+    responses((status = 200, description = "The machine", body = Machine), Problems))]
+pub(crate) async fn restart(
+    State(app): State<Arc<App>>,
+    ApiPath(wanted): ApiPath,
+    ApiQuery(query): ApiQuery<StopQuery>,
+) -> ApiResult<Json<Machine>> {
+    let timeout_ms = timeout(&query)?;
+    let row = app.find(&wanted).await?;
+    app.store.set_desired(row.spec.id, Desired::Running).await?;
+    app.node.restart(row.spec.id, timeout_ms).await?;
+    after(&app, row).await
+}
+
+/// Sends a signal to a machine's program. `KILL` ends the machine at once.
+#[utoipa::path(post, path = "/v1/machines/{machine}/kill", tag = "machines", operation_id = "kill_machine",
+    params(("machine" = String, Path, description = "Name or ID"), KillQuery),
+    responses((status = 200, description = "The machine", body = Machine), Problems))]
+pub(crate) async fn kill(
+    State(app): State<Arc<App>>,
+    ApiPath(wanted): ApiPath,
+    ApiQuery(query): ApiQuery<KillQuery>,
+) -> ApiResult<Json<Machine>> {
+    let signal = query.signal.as_deref().map_or(Ok(SIGKILL), input::signal)?;
+    let row = app.find(&wanted).await?;
+    if signal == SIGKILL {
+        app.store.set_desired(row.spec.id, Desired::Stopped).await?;
+    }
+    app.node.kill(row.spec.id, signal).await?;
+    after(&app, row).await
+}
+
+/// Stops a machine's vCPUs.
+#[utoipa::path(post, path = "/v1/machines/{machine}/pause", tag = "machines", operation_id = "pause_machine",
+    params(("machine" = String, Path, description = "Name or ID")),
+    responses((status = 200, description = "The machine", body = Machine), Problems))]
+pub(crate) async fn pause(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Machine>> {
+    let row = app.find(&wanted).await?;
+    app.node.pause(row.spec.id).await?;
+    after(&app, row).await
+}
+
+/// Lets a machine's vCPUs go on.
+#[utoipa::path(post, path = "/v1/machines/{machine}/resume", tag = "machines", operation_id = "resume_machine",
+    params(("machine" = String, Path, description = "Name or ID")),
+    responses((status = 200, description = "The machine", body = Machine), Problems))]
+pub(crate) async fn resume(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Machine>> {
+    let row = app.find(&wanted).await?;
+    app.node.resume(row.spec.id).await?;
+    after(&app, row).await
+}
+
+/// Removes a machine with everything of it. One that is not at rest is removed by force only.
+#[utoipa::path(delete, path = "/v1/machines/{machine}", tag = "machines", operation_id = "remove_machine",
+    params(("machine" = String, Path, description = "Name or ID"), RemoveQuery),
+    responses((status = 204, description = "It is gone"), Problems))]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    ApiPath(wanted): ApiPath,
+    ApiQuery(query): ApiQuery<RemoveQuery>,
+) -> ApiResult<StatusCode> {
+    let row = app.find(&wanted).await?;
+    let id = row.spec.id;
+    if !query.force {
+        refuse_active(&app, &row)?;
+    }
+    // Noted first, so that a removal that is cut off is finished at the next start.
+    app.store.set_desired(id, Desired::Removed).await?;
+    match app.node.remove(id, query.force).await {
+        Ok(()) => {}
+        // What the node does not know is gone.
+        Err(error) if error.kind == ErrorKind::NotFound => {}
+        Err(error) => {
+            app.store.cancel_removal(id).await?;
+            return Err(error.into());
+        }
+    }
+    // How it ended is told before that it is gone.
+    app.flush().await;
+    app.forget(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn refuse_active(app: &App, row: &MachineRow) -> ApiResult<()> {
+    let seen = app
+        .status(row.spec.id)
+        .map_or_else(|| Seen::of_row(row), |status| Seen::of_status(&status));
+    match seen.state {
+        StateWord::Pending | StateWord::Stopped | StateWord::Failed | StateWord::Destroyed => Ok(()),
+        state => Err(ApiError::new(
+            ProblemCode::StateConflict,
+            format!(
+                "machine {} is {state}; stop it first, or remove it by force",
+                row.spec.name
+            ),
+        )),
+    }
+}

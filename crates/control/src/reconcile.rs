@@ -1,0 +1,281 @@
+//! Bringing the store and the node together: after a start, and after news was missed.
+//!
+//! The plan is pure; carrying it out is idempotent, so that being cut off in it is made good by the next time.
+
+use std::collections::{HashMap, HashSet};
+
+use hearth_domain::StateWord;
+use hearth_ids::MachineId;
+use hearth_node_api::MachineStatus;
+use hearth_store::{Desired, EventKind, EventRecord, MachineRow, Observation, StoreError};
+use tracing::{info, warn};
+
+use crate::{app::App, observer, time::now_unix_ms};
+
+/// Rows that are read at once.
+const PAGE: u32 = 500;
+
+/// What is to be done about one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Action {
+    /// The store learns what the node sees.
+    Learn(Box<Observation>),
+    /// The node does not know it: it has failed.
+    Lose(Box<Observation>),
+    /// It should be gone: the node destroys it, if it has it, and the store forgets it.
+    FinishRemoval(MachineId),
+    /// The store does not know it: the node destroys it.
+    RemoveOrphan(MachineId, String),
+}
+
+/// Brings both together after a start.
+pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
+    let rows = all_rows(app).await?;
+    let on_node: HashMap<MachineId, String> = app
+        .node
+        .machines()
+        .into_iter()
+        .map(|spec| (spec.id, spec.name.to_string()))
+        .collect();
+    let plan = plan(&rows, &on_node, |id| app.status(id), now_unix_ms());
+    if !plan.is_empty() {
+        info!(actions = plan.len(), "bringing store and node together");
+    }
+    apply(app, plan).await
+}
+
+/// Reads everything anew after news was missed. Orphans are left: a machine that is just being made may look so.
+pub(crate) async fn catch_up(app: &App) -> Result<(), StoreError> {
+    let mut learnt = Vec::new();
+    for row in all_rows(app).await? {
+        let id = row.spec.id;
+        match app.status(id) {
+            Some(status) if differs(&row, &status) => learnt.push(observer::of_status(id, &status)),
+            // Seen by the node before, so it is not just being made: it was destroyed.
+            None if row.sequence > 0 => app.forget(id).await?,
+            Some(_) | None => {}
+        }
+    }
+    for event in app.store.observe(&learnt).await? {
+        app.publish(event);
+    }
+    Ok(())
+}
+
+async fn all_rows(app: &App) -> Result<Vec<MachineRow>, StoreError> {
+    let mut rows = Vec::new();
+    let mut before = None;
+    loop {
+        let page = app.store.machines(before, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(rows) };
+        before = Some(last.spec.id);
+        rows.extend(page);
+    }
+}
+
+fn plan(
+    rows: &[MachineRow],
+    on_node: &HashMap<MachineId, String>,
+    status: impl Fn(MachineId) -> Option<MachineStatus>,
+    now_unix_ms: u64,
+) -> Vec<Action> {
+    let known: HashSet<_> = rows.iter().map(|row| row.spec.id).collect();
+    let orphans = on_node
+        .iter()
+        .filter(|(id, _)| !known.contains(id))
+        .map(|(id, name)| Action::RemoveOrphan(*id, name.clone()));
+    rows.iter()
+        .filter_map(|row| plan_row(row, status(row.spec.id).as_ref(), now_unix_ms))
+        .chain(orphans)
+        .collect()
+}
+
+fn plan_row(row: &MachineRow, status: Option<&MachineStatus>, now_unix_ms: u64) -> Option<Action> {
+    let id = row.spec.id;
+    match (row.desired, status) {
+        (Desired::Removed, _) => Some(Action::FinishRemoval(id)),
+        (_, Some(status)) if differs(row, status) => {
+            let news = observer::of_status(id, status);
+            let kind = (row.state != status.state.word()).then_some(EventKind::State);
+            Some(Action::Learn(Box::new(Observation {
+                supersedes: true,
+                kind,
+                ..news
+            })))
+        }
+        (_, Some(_)) => None,
+        // The node destroys what removes itself; only the end of that was not seen.
+        (_, None) if row.spec.auto_remove => Some(Action::FinishRemoval(id)),
+        (_, None) if row.state == StateWord::Failed => None,
+        (_, None) => Some(Action::Lose(Box::new(lost(row, now_unix_ms)))),
+    }
+}
+
+fn differs(row: &MachineRow, status: &MachineStatus) -> bool {
+    row.sequence != status.sequence || row.state != status.state.word()
+}
+
+fn lost(row: &MachineRow, now_unix_ms: u64) -> Observation {
+    Observation {
+        machine: row.spec.id,
+        sequence: row.sequence,
+        at_unix_ms: now_unix_ms,
+        kind: Some(EventKind::Lost),
+        state: StateWord::Failed,
+        reason: Some("lost: the node does not know this machine; remove it and make it anew".into()),
+        exit: None,
+        restarts: None,
+        started_unix_ms: None,
+        finished_unix_ms: Some(now_unix_ms),
+        supersedes: true,
+    }
+}
+
+async fn apply(app: &App, plan: Vec<Action>) -> Result<(), StoreError> {
+    let mut news = Vec::new();
+    for action in plan {
+        match action {
+            Action::Learn(observation) | Action::Lose(observation) => news.push(*observation),
+            Action::FinishRemoval(id) => match app.node.remove(id, true).await {
+                Ok(()) => app.forget(id).await?,
+                Err(error) => warn!(%id, %error, "cannot finish a removal; it is tried again at the next start"),
+            },
+            Action::RemoveOrphan(id, name) => remove_orphan(app, id, name).await?,
+        }
+    }
+    for event in app.store.observe(&news).await? {
+        app.publish(event);
+    }
+    Ok(())
+}
+
+async fn remove_orphan(app: &App, id: MachineId, name: String) -> Result<(), StoreError> {
+    warn!(%id, name, "removing a machine that the store does not know");
+    if let Err(error) = app.node.remove(id, true).await {
+        warn!(%id, %error, "cannot remove it; it is tried again at the next start");
+        return Ok(());
+    }
+    let event = EventRecord {
+        sequence: 0,
+        at_unix_ms: now_unix_ms(),
+        kind: EventKind::OrphanRemoved,
+        machine: id,
+        machine_name: name,
+        state: StateWord::Destroyed,
+        exit_code: None,
+        reason: Some("the store does not know this machine".into()),
+    };
+    let event = app.store.note_event(event).await?;
+    app.publish(event);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_domain::{DriverKind, MachineSpec, MachineState, NetworkMode, Resources, RestartPolicy, Workload};
+
+    use super::*;
+
+    fn row(desired: Desired, state: StateWord, auto_remove: bool) -> MachineRow {
+        MachineRow {
+            spec: MachineSpec {
+                id: MachineId::new(),
+                name: "web".parse().unwrap(),
+                image: String::new(),
+                image_id: String::new(),
+                kernel_id: String::new(),
+                resources: Resources {
+                    vcpus: 1.try_into().unwrap(),
+                    memory_mib: 64.try_into().unwrap(),
+                    disk_mib: None,
+                },
+                workload: Workload::default(),
+                network: NetworkMode::None,
+                ports: Vec::new(),
+                driver: DriverKind::Fake,
+                restart: RestartPolicy::No,
+                stop_timeout_ms: 1,
+                auto_remove,
+            },
+            args: Vec::new(),
+            desired,
+            state,
+            sequence: 4,
+            reason: None,
+            exit: None,
+            restarts: 0,
+            created_unix_ms: 0,
+            started_unix_ms: None,
+            finished_unix_ms: None,
+        }
+    }
+
+    fn status(sequence: u64, state: MachineState) -> MachineStatus {
+        MachineStatus {
+            sequence,
+            state,
+            since_unix_ms: 7,
+            started_unix_ms: None,
+            finished_unix_ms: None,
+            restarts: 0,
+            pid: None,
+            address: None,
+            history: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_row_follows_the_node() {
+        let running = row(Desired::Running, StateWord::Running, false);
+        assert_eq!(plan_row(&running, Some(&status(4, MachineState::Running)), 9), None);
+        let failed = status(
+            2,
+            MachineState::Failed {
+                reason: "VMM gone".into(),
+            },
+        );
+        match plan_row(&running, Some(&failed), 9) {
+            Some(Action::Learn(news)) => {
+                assert_eq!(
+                    (news.state, news.supersedes, news.kind),
+                    (StateWord::Failed, true, Some(EventKind::State))
+                );
+                assert_eq!(news.reason.as_deref(), Some("VMM gone"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_the_node_does_not_know_is_lost_once_or_gone() {
+        assert!(matches!(
+            plan_row(&row(Desired::Running, StateWord::Running, false), None, 9),
+            Some(Action::Lose(news)) if news.kind == Some(EventKind::Lost)
+        ));
+        assert_eq!(
+            plan_row(&row(Desired::Running, StateWord::Failed, false), None, 9),
+            None
+        );
+        let gone = row(Desired::Running, StateWord::Running, true);
+        assert_eq!(plan_row(&gone, None, 9), Some(Action::FinishRemoval(gone.spec.id)));
+        let removed = row(Desired::Removed, StateWord::Stopped, false);
+        let known = status(
+            4,
+            MachineState::Stopped {
+                exit: hearth_domain::ExitStatus::default(),
+            },
+        );
+        assert_eq!(
+            plan_row(&removed, Some(&known), 9),
+            Some(Action::FinishRemoval(removed.spec.id))
+        );
+    }
+
+    #[test]
+    fn what_the_store_does_not_know_goes() {
+        let (known, stray) = (row(Desired::Running, StateWord::Running, false), MachineId::new());
+        let on_node = HashMap::from([(known.spec.id, "web".to_owned()), (stray, "stray".to_owned())]);
+        let plan = plan(&[known], &on_node, |_| Some(status(4, MachineState::Running)), 9);
+        assert_eq!(plan, [Action::RemoveOrphan(stray, "stray".into())]);
+    }
+}
