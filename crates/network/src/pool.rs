@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use hearth_ids::MachineId;
 use ipnet::Ipv4Net;
 use tokio::{
-    sync::{Mutex, Semaphore, oneshot},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -134,15 +134,19 @@ impl SlotPool {
         self.core.pool()
     }
 
+    /// Waits for a turn; never closed, so this only waits.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+
     async fn run<T: Send + 'static>(
         &self,
+        turn: Option<OwnedSemaphorePermit>,
         work: impl FnOnce(&Core) -> Result<T, NetworkError> + Send + 'static,
     ) -> Result<T, NetworkError> {
-        // Never closed, so this only waits.
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
         let core = Arc::clone(&self.core);
         on_thread(move || {
-            let _permit = permit;
+            let _turn = turn;
             work(&core)
         })
         .await?
@@ -152,11 +156,22 @@ impl SlotPool {
 #[async_trait]
 impl Network for SlotPool {
     async fn acquire(&self, machine: MachineId, request: SlotRequest) -> Result<Slot, NetworkError> {
-        self.run(move |core| core.acquire(machine, &request)).await
+        let turn = self.turn().await;
+        // Nothing is awaited between here and the thread, so that a claim without a thread cannot be left behind, nor
+        // a thread that a release does not know of.
+        self.core.announce(machine, &request)?;
+        let core = Arc::clone(&self.core);
+        let working = on_thread(move || {
+            let _turn = turn;
+            core.acquire(machine, &request)
+        });
+        // Without a thread that came to its end nobody else would take the claim back.
+        working.await.inspect_err(|_| self.core.withdraw(machine))?
     }
 
     async fn release(&self, machine: MachineId) -> Result<(), NetworkError> {
-        self.run(move |core| core.release(machine)).await
+        let turn = self.turn().await;
+        self.run(turn, move |core| core.release(machine)).await
     }
 
     fn slot_of(&self, machine: MachineId) -> Option<Slot> {
@@ -171,7 +186,7 @@ impl Network for SlotPool {
             tracing::warn!("the keeper of network slots did not end in time");
         }
         if remove_idle {
-            let removed = self.run(Core::remove_idle).await;
+            let removed = self.run(None, Core::remove_idle).await;
             if let Err(error) = removed {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

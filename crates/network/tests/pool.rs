@@ -105,6 +105,39 @@ fn a_slot_rests_and_is_reset_before_it_is_used_again() {
 }
 
 #[test]
+fn a_slot_that_nobody_waits_for_any_more_is_given_back() {
+    on_host(|host| {
+        let pool = std::sync::Arc::new(host.open(
+            PoolConfig {
+                warm: 0,
+                ..host.config()
+            },
+            &[],
+        ));
+        for delay_us in [0, 50, 500, 2_000, 10_000] {
+            let machine = MachineId::new();
+            host.runtime.block_on(async {
+                let acquiring = std::sync::Arc::clone(&pool);
+                let task = tokio::spawn(async move { acquiring.acquire(machine, request(Default, &[])).await });
+                tokio::time::sleep(Duration::from_micros(delay_us)).await;
+                task.abort();
+                let _ = task.await;
+                pool.release(machine).await.unwrap();
+            });
+            let records = host.folder.path().join("slots");
+            eventually("it is given back", || {
+                std::fs::read_dir(&records).unwrap().next().is_none()
+            });
+            assert_eq!(pool.slot_of(machine), None);
+        }
+        eventually("all rested", || {
+            host.close(&pool);
+            host.leftovers().is_empty()
+        });
+    });
+}
+
+#[test]
 fn a_machine_keeps_its_slot_over_a_restart() {
     on_host(|host| {
         let pool = host.open(host.config(), &[]);

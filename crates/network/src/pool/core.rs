@@ -1,7 +1,9 @@
 //! The doing: each function here runs from start to end on one thread, and leaves state and host in agreement.
 
+mod open;
+
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     io,
     net::IpAddr,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -18,14 +20,12 @@ use super::{
     state::{Claim, Job, Phase, State, Upkeep},
 };
 use crate::{
-    address::{AddressPlan, GUEST_MAC, pool_prefix_len},
-    link::{Links, overlap},
+    address::GUEST_MAC,
     netlink::Netlink,
-    netns,
     policy::{BridgePolicy, BridgePort, HostPolicy, Published, TAP},
     port::{Reservation, protocol_name, reserve},
     record::{Record, Records},
-    site::{Site, host_has_ipv6, let_host_forward},
+    site::Site,
     slot::{NetworkError, Slot, SlotRequest},
 };
 
@@ -53,69 +53,6 @@ struct Place {
 }
 
 impl Core {
-    pub(super) fn open(config: PoolConfig, alive: &HashSet<MachineId>) -> Result<Self, NetworkError> {
-        let records =
-            Records::open(&config.state_folder).map_err(NetworkError::at("open the folder of network records"))?;
-        let loaded = records
-            .load()
-            .map_err(NetworkError::at("read the records of network slots"))?;
-        let (held, dead): (Vec<Record>, Vec<Record>) =
-            loaded.into_iter().partition(|record| alive.contains(&record.machine));
-        let ipv6 = host_has_ipv6();
-        let_host_forward(ipv6).map_err(NetworkError::at("let this host forward packets"))?;
-        netns::prepare_folder(&config.netns_folder).map_err(NetworkError::at(format!(
-            "prepare {} for the names of namespaces",
-            config.netns_folder.display()
-        )))?;
-        // Fewer slots than last time must not cut off a machine.
-        let capacity = held
-            .iter()
-            .map(|record| record.index + 1)
-            .fold(config.capacity, u32::max);
-        let pool = choose_pool(&config, &records, capacity, held.is_empty())?;
-        let core = Self {
-            site: site(&config, AddressPlan::new(&config.instance, pool, capacity)?, ipv6),
-            records,
-            state: Mutex::new(State::new(capacity)),
-            host_table: Mutex::new(()),
-            changed: Notify::new(),
-            worked: Condvar::new(),
-            config,
-        };
-        let wanted: HashSet<u32> = held.iter().map(|record| record.index).collect();
-        core.site.sweep(|index| wanted.contains(&index))?;
-        for record in dead {
-            core.drop_record(record.index)?;
-        }
-        for record in held {
-            core.adopt(record)?;
-        }
-        core.write_host_table()?;
-        Ok(core)
-    }
-
-    pub(super) fn purge(config: &PoolConfig) -> Result<(), NetworkError> {
-        let records =
-            Records::open(&config.state_folder).map_err(NetworkError::at("open the folder of network records"))?;
-        // The pool's network does not matter to what is removed by name.
-        let plan = AddressPlan::new(&config.instance, Ipv4Net::default(), 1)?;
-        let site = site(config, plan, false);
-        if config.netns_folder.is_dir() {
-            site.sweep(|_| false)?;
-        }
-        config.bridge.remove(&config.instance)?;
-        site.remove_tables()?;
-        for record in records
-            .load()
-            .map_err(NetworkError::at("read the records of network slots"))?
-        {
-            records
-                .remove(record.index)
-                .map_err(NetworkError::at("remove the record of a network slot"))?;
-        }
-        Ok(())
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under the lock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,52 +81,6 @@ impl Core {
         self.records
             .remove(index)
             .map_err(NetworkError::at(format!("remove the record of slot {index}")))
-    }
-
-    /// Takes a slot up again that a machine held before the daemon started.
-    fn adopt(&self, record: Record) -> Result<(), NetworkError> {
-        let Record {
-            index,
-            machine,
-            request,
-        } = record;
-        let bridged = request.mode == NetworkMode::Bridge;
-        let renewed = if bridged {
-            self.bridge_port(index)
-                .and_then(|port| self.config.bridge.find(&self.config.instance, &port))
-        } else if self.site.stands(index) {
-            self.site.renew(index, request.mode)
-        } else {
-            Err(NetworkError::at("find it on this host")(io::Error::from(
-                io::ErrorKind::NotFound,
-            )))
-        };
-        if let Err(error) = renewed {
-            tracing::warn!(%machine, index, error = &error as &dyn std::error::Error, "a machine has lost its network slot");
-            self.site.destroy(index)?;
-            return self.drop_record(index);
-        }
-        let mut reservations = Vec::new();
-        for port in &request.ports {
-            match reserve(port, self.site.ipv6) {
-                Ok(reserved) => reservations.extend(reserved),
-                Err(error) => {
-                    tracing::warn!(%machine, %error, "a published port goes on, but another program has it too");
-                }
-            }
-        }
-        let slot = self.describe(index, &request)?;
-        let mut state = self.state();
-        state.allocator.reserve(index);
-        self.note_host_rules(&mut state, index, &request)?;
-        state.claims.insert(
-            machine,
-            Claim {
-                request,
-                phase: Phase::Held { slot, reservations },
-            },
-        );
-        Ok(())
     }
 
     fn describe(&self, index: u32, request: &SlotRequest) -> Result<Slot, NetworkError> {
@@ -223,8 +114,9 @@ impl Core {
         self.config.bridge.port(&self.config.instance, index)
     }
 
+    /// Gives an announced machine its slot.
     pub(super) fn acquire(&self, machine: MachineId, request: &SlotRequest) -> Result<Slot, NetworkError> {
-        let place = self.claim(machine, request)?;
+        let place = self.take_place(request).inspect_err(|_| self.withdraw(machine))?;
         self.changed.notify_one();
         let done = self.set_up(machine, &place, request);
         let (slot, reservations) = match done {
@@ -255,8 +147,8 @@ impl Core {
         Ok(slot)
     }
 
-    /// Takes a number for the machine, if its ports are nobody's.
-    fn claim(&self, machine: MachineId, request: &SlotRequest) -> Result<Place, NetworkError> {
+    /// Notes that the machine wants a slot, if its ports are nobody's. From here on a release finds it.
+    pub(super) fn announce(&self, machine: MachineId, request: &SlotRequest) -> Result<(), NetworkError> {
         let mut state = self.state();
         if state.claims.contains_key(&machine) {
             return Err(NetworkError::Taken { machine });
@@ -269,39 +161,46 @@ impl Core {
                 holder: format!("machine {holder}"),
             });
         }
+        let claim = Claim {
+            request: request.clone(),
+            phase: Phase::Acquiring { released: false },
+        };
+        state.claims.insert(machine, claim);
+        Ok(())
+    }
+
+    /// Forgets a machine that was announced and got nothing.
+    pub(super) fn withdraw(&self, machine: MachineId) {
+        self.state().claims.remove(&machine);
+    }
+
+    /// Takes a number, of a ready slot if there is one.
+    fn take_place(&self, request: &SlotRequest) -> Result<Place, NetworkError> {
+        let mut state = self.state();
         let deadline = Instant::now() + WORK_TIMEOUT;
-        let place = loop {
+        loop {
             let ready = if request.mode == NetworkMode::Bridge {
                 None
             } else {
                 state.take_ready()
             };
             if let Some(index) = ready {
-                break Place { index, stands: true };
+                return Ok(Place { index, stands: true });
             }
             if let Some(index) = state.allocator.allocate() {
-                break Place { index, stands: false };
+                return Ok(Place { index, stands: false });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if !state.is_in_work() || left.is_zero() {
                 return Err(NetworkError::Exhausted {
                     capacity: self.config.capacity,
-                    held: state.claims.len(),
+                    held: state.claims.len().saturating_sub(1),
                     resting: state.resting_count(),
                 });
             }
-            state = self
-                .worked
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        };
-        let claim = Claim {
-            request: request.clone(),
-            phase: Phase::Acquiring { released: false },
-        };
-        state.claims.insert(machine, claim);
-        Ok(place)
+            let waited = self.worked.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn set_up(
@@ -546,62 +445,4 @@ impl Core {
 
 fn needs_host_rules(request: &SlotRequest) -> bool {
     !request.ports.is_empty() || request.mode == NetworkMode::Bridge
-}
-
-fn site(config: &PoolConfig, plan: AddressPlan, ipv6: bool) -> Site {
-    Site {
-        instance: config.instance.clone(),
-        netns_folder: config.netns_folder.clone(),
-        plan,
-        ipv6,
-        resolvers: config.resolvers.clone(),
-        fault: config.fault,
-    }
-}
-
-/// The configured network, or that of the last time, or the first that this host has no other use for.
-fn choose_pool(
-    config: &PoolConfig,
-    records: &Records,
-    capacity: u32,
-    may_change: bool,
-) -> Result<Ipv4Net, NetworkError> {
-    let wanted = pool_prefix_len(capacity);
-    let last = records.pool().filter(|pool| pool.prefix_len() <= wanted);
-    let same = config.pool.is_none_or(|pool| Some(pool) == last);
-    if let Some(last) = last.filter(|_| same || !may_change) {
-        return Ok(last);
-    }
-    let foreign = foreign_routes(config).map_err(NetworkError::at("list this host's routes"))?;
-    let conflict = |pool: Ipv4Net| foreign.iter().find(|(net, _)| overlap(*net, pool));
-    let chosen = match config.pool {
-        Some(pool) => match conflict(pool) {
-            Some((other, link)) => {
-                return Err(NetworkError::PoolConflict {
-                    pool,
-                    other: *other,
-                    link: link.clone(),
-                });
-            }
-            None => pool,
-        },
-        None => config
-            .instance
-            .pool_candidates(wanted)
-            .find(|pool| conflict(*pool).is_none())
-            .ok_or(NetworkError::NoPool { prefix_len: wanted })?,
-    };
-    records
-        .write_pool(chosen)
-        .map_err(NetworkError::at("record the pool's network"))?;
-    Ok(chosen)
-}
-
-/// Networks that this host reaches by interfaces that are not the instance's own.
-fn foreign_routes(config: &PoolConfig) -> io::Result<Vec<(Ipv4Net, String)>> {
-    let mut links = Links::open()?;
-    let names: BTreeMap<u32, String> = links.list()?.into_iter().map(|link| (link.index, link.name)).collect();
-    let name = |index| names.get(&index).cloned().unwrap_or_default();
-    let routes = links.ipv4_routes()?.into_iter().map(|(net, index)| (net, name(index)));
-    Ok(routes.filter(|(_, link)| !config.instance.owns_link(link)).collect())
 }

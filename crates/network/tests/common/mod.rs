@@ -324,7 +324,7 @@ pub struct Guest {
 
 impl Guest {
     pub fn boot(slot: &Slot) -> Self {
-        let name = format!("guest{}", slot.index);
+        let name = format!("guest-{}", slot.guest_addr);
         sh(&format!("ip netns add {name}; ip -n {name} link set lo up"));
         let path = netns(&name);
         let (card, tap) = (open_tap(Some(&path), "eth0").unwrap(), slot.open_tap().unwrap());
