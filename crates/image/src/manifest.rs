@@ -75,7 +75,7 @@ pub enum ManifestError {
         /// What it says it is.
         media_type: String,
     },
-    /// Beyond [`LAYERS_MAX`] or [`INDEX_ENTRIES_MAX`].
+    /// More layers than [`LAYERS_MAX`], or an index of more than 1024 entries.
     #[error("the manifest lists {count} {what}, more than the {limit} allowed")]
     TooMany {
         /// Layers or manifests.
