@@ -1,7 +1,7 @@
 //! The driver itself.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -112,6 +112,8 @@ impl FirecrackerDriver {
 
     /// Everything before a process exists.
     fn prepare(&self, plan: &StartPlan, layout: &Layout) -> Result<(), DriverError> {
+        let make = format!("make the folder {}", plan.folder.display());
+        fs::create_dir_all(&plan.folder).map_err(DriverError::io(make))?;
         for stream in Stream::ALL {
             let make = format!("make the pipe {}", stream.fifo(&plan.folder).display());
             streams::make(stream, &plan.folder, plan.user).map_err(DriverError::io(make))?;
@@ -253,7 +255,12 @@ impl Driver for FirecrackerDriver {
     }
 
     async fn kill(&self, handle: &VmmHandle) -> Result<(), DriverError> {
-        self.launcher.kill(process_of(handle), &handle.folder).await
+        let vmm = process_of(handle);
+        if !vmm.is_alive() {
+            // Another may live in the folder now, whose console must go on.
+            return Ok(());
+        }
+        self.launcher.kill(vmm, &handle.folder).await
     }
 
     async fn console_tail(&self, folder: &Path, max_bytes: usize) -> Vec<u8> {

@@ -26,6 +26,11 @@ pub(crate) struct Ground {
 
 /// `None`, and says so, where something is absent.
 pub(crate) fn ground() -> Option<Ground> {
+    programs().map(|programs| Ground::new(&programs))
+}
+
+/// `None`, and says so, where something is absent.
+pub(crate) fn programs() -> Option<FirecrackerPrograms> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: needs root (jail, namespaces)");
         return None;
@@ -35,7 +40,7 @@ pub(crate) fn ground() -> Option<Ground> {
         return None;
     }
     match firecracker() {
-        Ok(programs) => Some(Ground::new(&programs)),
+        Ok(programs) => Some(programs),
         Err(missing) => {
             eprintln!("SKIPPED: {missing}");
             None
@@ -44,7 +49,7 @@ pub(crate) fn ground() -> Option<Ground> {
 }
 
 impl Ground {
-    fn new(programs: &FirecrackerPrograms) -> Self {
+    pub(crate) fn new(programs: &FirecrackerPrograms) -> Self {
         let machine = MachineId::new();
         let user = unused_user();
         let folder = tempfile::Builder::new()

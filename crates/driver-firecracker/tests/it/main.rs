@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
 mod boot;
+mod conformance;
 mod cutoff;
 mod doctor;
 mod ground;
