@@ -1,7 +1,7 @@
 //! The Firecracker driver.
 //!
 //! A VMM is started through Firecracker's jailer, configured over its API socket and found again by pid and start
-//! time. Everything of a machine lies in its folder ([`layout`]); what the VMM writes is bounded ([`streams`]); what
+//! time. Everything of a machine lies in its folder (`layout`); what the VMM writes is bounded (`streams`); what
 //! it says is not trusted ([`api`]). Versions from 1.0 on are driven by what each can do ([`features`]).
 
 pub mod api;
