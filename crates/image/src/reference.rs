@@ -124,13 +124,16 @@ impl FromStr for Reference {
         }
         let (rest, digest) = split_digest(text)?;
         let (name, tag) = split_tag(rest);
-        if name.len() > LONGEST_NAME {
+        let (registry, repository) = split_registry(name);
+        if registry.len() + 1 + repository.len() > LONGEST_NAME {
             return Err(ReferenceError::TooLong(clip(text)));
         }
-        if Digest::from_hex(name).is_ok() {
+        let short = repository
+            .strip_prefix(DEFAULT_NAMESPACE)
+            .filter(|_| registry == DEFAULT_REGISTRY);
+        if short.is_some_and(|short| Digest::from_hex(short).is_ok()) {
             return Err(ReferenceError::LooksLikeId(clip(text)));
         }
-        let (registry, repository) = split_registry(name);
         if !is_registry(&registry) {
             return Err(ReferenceError::Registry {
                 reference: clip(text),
@@ -188,13 +191,7 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
 /// The first component is a registry only where it cannot be a user's name: with a dot, a port or a capital, or `localhost`.
 fn split_registry(name: &str) -> (String, String) {
     let (registry, repository) = match name.split_once('/') {
-        Some((first, rest))
-            if first == "localhost"
-                || first.contains(['.', ':'])
-                || first.bytes().any(|byte| byte.is_ascii_uppercase()) =>
-        {
-            (first, rest)
-        }
+        Some((first, rest)) if is_meant_as_registry(first) => (first, rest),
         _ => (DEFAULT_REGISTRY, name),
     };
     let registry = match registry {
@@ -204,6 +201,10 @@ fn split_registry(name: &str) -> (String, String) {
     let bare = registry == DEFAULT_REGISTRY && !repository.contains('/');
     let namespace = if bare { DEFAULT_NAMESPACE } else { "" };
     (registry.to_owned(), format!("{namespace}{repository}"))
+}
+
+fn is_meant_as_registry(first: &str) -> bool {
+    first == "localhost" || first.contains(['.', ':']) || first.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn is_registry(text: &str) -> bool {
@@ -258,15 +259,15 @@ fn is_tag(tag: &str) -> bool {
 
 impl fmt::Display for Reference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let suffix = self.suffix();
-        if self.registry != DEFAULT_REGISTRY {
-            return write!(formatter, "{}/{}{suffix}", self.registry, self.repository);
+        let first = self.repository.split_once('/').map_or("", |(first, _)| first);
+        if self.registry != DEFAULT_REGISTRY || is_meant_as_registry(first) {
+            return formatter.write_str(&self.canonical());
         }
         let short = self
             .repository
             .strip_prefix(DEFAULT_NAMESPACE)
             .filter(|rest| !rest.contains('/'));
-        write!(formatter, "{}{suffix}", short.unwrap_or(&self.repository))
+        write!(formatter, "{}{}", short.unwrap_or(&self.repository), self.suffix())
     }
 }
 
@@ -295,6 +296,8 @@ mod tests {
             ("alpine", "docker.io/library/alpine:latest".to_owned()),
             ("alpine:3.20", "docker.io/library/alpine:3.20".to_owned()),
             ("user/app", "docker.io/user/app:latest".to_owned()),
+            ("docker.io/localhost/a", "docker.io/localhost/a:latest".to_owned()),
+            ("docker.io/a.b/c", "docker.io/a.b/c:latest".to_owned()),
             ("docker.io/alpine", "docker.io/library/alpine:latest".to_owned()),
             (
                 "index.docker.io/library/alpine:a",
@@ -338,12 +341,19 @@ mod tests {
         assert!(matches!(error("host:99999/app"), E::Registry { .. }));
         assert!(matches!(error("-x.y/app"), E::Registry { .. }));
         assert!(matches!(error(&"a/".repeat(200)), E::TooLong(_)));
+        assert!(matches!(error(&"a".repeat(250)), E::TooLong(_)));
         assert!(matches!(error(&"0123456789abcdef".repeat(4)), E::LooksLikeId(_)));
+        assert!(matches!(
+            error(&format!("library/{}", "0123456789abcdef".repeat(4))),
+            E::LooksLikeId(_)
+        ));
     }
 
     proptest::proptest! {
         #[test]
-        fn whatever_parses_shows_itself_as_something_that_parses_to_the_same(text in "[a-zA-Z0-9:/@._\\[\\]-]{0,40}") {
+        fn whatever_parses_shows_itself_as_something_that_parses_to_the_same(
+            text in "(docker\\.io/|library/|localhost/|A/|a\\.b/|[::1]:1/)?(library/|localhost/|a\\.b/)?[a-zA-Z0-9:/@._\\[\\]-]{0,40}"
+        ) {
             if let Ok(reference) = text.parse::<Reference>() {
                 proptest::prop_assert_eq!(reference.to_string().parse(), Ok(reference.clone()));
                 proptest::prop_assert_eq!(reference.canonical().parse(), Ok(reference));
