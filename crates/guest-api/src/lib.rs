@@ -30,8 +30,11 @@ pub const ACCESS_TOKEN_HEADER: &str = "x-access-token";
 /// Header by which a client asks for keepalive events, in seconds.
 pub const KEEPALIVE_HEADER: &str = "keepalive-ping-interval";
 
-/// The largest message that either side accepts, in bytes, in a frame or as a unary body.
+/// The largest message that either side accepts, in bytes, in a frame or as a unary request.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The largest unary answer, in bytes: a long folder listing.
+pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// The envd wire contract's process service.
 pub mod process {
@@ -42,7 +45,12 @@ pub mod process {
 
 /// The envd wire contract's filesystem service.
 pub mod filesystem {
-    #![expect(missing_docs, clippy::pedantic, reason = "generated; the schema documents itself")]
+    #![expect(
+        missing_docs,
+        clippy::pedantic,
+        clippy::large_enum_variant,
+        reason = "generated; the schema documents itself"
+    )]
     include!("generated/filesystem.rs");
     include!("generated/filesystem.serde.rs");
 }

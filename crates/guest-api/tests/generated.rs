@@ -25,6 +25,7 @@ fn generated_code_matches_the_schemas() {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "a test's helper")]
 fn generate(schemas: &Path, out: &Path) {
     let files = ["process.proto", "filesystem.proto", "hearth/guest/v1/guest.proto"];
     let set = protox::compile(files, [schemas]).unwrap();

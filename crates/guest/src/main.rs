@@ -113,13 +113,13 @@ fn run(boot: Boot, listener: TcpListener) -> std::io::Result<()> {
         let reaper = Reaper::default();
         let is_init = boot.is_init;
         let agent = Agent::new(boot, ProcessTable::new(reaper.clone()));
-        let reaping = tokio::task::spawn_local(reaper.run());
+        let children = tokio::task::spawn_local(reaper.run());
         if is_init {
             tokio::task::spawn_local(end_on_signal(Rc::clone(&agent)));
         }
         tokio::select! {
             () = server::serve(agent, listener) => Ok(()),
-            reaped = reaping => reaped.map_err(std::io::Error::other)?,
+            ended = children => ended.map_err(std::io::Error::other)?,
         }
     })
 }

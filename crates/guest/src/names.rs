@@ -40,26 +40,22 @@ fn one_line(text: &str) -> String {
 fn hosts(hostname: &str, own_address: Option<IpAddr>, extra: &[HostEntry]) -> String {
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
     if let Some(address) = own_address.filter(|_| !hostname.is_empty()) {
-        text.push_str(&format!("{address}\t{}\n", one_line(hostname)));
+        text.extend([&address.to_string(), "\t", &one_line(hostname), "\n"]);
     }
     for entry in extra {
-        text.push_str(&format!(
-            "{}\t{}\n",
-            one_line(&entry.address),
-            one_line(&entry.names.join(" "))
-        ));
+        let names = one_line(&entry.names.join(" "));
+        text.extend([&one_line(&entry.address), "\t", &names, "\n"]);
     }
     text
 }
 
 fn resolv_conf(names: &Names) -> String {
-    let mut text: String = names
-        .nameservers
-        .iter()
-        .map(|server| format!("nameserver {}\n", one_line(server)))
-        .collect();
+    let mut text = String::new();
+    for server in &names.nameservers {
+        text.extend(["nameserver ", &one_line(server), "\n"]);
+    }
     if !names.search.is_empty() {
-        text.push_str(&format!("search {}\n", one_line(&names.search.join(" "))));
+        text.extend(["search ", &one_line(&names.search.join(" ")), "\n"]);
     }
     text
 }

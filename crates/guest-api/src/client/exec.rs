@@ -182,10 +182,10 @@ fn exited(end: &EndEvent) -> ExecEvent {
 }
 
 impl ExecInput {
-    fn selector(&self) -> Option<ProcessSelector> {
-        Some(ProcessSelector {
+    fn selector(&self) -> ProcessSelector {
+        ProcessSelector {
             selector: Some(Selector::Pid(self.pid)),
-        })
+        }
     }
 
     /// Writes to standard input or the terminal; returns when the guest has taken the bytes. No deadline of its own:
@@ -198,7 +198,7 @@ impl ExecInput {
             Input::Stdin(data)
         };
         let request = SendInputRequest {
-            process: self.selector(),
+            process: Some(self.selector()),
             input: Some(ProcessInput { input: Some(input) }),
         };
         let headers = self.client.access_headers();
@@ -211,7 +211,7 @@ impl ExecInput {
     /// Ends standard input. For a terminal send 0x04 instead.
     pub async fn close(&self) -> Result<()> {
         let request = CloseStdinRequest {
-            process: self.selector(),
+            process: Some(self.selector()),
         };
         let headers = self.client.access_headers();
         self.client
@@ -223,7 +223,7 @@ impl ExecInput {
     /// Sets the terminal's size.
     pub async fn resize(&self, cols: u32, rows: u32) -> Result<()> {
         let request = UpdateRequest {
-            process: self.selector(),
+            process: Some(self.selector()),
             pty: Some(pty_size(TerminalSize { cols, rows })),
         };
         let headers = self.client.access_headers();
@@ -238,7 +238,7 @@ impl ExecInput {
     /// Sends a signal, by number.
     pub async fn signal(&self, signal: i32) -> Result<()> {
         let request = SendSignalRequest {
-            process: self.selector(),
+            process: Some(self.selector()),
             signal,
         };
         let headers = self.client.access_headers();

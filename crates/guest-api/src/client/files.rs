@@ -26,7 +26,7 @@ use crate::filesystem::{
 /// Between two pieces of a content, either way.
 const IDLE_LIMIT: Duration = Duration::from_secs(35);
 /// Removing a big folder takes a while.
-const TREE_TIMEOUT: Duration = Duration::from_secs(120);
+const TREE_TIMEOUT: Duration = Duration::from_mins(2);
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 impl GuestClient {

@@ -14,7 +14,7 @@ use super::{GuestClient, Result};
 use crate::connect::{
     Codec, Kind, Message, TIMEOUT_HEADER, VERSION_HEADER, content_type, encode_message, parse_content_type,
 };
-use crate::{ACCESS_TOKEN_HEADER, HOST_TOKEN_HEADER, KEEPALIVE_HEADER, MAX_MESSAGE_BYTES};
+use crate::{ACCESS_TOKEN_HEADER, HOST_TOKEN_HEADER, KEEPALIVE_HEADER, MAX_ANSWER_BYTES};
 
 /// The host speaks protobuf: smaller, quicker, and open to signal numbers without names.
 const CODEC: Codec = Codec::Proto;
@@ -104,7 +104,7 @@ impl GuestClient {
             return Err(exchange.into_http_error(call).await);
         }
         check_content_type(call, &exchange, Kind::Unary)?;
-        let body = exchange.collect(call, MAX_MESSAGE_BYTES).await?;
+        let body = exchange.collect(call, MAX_ANSWER_BYTES).await?;
         CODEC
             .decode(body)
             .map_err(|source| GuestError::Message { call, source })

@@ -60,7 +60,7 @@ impl<M: Message> MessageStream<M> {
         loop {
             match self
                 .decoder
-                .next()
+                .next_frame()
                 .map_err(|source| GuestError::Frame { call, source })?
             {
                 None => return Ok(Decoded::NeedsMore),

@@ -84,6 +84,7 @@ pub fn parse_content_type(value: &str) -> Option<(Codec, Kind)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::process_event::{DataEvent, EndEvent, Event, KeepAlive, StartEvent, data_event::Output};
     use crate::{filesystem, process};
 
     #[test]
@@ -106,7 +107,6 @@ mod tests {
         let event = |event| process::StartResponse {
             event: Some(process::ProcessEvent { event: Some(event) }),
         };
-        use process::process_event::{DataEvent, EndEvent, Event, KeepAlive, StartEvent, data_event::Output};
 
         assert_eq!(
             json(event(Event::Start(StartEvent { pid: 7 }))),

@@ -55,13 +55,13 @@ impl FrameDecoder {
         }
     }
 
-    /// Adds input. Call [`next`](Self::next) until it has no more before adding again.
+    /// Adds input. Call [`next_frame`](Self::next_frame) until it has no more before adding again.
     pub fn push(&mut self, chunk: &[u8]) {
         self.buffer.extend_from_slice(chunk);
     }
 
     /// The next whole frame.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some((flags, length)) = self.header()? else {
             return Ok(None);
         };
@@ -136,7 +136,7 @@ mod tests {
         let mut decoder = FrameDecoder::new(1024);
         decoder.push(&[0, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(
-            decoder.next(),
+            decoder.next_frame(),
             Err(FrameError::TooLarge {
                 length: u32::MAX.into(),
                 limit: 1024
@@ -152,7 +152,7 @@ mod tests {
         ] {
             let mut decoder = FrameDecoder::new(1024);
             decoder.push(&[flags]);
-            assert_eq!(decoder.next(), Err(expected));
+            assert_eq!(decoder.next_frame(), Err(expected));
         }
     }
 
@@ -165,7 +165,7 @@ mod tests {
             let mut frames = Vec::new();
             for chunk in wire.chunks(step) {
                 decoder.push(chunk);
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.next_frame().unwrap() {
                     frames.push(frame);
                 }
             }
@@ -180,7 +180,7 @@ mod tests {
             let mut decoder = FrameDecoder::new(64);
             for chunk in chunks {
                 decoder.push(&chunk);
-                while let Ok(Some(_)) = decoder.next() {}
+                while let Ok(Some(_)) = decoder.next_frame() {}
             }
         }
     }

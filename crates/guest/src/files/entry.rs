@@ -1,5 +1,6 @@
 //! What is at a path, in the wire contract's terms.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
@@ -47,7 +48,7 @@ pub(crate) fn describe(path: &Path, metadata: &Metadata, accounts: &Accounts) ->
         }),
         symlink_target: target.map(|target| target.to_string_lossy().into_owned()),
         metadata: if is_symlink {
-            Default::default()
+            BTreeMap::default()
         } else {
             read_metadata(path)
         },
@@ -99,7 +100,7 @@ fn permissions(metadata: &Metadata) -> String {
 }
 
 /// What clients attached; nothing where the file system keeps no such attributes.
-fn read_metadata(path: &Path) -> std::collections::BTreeMap<String, String> {
+fn read_metadata(path: &Path) -> BTreeMap<String, String> {
     let mut names = vec![0; MAX_METADATA_BYTES];
     let length = rustix::fs::listxattr(path, &mut names[..]).unwrap_or_default();
     let names = names[..length]

@@ -224,7 +224,7 @@ mod tests {
             name: "file".into(),
             filename: Some(filename.into()),
         };
-        for step in 1..BODY.len() + 1 {
+        for step in 1..=BODY.len() {
             let expected = vec![
                 begin("/a/b \"c\".txt"),
                 Part::Data(Bytes::from_static(b"one\r\n--X\r\ntwo")),

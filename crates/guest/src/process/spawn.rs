@@ -84,7 +84,7 @@ fn find_program(command: &str, path: &str, cwd: &str) -> Result<PathBuf, SpawnEr
         match check_program(command, candidate) {
             Ok(program) if !command.is_empty() => return Ok(program),
             Err(error @ SpawnError::NotExecutable { .. }) if !command.is_empty() => {
-                found_unfit = found_unfit.or(Some(error))
+                found_unfit = found_unfit.or(Some(error));
             }
             _ => {}
         }

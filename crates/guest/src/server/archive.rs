@@ -18,7 +18,7 @@ use super::body::{self, Body, Response};
 
 const MAX_AT_ONCE: usize = 8;
 const PIECE_BYTES: usize = 256 * 1024;
-const UPLOAD_SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
+const UPLOAD_SILENCE: std::time::Duration = std::time::Duration::from_mins(2);
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// A place among those that may run at once.

@@ -26,7 +26,7 @@ use crate::process::users::Identity;
 const PIECE_BYTES: usize = 256 * 1024;
 const METADATA_HEADER: &str = "x-metadata-";
 /// A silent uploader is given up.
-const UPLOAD_SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
+const UPLOAD_SILENCE: std::time::Duration = std::time::Duration::from_mins(2);
 
 /// An error as it is answered.
 struct Refused {

@@ -21,7 +21,7 @@ use crate::workload::{self, Workload};
 use crate::{clock, entropy, metrics, names, shutdown};
 
 /// A follower that takes nothing for this long is let go, so that it no longer holds the workload back.
-const FOLLOWER_STALL: Duration = Duration::from_secs(60);
+const FOLLOWER_STALL: Duration = Duration::from_mins(1);
 
 pub(super) async fn serve(agent: Rc<Agent>, method: &str, call: Call) -> Response {
     match method {
@@ -35,7 +35,7 @@ pub(super) async fn serve(agent: Rc<Agent>, method: &str, call: Call) -> Respons
         }
         "WorkloadSignal" => {
             rpc::unary(call, async |request: WorkloadSignalRequest| {
-                workload_signal(&agent, &request)
+                workload_signal(&agent, request)
             })
             .await
         }
@@ -174,7 +174,7 @@ async fn workload_input(agent: &Agent, request: WorkloadInputRequest) -> Result<
     Ok(WorkloadInputResponse {})
 }
 
-fn workload_signal(agent: &Agent, request: &WorkloadSignalRequest) -> Result<WorkloadSignalResponse, ConnectError> {
+fn workload_signal(agent: &Agent, request: WorkloadSignalRequest) -> Result<WorkloadSignalResponse, ConnectError> {
     let workload = workload_of(agent)?;
     let first = workload.running_pid()?;
     let pids = workload

@@ -207,11 +207,11 @@ fn start_process(agent: &Rc<Agent>, user: Option<&str>, request: StartRequest) -
     agent
         .processes
         .start(plan, shown, request.tag.filter(|tag| !tag.is_empty()))
-        .map_err(start_error)
+        .map_err(|error| start_error(&error))
 }
 
-fn start_error(error: StartError) -> ConnectError {
-    let code = match &error {
+fn start_error(error: &StartError) -> ConnectError {
+    let code = match error {
         StartError::TooMany => Code::ResourceExhausted,
         StartError::Spawn(SpawnError::NotOnPath(_) | SpawnError::NotFound(_)) => Code::NotFound,
         StartError::Spawn(SpawnError::NotExecutable { .. }) => Code::PermissionDenied,

@@ -7,7 +7,7 @@ use hearth_guest_api::connect::{
     Code, Codec, ConnectError, Frame, FrameDecoder, Kind, Message, TIMEOUT_HEADER, content_type, encode_end,
     encode_message, end_of_stream, parse_content_type,
 };
-use hearth_guest_api::{KEEPALIVE_HEADER, MAX_MESSAGE_BYTES};
+use hearth_guest_api::{KEEPALIVE_HEADER, MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -18,7 +18,7 @@ use super::body::{self, Body, Response};
 use super::{header, named_user};
 
 /// For a request's message to arrive.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(90);
 
 /// A call that was let in, its message not yet read.
@@ -124,7 +124,7 @@ async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, ConnectError> {
 async fn next_message(frames: &mut FrameDecoder, body: &mut Incoming) -> Result<Option<Bytes>, ConnectError> {
     loop {
         match frames
-            .next()
+            .next_frame()
             .map_err(|error| ConnectError::new(Code::InvalidArgument, error.to_string()))?
         {
             Some(Frame::Message(payload)) => return Ok(Some(payload)),
@@ -197,9 +197,15 @@ pub(crate) async fn unary<Q: Message, A: Message>(
         call.expect(Kind::Unary)?;
         let message = call.message().await?;
         let answer = handle(message).await?;
-        call.codec
-            .encode(&answer)
-            .map_err(|error| ConnectError::new(Code::Internal, error.to_string()))
+        let encoded = call.codec.encode(&answer);
+        let bytes = encoded.map_err(|error| ConnectError::new(Code::Internal, error.to_string()))?;
+        let too_large = || {
+            ConnectError::new(
+                Code::ResourceExhausted,
+                format!("the answer exceeds {MAX_ANSWER_BYTES} bytes; ask for less"),
+            )
+        };
+        (bytes.len() <= MAX_ANSWER_BYTES).then_some(bytes).ok_or_else(too_large)
     });
     match answer.await {
         Ok(bytes) => body::with_type(StatusCode::OK, content_type(call.codec, Kind::Unary), Body::full(bytes)),
