@@ -63,7 +63,7 @@ pub(crate) fn command_line(base: &str, accel: Accel, tsc_khz: Option<u64>) -> St
             .split_ascii_whitespace()
             .any(|word| word.split('=').next() == Some(key));
         if !set {
-            line.push_str(&format!(" {key}={value}"));
+            line.extend([" ", key, "=", &value]);
         }
     }
     // A triple fault, since QEMU was told not to reboot but to end. The last one counts: a bundle says `reboot=k` for

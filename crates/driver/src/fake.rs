@@ -136,11 +136,11 @@ impl Vmm {
 
 impl Inner {
     fn strike(&mut self, step: Step, machine: MachineId) -> Result<(), DriverError> {
-        // Each plan counts the call, also when another one makes it fail.
-        let struck = self
-            .failures
-            .iter_mut()
-            .fold(false, |struck, plan| plan.strikes(step, machine) || struck);
+        let mut struck = false;
+        for plan in &mut self.failures {
+            // Each plan counts the call, also when another one makes it fail already.
+            struck |= plan.strikes(step, machine);
+        }
         self.failures.retain(|plan| plan.times > 0);
         if struck {
             Err(DriverError::Injected {

@@ -4,7 +4,7 @@ use std::{fs, process::Command, time::Duration};
 
 use hearth_driver::{Driver, Liveness};
 
-use crate::ground::{driver, ground, until_said};
+use crate::ground::{driver, ground, until_said, vmlinux};
 
 #[tokio::test]
 async fn a_guest_sees_its_disks_its_card_and_its_clock() {
@@ -46,4 +46,22 @@ async fn a_guest_sees_its_disks_its_card_and_its_clock() {
 
 fn ping_to(command: &mut Command) -> String {
     String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+}
+
+#[tokio::test]
+async fn an_uncompressed_kernel_with_a_pvh_note_is_entered_directly() {
+    let Some(mut ground) = ground() else { return };
+    let mut plan = ground.plan();
+    fs::copy(vmlinux(), &plan.kernel.vmlinux).unwrap();
+    fs::set_permissions(
+        &plan.kernel.vmlinux,
+        std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    )
+    .unwrap();
+    // It could not boot by this one.
+    plan.kernel.bzimage = "/nonexistent".into();
+    let driver = driver();
+    let handle = driver.start(&plan).await.unwrap();
+    until_said(&*driver, &plan.folder, "GUEST ready").await;
+    driver.kill(&handle).await.unwrap();
 }

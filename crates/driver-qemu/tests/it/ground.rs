@@ -16,7 +16,7 @@ use hearth_testkit::kernel::{debian_kernel_deb, downloads};
 use tempfile::TempDir;
 
 /// How long a guest may take to say something. It needs 2 s on an idle machine.
-pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const BOOT_DEADLINE: Duration = Duration::from_mins(1);
 const MODULES: [&str; 10] = [
     "virtio_ring",
     "virtio",
@@ -195,6 +195,21 @@ pub(crate) fn ip(args: &[&str]) {
         "ip {args:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Debian's kernel as an ELF, imported once and kept beside the other downloads.
+pub(crate) fn vmlinux() -> PathBuf {
+    let deb = debian_kernel_deb();
+    let kept = downloads().join(format!("{}.vmlinux", deb.file_stem().unwrap().to_string_lossy()));
+    let lock = File::create(downloads().join("vmlinux.lock")).unwrap();
+    lock.lock().unwrap();
+    if !kept.exists() {
+        let work = TempDir::new_in(downloads()).unwrap();
+        let store = hearth_kernel::KernelStore::open(work.path()).unwrap();
+        let bundle = store.import_deb(&deb, &mut |_| ()).unwrap();
+        fs::rename(bundle.folder().join("vmlinux"), &kept).unwrap();
+    }
+    kept
 }
 
 /// Debian's kernel and its modules, unpacked once and kept beside the package.

@@ -361,16 +361,14 @@ async fn said(driver: &dyn Driver, folder: &Path, text: &str) -> Result<Vec<u8>,
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    match timeout(DEADLINE, listen).await {
-        Ok(console) => Ok(console),
-        Err(_) => {
-            let console = driver.console_tail(folder, 2000).await;
-            Err(Outcome::Failed(format!(
-                "never said {text:?}, but: {}",
-                String::from_utf8_lossy(&console)
-            )))
-        }
+    if let Ok(console) = timeout(DEADLINE, listen).await {
+        return Ok(console);
     }
+    let console = driver.console_tail(folder, 2000).await;
+    Err(Outcome::Failed(format!(
+        "never said {text:?}, but: {}",
+        String::from_utf8_lossy(&console)
+    )))
 }
 
 async fn within<T>(future: impl Future<Output = T>, what: &str) -> Result<T, Outcome> {

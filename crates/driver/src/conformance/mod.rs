@@ -67,7 +67,7 @@ impl fmt::Display for CaseResult {
 }
 
 /// How long anything in the suite may take, a guest's boot under emulation on a busy machine included.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs all cases, one after the other.
 pub async fn run(driver: Arc<dyn Driver>, fixture: &dyn Fixture) -> Vec<CaseResult> {

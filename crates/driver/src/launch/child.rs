@@ -11,7 +11,6 @@ use std::{
             process::CommandExt,
         },
     },
-    path::Path,
     process::{Command, ExitCode, Stdio},
 };
 
@@ -105,7 +104,7 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
     }
     let tap = tap.map(OwnedFd::from);
     keep_output(plan, tap.as_ref())?;
-    execute(plan, tap)
+    execute(plan, tap.as_ref())
 }
 
 /// Open files of the daemon that were not marked close-on-exec would otherwise reach the guest's VMM. Nothing of our
@@ -230,9 +229,9 @@ fn keep_output(plan: &LaunchPlan, tap: Option<&OwnedFd>) -> Result<(), Failure> 
     }
 }
 
-fn execute(plan: &LaunchPlan, tap: Option<OwnedFd>) -> Result<std::convert::Infallible, Failure> {
+fn execute(plan: &LaunchPlan, tap: Option<&OwnedFd>) -> Result<std::convert::Infallible, Failure> {
     let mut number = String::new();
-    if let Some(tap) = &tap {
+    if let Some(tap) = tap {
         rustix::io::fcntl_setfd(tap, rustix::io::FdFlags::empty()).doing(|| "hand the tap over".into())?;
         number = tap.as_raw_fd().to_string();
     }
@@ -243,13 +242,9 @@ fn execute(plan: &LaunchPlan, tap: Option<OwnedFd>) -> Result<std::convert::Infa
         .exec();
     Err(Failure {
         exit: EXIT_EXEC,
-        action: explain_exec(&plan.program),
+        action: format!("execute {}", plan.program.display()),
         source: error,
     })
-}
-
-fn explain_exec(program: &Path) -> String {
-    format!("execute {}", program.display())
 }
 
 fn with_tap(arg: &OsStr, number: &str) -> OsString {

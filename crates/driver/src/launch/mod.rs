@@ -197,10 +197,10 @@ impl Launcher {
     /// Resolves once the process has ended; with its exit code, if it was a child of ours.
     pub async fn wait(&self, process: ProcessId) -> VmmExit {
         let receiver = self.children().exits.get(&process).cloned();
-        if let Some(mut receiver) = receiver {
-            if let Ok(exit) = receiver.wait_for(Option::is_some).await {
-                return exit.unwrap_or_default();
-            }
+        if let Some(mut receiver) = receiver
+            && let Ok(exit) = receiver.wait_for(Option::is_some).await
+        {
+            return exit.unwrap_or_default();
         }
         process.ended().await;
         VmmExit::default()

@@ -1,0 +1,151 @@
+//! The launcher as a real process, with ordinary programs in place of a VMM.
+
+#![allow(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use hearth_driver::{
+    VmmExit,
+    launch::{self, EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LaunchPlan, Launcher},
+    process::{self, ProcessId},
+};
+use hearth_ids::MachineId;
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn launcher() -> Launcher {
+    Launcher::new(env!("CARGO_BIN_EXE_hearth-vmm-launch"), [""; 0])
+}
+
+fn shell(folder: &TempDir, script: &str) -> LaunchPlan {
+    let args = ["-c".into(), script.into()];
+    LaunchPlan {
+        args: args.to_vec(),
+        ..LaunchPlan::new(folder.path().join("vm"), "/bin/sh")
+    }
+}
+
+/// Starts it, waits for its end, and returns that and its output.
+async fn run(plan: &LaunchPlan) -> (VmmExit, String) {
+    let launcher = launcher();
+    let process = launcher.spawn(plan).unwrap();
+    let exit = tokio::time::timeout(DEADLINE, launcher.wait(process)).await.unwrap();
+    launch::settle(&plan.folder).await;
+    (
+        exit,
+        String::from_utf8_lossy(&launch::output_tail(&plan.folder, 10_000)).into_owned(),
+    )
+}
+
+#[tokio::test]
+async fn a_program_runs_in_its_folder_with_nothing_inherited() {
+    let folder = TempDir::new().unwrap();
+    let plan = shell(
+        &folder,
+        "pwd; ls /proc/self/fd | wc -l; env | grep -v -e PWD -e SHLVL -e _=; echo err >&2; exit 7",
+    );
+    // Open and not marked close-on-exec, as a library's may be.
+    let leaked = rustix::io::fcntl_dupfd_cloexec(fs::File::open("/dev/null").unwrap(), 50).unwrap();
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+    let (exit, output) = run(&plan).await;
+    assert_eq!(
+        exit,
+        VmmExit {
+            code: Some(7),
+            signal: None
+        }
+    );
+    // Standard input, output, error, and the folder that `ls` itself reads.
+    assert_eq!(output, format!("{}\n4\nerr\n", plan.folder.display()));
+}
+
+#[tokio::test]
+async fn failures_have_an_exit_code_and_a_reason() {
+    let folder = TempDir::new().unwrap();
+    let code = |code: u8| VmmExit {
+        code: Some(code.into()),
+        signal: None,
+    };
+    let absent = LaunchPlan::new(folder.path().join("a"), "/nonexistent/vmm");
+    let (exit, output) = run(&absent).await;
+    assert_eq!(exit, code(EXIT_EXEC));
+    assert!(
+        output.contains("cannot execute /nonexistent/vmm: No such file"),
+        "{output}"
+    );
+
+    let lost = LaunchPlan {
+        netns: Some("/nonexistent/netns".into()),
+        ..LaunchPlan::new(folder.path().join("b"), "/x")
+    };
+    let (exit, output) = run(&lost).await;
+    assert_eq!(exit, code(EXIT_PREPARE));
+    assert!(
+        output.contains("the network namespace /nonexistent/netns: No such file"),
+        "{output}"
+    );
+
+    let relative = LaunchPlan::new(folder.path().join("c"), "vmm");
+    assert_eq!(run(&relative).await.0, code(EXIT_USAGE));
+
+    let missing = Launcher::new("/nonexistent/launcher", [""; 0])
+        .spawn(&absent)
+        .unwrap_err();
+    assert!(missing.to_string().contains("/nonexistent/launcher"), "{missing}");
+}
+
+#[tokio::test]
+async fn a_launcher_that_meets_a_cleaning_gives_way() {
+    let folder = TempDir::new().unwrap();
+    let plan = shell(&folder, "echo ran");
+    fs::create_dir(&plan.folder).unwrap();
+    // As `clean` leaves it when it finds no pid file yet.
+    fs::write(plan.folder.join("cleaning"), "").unwrap();
+    let (exit, output) = run(&plan).await;
+    assert_eq!(exit.code, Some(EXIT_PREPARE.into()));
+    assert_eq!(output, "", "it must not have run");
+}
+
+#[tokio::test]
+async fn clean_ends_the_program_and_removes_the_folder() {
+    let folder = TempDir::new().unwrap();
+    let plan = shell(&folder, "echo up; exec sleep 600");
+    let launcher = launcher();
+    let process = launcher.spawn(&plan).unwrap();
+    let up = || launch::output_tail(&plan.folder, 10) == b"up\n";
+    assert!(process::until(DEADLINE, up).await);
+    assert_eq!(
+        ProcessId::read_file(&launch::pid_file(&plan.folder)).unwrap(),
+        Some(process)
+    );
+    let waiting = tokio::spawn({
+        let launcher = launcher.clone();
+        async move { launcher.wait(process).await }
+    });
+    launch::clean(MachineId::new(), &plan.folder).await.unwrap();
+    let exit = tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
+    assert_eq!(
+        exit,
+        VmmExit {
+            code: None,
+            signal: Some(9)
+        }
+    );
+    assert!(!process.is_alive() && !plan.folder.exists());
+    launch::clean(MachineId::new(), &plan.folder).await.unwrap();
+}
+
+#[tokio::test]
+async fn clean_follows_no_symbolic_link_out_of_the_folder() {
+    let folder = TempDir::new().unwrap();
+    let precious = folder.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("file"), "").unwrap();
+    let own: PathBuf = folder.path().join("vm");
+    fs::create_dir(&own).unwrap();
+    std::os::unix::fs::symlink(&precious, own.join("link")).unwrap();
+    std::os::unix::fs::symlink("/proc/1/stat", own.join("vmm.pid")).unwrap();
+    launch::clean(MachineId::new(), &own).await.unwrap();
+    assert!(precious.join("file").exists() && !own.exists());
+}
