@@ -1,0 +1,415 @@
+//! A node in memory. What its machines do is told by their command: `exit N` ends at once, `cat` gives back its input
+//! and ends when that does, anything else goes on until it is stopped.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use hearth_domain::{
+    Allocation, Capacity, DriverKind, ExitStatus, MachineEvent, MachineSpec, MachineState, Overcommit,
+};
+use hearth_ids::{MachineId, NodeId};
+use hearth_node_api::{
+    Attachment, Check, CheckOutcome, DriverInfo, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat,
+    Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeError, NodeEvent, NodeInfo, NodeService,
+    Transition,
+};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+
+type Answer<T> = Result<T, NodeError>;
+
+pub(crate) struct FakeNode {
+    machines: Mutex<HashMap<MachineId, Machine>>,
+    events: broadcast::Sender<NodeEvent>,
+    /// What the next create fails with.
+    pub(crate) refusal: Mutex<Option<NodeError>>,
+    /// The archives that were put, by path.
+    pub(crate) archives: Mutex<HashMap<String, Vec<u8>>>,
+    /// Resizes and signals that came.
+    pub(crate) inputs: Mutex<Vec<Input>>,
+}
+
+struct Machine {
+    spec: MachineSpec,
+    status: watch::Sender<MachineStatus>,
+    output: watch::Sender<Vec<LogChunk>>,
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+fn exited(code: i32) -> ExitStatus {
+    ExitStatus {
+        code,
+        ..ExitStatus::default()
+    }
+}
+
+impl FakeNode {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            machines: Mutex::default(),
+            events: broadcast::Sender::new(4096),
+            refusal: Mutex::default(),
+            archives: Mutex::default(),
+            inputs: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<MachineId, Machine>> {
+        self.machines.lock().unwrap()
+    }
+
+    /// Forgets a machine, as a node does whose folder was lost.
+    pub(crate) fn lose(&self, id: MachineId) {
+        self.lock().remove(&id);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Lets something happen to a machine.
+    pub(crate) fn happen(&self, id: MachineId, event: MachineEvent) -> Answer<MachineState> {
+        let mut machines = self.lock();
+        let machine = machines.get(&id).ok_or_else(|| NodeError::no_machine(id))?;
+        let next = self.step(machine, event)?;
+        if next == MachineState::Destroyed {
+            machines.remove(&id);
+        } else if next.is_at_rest() && machine.spec.auto_remove {
+            self.step(machine, MachineEvent::Destroy)?;
+            machines.remove(&id);
+        }
+        Ok(next)
+    }
+
+    fn step(&self, machine: &Machine, event: MachineEvent) -> Answer<MachineState> {
+        let from = machine.status.borrow().state.clone();
+        let state = from
+            .next(event)
+            .map_err(|error| NodeError::new(ErrorKind::Conflict, error.to_string()))?;
+        let at_unix_ms = now_ms();
+        machine.status.send_modify(|status| {
+            status.sequence += 1;
+            status.state = state.clone();
+            status.since_unix_ms = at_unix_ms;
+            if state == MachineState::Running {
+                status.started_unix_ms = Some(at_unix_ms);
+            }
+            status.finished_unix_ms = state.is_at_rest().then_some(at_unix_ms);
+            status.pid = (state == MachineState::Running).then_some(4242);
+            status.history.push(Transition {
+                at_unix_ms,
+                from: from.word(),
+                to: state.word(),
+                reason: None,
+            });
+        });
+        let sequence = machine.status.borrow().sequence;
+        let event = NodeEvent {
+            machine: machine.spec.id,
+            sequence,
+            at_unix_ms,
+            from: from.word(),
+            state: state.clone(),
+            reason: None,
+        };
+        let _ = self.events.send(event);
+        Ok(state)
+    }
+
+    pub(crate) fn write(&self, id: MachineId, stream: LogStream, text: &str) {
+        let machines = self.lock();
+        let Some(machine) = machines.get(&id) else { return };
+        machine.output.send_modify(|chunks| {
+            let sequence = chunks.len() as u64;
+            let bytes = Bytes::copy_from_slice(text.as_bytes());
+            chunks.push(LogChunk {
+                sequence,
+                unix_ns: now_ms() * 1_000_000,
+                stream,
+                bytes,
+            });
+        });
+    }
+
+    fn output(&self, id: MachineId, follow: bool) -> Answer<BoxStream<'static, Answer<LogChunk>>> {
+        let machines = self.lock();
+        let machine = machines.get(&id).ok_or_else(|| NodeError::no_machine(id))?;
+        if !follow {
+            return Ok(stream::iter(machine.output.borrow().clone()).map(Ok).boxed());
+        }
+        let rest = machine.status.subscribe();
+        let ended = async move {
+            let mut rest = rest;
+            let _ = rest.wait_for(|status| status.state.is_at_rest()).await;
+        };
+        let mut seen = 0;
+        let news = WatchStream::new(machine.output.subscribe())
+            .take_until(ended)
+            .flat_map(move |chunks| {
+                let new = chunks[seen..].to_vec();
+                seen = chunks.len();
+                stream::iter(new)
+            })
+            .map(Ok);
+        Ok(news.boxed())
+    }
+
+    fn active(&self, id: MachineId) -> Answer<()> {
+        match self.status(id) {
+            None => Err(NodeError::no_machine(id)),
+            Some(status) if status.state == MachineState::Running => Ok(()),
+            Some(status) => Err(NodeError::new(
+                ErrorKind::Conflict,
+                format!("machine {id} is {}, not running", status.state.word()),
+            )),
+        }
+    }
+
+    /// Ends the output of a machine before its state says so, as a real one does.
+    fn end(&self, id: MachineId, event: MachineEvent) -> Answer<()> {
+        self.happen(id, event).map(drop)
+    }
+}
+
+#[async_trait]
+impl NodeService for FakeNode {
+    async fn create(&self, spec: MachineSpec) -> Answer<()> {
+        if let Some(error) = self.refusal.lock().unwrap().take() {
+            return Err(error);
+        }
+        let status = MachineStatus {
+            sequence: 0,
+            state: MachineState::Pending,
+            since_unix_ms: now_ms(),
+            started_unix_ms: None,
+            finished_unix_ms: None,
+            restarts: 0,
+            pid: None,
+            address: None,
+            history: Vec::new(),
+        };
+        let id = spec.id;
+        let machine = Machine {
+            spec,
+            status: watch::Sender::new(status),
+            output: watch::Sender::default(),
+        };
+        self.lock().entry(id).or_insert(machine);
+        Ok(())
+    }
+
+    async fn start(&self, id: MachineId) -> Answer<()> {
+        let status = self.status(id).ok_or_else(|| NodeError::no_machine(id))?;
+        if status.state.is_at_rest() {
+            self.happen(id, MachineEvent::Restart)?;
+        } else if status.state != MachineState::Pending {
+            return Ok(());
+        }
+        let cmd = self
+            .lock()
+            .get(&id)
+            .map(|machine| machine.spec.workload.cmd.clone())
+            .unwrap_or_default();
+        for event in [MachineEvent::Prepare, MachineEvent::Launch, MachineEvent::Ready] {
+            self.happen(id, event)?;
+        }
+        self.write(id, LogStream::Stdout, "started\n");
+        if let [word, code] = cmd.as_slice()
+            && word == "exit"
+        {
+            self.end(id, MachineEvent::Exit(exited(code.parse().unwrap())))?;
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, id: MachineId, _timeout_ms: Option<u64>) -> Answer<()> {
+        let status = self.status(id).ok_or_else(|| NodeError::no_machine(id))?;
+        if !status.state.is_at_rest() {
+            self.happen(id, MachineEvent::Stop)?;
+            self.end(id, MachineEvent::Exit(exited(143)))?;
+        }
+        Ok(())
+    }
+
+    async fn restart(&self, id: MachineId, timeout_ms: Option<u64>) -> Answer<()> {
+        self.stop(id, timeout_ms).await?;
+        self.start(id).await
+    }
+
+    async fn pause(&self, id: MachineId) -> Answer<()> {
+        self.happen(id, MachineEvent::Pause).map(drop)
+    }
+
+    async fn resume(&self, id: MachineId) -> Answer<()> {
+        self.happen(id, MachineEvent::Resume).map(drop)
+    }
+
+    async fn kill(&self, id: MachineId, signal: i32) -> Answer<()> {
+        self.active(id)?;
+        self.inputs.lock().unwrap().push(Input::Signal(signal));
+        if signal == 9 {
+            self.end(id, MachineEvent::Exit(exited(137)))
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn remove(&self, id: MachineId, force: bool) -> Answer<()> {
+        let Some(status) = self.status(id) else { return Ok(()) };
+        if force && !status.state.is_at_rest() && status.state != MachineState::Pending {
+            self.stop(id, None).await?;
+        }
+        match self.happen(id, MachineEvent::Destroy) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn machines(&self) -> Vec<MachineSpec> {
+        self.lock().values().map(|machine| machine.spec.clone()).collect()
+    }
+
+    fn status(&self, id: MachineId) -> Option<MachineStatus> {
+        self.lock().get(&id).map(|machine| machine.status.borrow().clone())
+    }
+
+    fn watch(&self, id: MachineId) -> Option<watch::Receiver<MachineStatus>> {
+        self.lock().get(&id).map(|machine| machine.status.subscribe())
+    }
+
+    fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.events.subscribe()
+    }
+
+    async fn logs(&self, id: MachineId, query: LogQuery) -> Answer<BoxStream<'static, Answer<LogChunk>>> {
+        let all = self.output(id, query.follow)?;
+        let Some(tail) = query.tail else { return Ok(all) };
+        let chunks: Vec<_> = all.try_collect().await?;
+        let skip = chunks.len().saturating_sub(usize::try_from(tail).unwrap());
+        Ok(stream::iter(chunks.into_iter().skip(skip)).map(Ok).boxed())
+    }
+
+    async fn attach(&self, id: MachineId) -> Answer<Attachment> {
+        let output = self.output(id, true)?;
+        let (input, mut inputs) = mpsc::channel(8);
+        let machine_output = self.lock().get(&id).map(|machine| machine.output.clone()).unwrap();
+        // `cat`: what comes in goes out. The end of its input is for the test to see.
+        tokio::spawn(async move {
+            while let Some(input) = inputs.recv().await {
+                let bytes = match input {
+                    Input::Stdin(bytes) => bytes,
+                    other => Bytes::from(format!("{other:?}\n")),
+                };
+                machine_output.send_modify(|chunks| {
+                    let sequence = chunks.len() as u64;
+                    chunks.push(LogChunk {
+                        sequence,
+                        unix_ns: 1,
+                        stream: LogStream::Stdout,
+                        bytes,
+                    });
+                });
+            }
+        });
+        Ok(Attachment { output, input })
+    }
+
+    async fn exec(&self, id: MachineId, request: ExecRequest) -> Answer<ExecSession> {
+        self.active(id)?;
+        let (input, mut inputs) = mpsc::channel(8);
+        let (events, output) = mpsc::channel(8);
+        tokio::spawn(async move {
+            let _ = events.send(Ok(ExecEvent::Stdout(request.cmd.join(" ").into()))).await;
+            let _ = events
+                .send(Ok(ExecEvent::Stderr(format!("{:?}", request.env).into())))
+                .await;
+            while let Some(input) = inputs.recv().await {
+                match input {
+                    Input::CloseStdin => break,
+                    Input::Stdin(bytes) => drop(events.send(Ok(ExecEvent::Stdout(bytes))).await),
+                    Input::Resize(_) | Input::Signal(_) => {}
+                }
+            }
+            let _ = events.send(Ok(ExecEvent::Exited(exited(3)))).await;
+        });
+        Ok(ExecSession {
+            output: ReceiverStream::new(output).boxed(),
+            input,
+        })
+    }
+
+    async fn stats(&self, id: MachineId) -> Answer<MachineStats> {
+        self.active(id)?;
+        Ok(MachineStats {
+            at_unix_ms: now_ms(),
+            cpu_usec: 5,
+            ..MachineStats::default()
+        })
+    }
+
+    async fn archive_get(&self, id: MachineId, path: String) -> Answer<(FileStat, BoxStream<'static, Answer<Bytes>>)> {
+        self.active(id)?;
+        let archive = self.archives.lock().unwrap().get(&path).cloned();
+        let archive = archive.ok_or_else(|| NodeError::new(ErrorKind::NotFound, format!("there is no {path}")))?;
+        let stat = FileStat {
+            name: path,
+            kind: EntryKind::File,
+            size_bytes: archive.len() as u64,
+            mode: 0o644,
+            modified_unix_ms: 1_000,
+            link_target: None,
+        };
+        Ok((stat, stream::iter([Ok(Bytes::from(archive))]).boxed()))
+    }
+
+    async fn archive_put(&self, id: MachineId, path: String, archive: BoxStream<'static, Answer<Bytes>>) -> Answer<()> {
+        self.active(id)?;
+        let chunks: Vec<Bytes> = archive.try_collect().await?;
+        self.archives.lock().unwrap().insert(path, chunks.concat());
+        Ok(())
+    }
+
+    async fn info(&self) -> Answer<NodeInfo> {
+        Ok(NodeInfo {
+            id: NodeId::new(),
+            version: "0".into(),
+            host_name: "host".into(),
+            host_kernel: "6".into(),
+            architecture: "x86_64".into(),
+            capacity: Capacity {
+                cpu_millis: 2000,
+                memory_mib: 4096,
+            },
+            overcommit: Overcommit::default(),
+            allocation: Allocation::default(),
+            machines: 0,
+            machines_active: 0,
+            default_driver: DriverKind::Fake,
+            drivers: vec![DriverInfo {
+                kind: DriverKind::Fake,
+                guest: false,
+                outlives: false,
+                pause: true,
+                accelerated: false,
+            }],
+        })
+    }
+
+    async fn doctor(&self) -> Vec<Check> {
+        vec![Check {
+            name: "kvm".into(),
+            outcome: CheckOutcome::Warning,
+            detail: "slow".into(),
+            advice: None,
+        }]
+    }
+}

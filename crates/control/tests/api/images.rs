@@ -1,0 +1,134 @@
+//! Images and kernels, in their real stores; and the node.
+
+use hearth_api::{
+    CheckList, Image, ImageLine, ImageList, ImportKernel, KernelLine, KernelList, NodeInfo, ProblemCode, PruneResult,
+    PullImage, PullPolicy, Version,
+};
+use http::{Method, StatusCode};
+use http_body_util::Full;
+
+use crate::fixture::{Fixture, IMAGE, machine, request, root_tar};
+
+fn escaped(reference: &str) -> String {
+    reference.replace('/', "%2F")
+}
+
+async fn import(f: &Fixture, query: &str, body: Vec<u8>) -> crate::fixture::Answer {
+    let path = format!("/v1/images/import?{query}");
+    f.send(request(Method::POST, &path).body(Full::from(body)).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn an_image_comes_is_used_and_goes() {
+    let f = Fixture::new().await;
+    let tar = std::fs::read(root_tar(f.folder.path())).unwrap();
+    let answer = import(&f, "kind=root&name=localhost/other:2&cmd=%5B%22/hello%22%5D", tar).await;
+    let lines: Vec<ImageLine> = answer.lines();
+    let Some(ImageLine::Result { image }) = lines.last() else {
+        panic!("{lines:?}")
+    };
+    assert_eq!(
+        (image.config.cmd.as_slice(), image.references.len()),
+        (["/hello".to_owned()].as_slice(), 1)
+    );
+    let list: ImageList = f.get("/v1/images").await.json();
+    assert_eq!(list.images.len(), 2);
+    let one: Image = f
+        .get(&format!("/v1/images/{}", escaped("localhost/other:2")))
+        .await
+        .json();
+    assert_eq!(&one, image.as_ref());
+    let gone: PruneResult = f
+        .delete(&format!("/v1/images/{}", escaped("localhost/other:2")))
+        .await
+        .json();
+    assert_eq!(gone.removed, [one.id]);
+    assert_eq!(
+        f.get("/v1/images/nothing").await.problem().code,
+        ProblemCode::ImageNotFound
+    );
+    let pruned: PruneResult = f.post("/v1/images/prune").await.json();
+    assert!(pruned.removed.is_empty());
+    f.make(machine(&["sleep"])).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_imported_or_pulled_is_told() {
+    let f = Fixture::new().await;
+    for query in [
+        "",
+        "kind=zip",
+        "kind=root",
+        "kind=root&name=%20",
+        "kind=root&name=a&cmd=sh",
+    ] {
+        assert_eq!(import(&f, query, Vec::new()).await.problem().status, 400, "{query}");
+    }
+    let lines: Vec<ImageLine> = import(&f, "kind=oci", b"no tar".to_vec()).await.lines();
+    assert!(matches!(lines.last(), Some(ImageLine::Problem(_))), "{lines:?}");
+    let pull = |reference: &str, policy| PullImage {
+        reference: reference.into(),
+        policy,
+        auth: None,
+    };
+    let refused = f
+        .post_json("/v1/images/pull", &pull("NOT A REFERENCE", PullPolicy::Always))
+        .await;
+    assert_eq!(refused.problem().field.as_deref(), Some("reference"));
+    let present: Vec<ImageLine> = f
+        .post_json("/v1/images/pull", &pull(IMAGE, PullPolicy::Missing))
+        .await
+        .lines();
+    assert!(matches!(present.as_slice(), [ImageLine::Result { .. }]), "{present:?}");
+}
+
+#[tokio::test]
+async fn kernels_are_listed_and_bad_ones_refused() {
+    let f = Fixture::new().await;
+    let list: KernelList = f.get("/v1/kernels").await.json();
+    assert!(list.kernels.is_empty());
+    for path in ["/v1/kernels/none", "/v1/kernels/none/default"] {
+        let method = if path.ends_with("default") {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        assert_eq!(f.call(method, path).await.problem().code, ProblemCode::KernelNotFound);
+    }
+    assert_eq!(
+        f.delete("/v1/kernels/none").await.problem().code,
+        ProblemCode::KernelNotFound
+    );
+    let body = request(Method::POST, "/v1/kernels/import")
+        .body(Full::from("no package"))
+        .unwrap();
+    let lines: Vec<KernelLine> = f.send(body).await.lines();
+    assert!(matches!(lines.last(), Some(KernelLine::Problem(_))), "{lines:?}");
+    let relative = ImportKernel::Deb { path: "a.deb".into() };
+    let refused = f.post_json("/v1/kernels/import", &relative).await.problem();
+    assert_eq!(refused.field.as_deref(), Some("path"));
+    let absent = ImportKernel::Deb {
+        path: "/no/such.deb".into(),
+    };
+    let lines: Vec<KernelLine> = f.post_json("/v1/kernels/import", &absent).await.lines();
+    assert!(matches!(lines.last(), Some(KernelLine::Problem(_))), "{lines:?}");
+    let left = std::fs::read_dir(f.folder.path()).unwrap().flatten();
+    assert!(
+        !left
+            .into_iter()
+            .any(|entry| entry.file_name().to_string_lossy().ends_with(".deb"))
+    );
+}
+
+#[tokio::test]
+async fn the_node_tells_of_itself() {
+    let f = Fixture::new().await;
+    let info: NodeInfo = f.get("/v1/node").await.json();
+    assert_eq!((info.cpus.total, info.memory_mib.total, info.images), (32, 4096, 1));
+    let doctor: CheckList = f.get("/v1/doctor").await.json();
+    assert_eq!(doctor.checks[0].name, "kvm");
+    let version: Version = f.get("/v1/version").await.json();
+    assert_eq!(version.api_version, "v1");
+    assert_eq!(f.get("/openapi.json").await.status, StatusCode::OK);
+}

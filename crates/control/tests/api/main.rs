@@ -1,0 +1,13 @@
+//! The server over a real unix socket, with real stores, on a node in memory.
+
+#![expect(clippy::unwrap_used, reason = "a fixture that fails ends its test")]
+
+mod fake_node;
+mod fixture;
+
+mod document;
+mod hostile;
+mod images;
+mod lifecycle;
+mod recovery;
+mod sessions;
