@@ -269,6 +269,9 @@ async fn exec_ends_as_processes_do() {
     assert!(output.contains("1\n") && output.contains("e\n"), "{output}");
     assert_eq!(exited, ExecEvent::Exited { code: 3, signal: None });
 
+    // The stream itself ends, too.
+    assert!(tokio::time::timeout(LIMIT, session.next()).await.unwrap().is_none());
+
     let mut session = agent.client.exec(shell("sleep 60")).await.unwrap();
     session.input().signal(9).await.unwrap();
     assert_eq!(

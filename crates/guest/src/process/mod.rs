@@ -54,7 +54,8 @@ pub(crate) struct Process {
     pub(crate) config: ProcessConfig,
     input: RefCell<Input>,
     exit: watch::Receiver<Option<Exit>>,
-    listeners: RefCell<Vec<mpsc::Sender<ProcessEvent>>>,
+    /// `None` once the end was delivered.
+    listeners: RefCell<Option<Vec<mpsc::Sender<ProcessEvent>>>>,
     /// Held for as long as the process is known, so that an empty group goes with it.
     _cgroup: Option<Cgroup>,
 }
@@ -257,17 +258,21 @@ impl Process {
     /// Output from now on, and the end.
     pub(crate) fn listen(&self) -> mpsc::Receiver<ProcessEvent> {
         let (sender, receiver) = mpsc::channel(LISTENER_EVENTS);
-        self.listeners.borrow_mut().push(sender);
+        if let Some(listeners) = self.listeners.borrow_mut().as_mut() {
+            listeners.push(sender);
+        }
         receiver
     }
 
     async fn deliver(&self, event: ProcessEvent) {
         let listeners = self.listeners.borrow().clone();
-        for listener in listeners {
+        for listener in listeners.into_iter().flatten() {
             // Waits for a slow one; one that is gone is forgotten below.
             let _ = listener.send(event.clone()).await;
         }
-        self.listeners.borrow_mut().retain(|listener| !listener.is_closed());
+        if let Some(listeners) = self.listeners.borrow_mut().as_mut() {
+            listeners.retain(|listener| !listener.is_closed());
+        }
     }
 
     /// Moves its output to its listeners until it has ended.
@@ -278,5 +283,7 @@ impl Process {
         .await;
         let exit = reaper::exited(self.exit.clone()).await;
         self.deliver(ProcessEvent::End(exit)).await;
+        // The senders go, so that the listeners' streams end.
+        *self.listeners.borrow_mut() = None;
     }
 }

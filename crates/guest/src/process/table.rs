@@ -65,7 +65,7 @@ impl ProcessTable {
             config,
             input: RefCell::new(input),
             exit,
-            listeners: RefCell::default(),
+            listeners: RefCell::new(Some(Vec::new())),
             _cgroup: cgroup,
         };
         let process = Rc::new(process);
