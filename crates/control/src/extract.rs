@@ -1,20 +1,31 @@
 //! Reading requests: bodies, queries, paths. What cannot be read is told with the field and the way out.
 
+use std::time::Duration;
+
 use axum::{
     RequestPartsExt as _,
     body::Body,
     extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request},
 };
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
 use hearth_api::{Problem, ProblemCode};
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::error::{ApiError, ApiResult};
 
 /// The longest JSON body, in bytes.
 pub(crate) const JSON_MAX: usize = 1024 * 1024;
+
+/// How long a client may take for a JSON body.
+const SMALL_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the next piece of an upload may take: whatever makes it may have to think.
+const BODY_PAUSE_MAX: Duration = Duration::from_mins(10);
+const BROKEN: &str = "the body was cut off; send it again";
 
 /// A JSON body.
 pub(crate) struct ApiJson<T>(pub(crate) T);
@@ -90,17 +101,46 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
+/// A body in pieces. A client that sends nothing for long is given up.
+pub(crate) fn chunks(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin + 'static {
+    Box::pin(stream::unfold(Some(body.into_data_stream()), |body| async move {
+        let mut body = body?;
+        match timeout(BODY_PAUSE_MAX, body.next()).await {
+            Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(BodyError::Broken(error)), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(BodyError::Stalled), None)),
+        }
+    }))
+}
+
 /// Reads a whole body of at most `max` bytes.
 pub(crate) async fn read_body(body: Body, max: usize) -> ApiResult<Bytes> {
-    match Limited::new(body, max).collect().await {
+    let read = timeout(SMALL_BODY_TIMEOUT, Limited::new(body, max).collect()).await;
+    match read.map_err(|_| ApiError::from(BodyError::Stalled))? {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
             ProblemCode::BodyTooLarge,
             format!("the body is longer than the {max} bytes that are read here"),
         )),
-        Err(error) => {
-            Err(ApiError::new(ProblemCode::InvalidRequest, "the body was cut off; send it again").caused_by(error))
-        }
+        Err(error) => Err(ApiError::new(ProblemCode::InvalidRequest, BROKEN).caused_by(error)),
+    }
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug, Error)]
+pub(crate) enum BodyError {
+    /// The connection broke.
+    #[error("{BROKEN}")]
+    Broken(#[source] axum::Error),
+    /// Nothing came any more.
+    #[error("the body did not go on; send it again")]
+    Stalled,
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self::new(ProblemCode::InvalidRequest, error.to_string()).caused_by(error)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     api_doc::Problems,
     app::App,
     error::{ApiError, ApiResult},
-    extract::{ApiJson, ApiPath, ApiQuery, from_json},
+    extract::{ApiJson, ApiPath, ApiQuery, chunks, from_json},
     stream::ndjson,
 };
 
@@ -166,7 +166,7 @@ fn in_cmd(error: &ApiError) -> ApiError {
 }
 
 fn reader(body: Body) -> impl tokio::io::AsyncRead + Send {
-    StreamReader::new(body.into_data_stream().map_err(std::io::Error::other))
+    StreamReader::new(chunks(body).map_err(std::io::Error::other))
 }
 
 type Lines = Pin<Box<dyn Stream<Item = ImageLine> + Send>>;

@@ -19,7 +19,7 @@ use crate::{
     api_doc::Problems,
     app::App,
     error::{ApiError, ApiResult},
-    extract::{ApiPath, JSON_MAX, from_json, is_json, read_body},
+    extract::{ApiPath, JSON_MAX, chunks, from_json, is_json, read_body},
     peer::Peer,
     stream::ndjson,
 };
@@ -175,12 +175,10 @@ async fn receive(app: &App, request: Request) -> ApiResult<NamedTempFile> {
         .tempfile_in(folder);
     let package = made.map_err(failed)?;
     let mut file = tokio::fs::File::from_std(package.reopen().map_err(failed)?);
-    let mut body = request.into_body().into_data_stream();
+    let mut body = chunks(request.into_body());
     let mut length = 0;
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| {
-            ApiError::new(ProblemCode::InvalidRequest, "the body was cut off; send it again").caused_by(error)
-        })?;
+        let chunk = chunk.map_err(ApiError::from)?;
         length += chunk.len() as u64;
         if length > PACKAGE_MAX {
             return Err(ApiError::new(

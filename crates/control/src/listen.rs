@@ -94,7 +94,8 @@ impl Listener {
         Ok(Self::Unix(listener))
     }
 
-    /// Listens on a loopback address.
+    /// Listens on a loopback address. There are no keys yet, so every user of this host may use it: the unix socket is
+    /// for hosts that are shared.
     pub async fn tcp(address: SocketAddr) -> Result<Self, ListenError> {
         if !address.ip().is_loopback() {
             return Err(ListenError::NotLoopback(address));

@@ -17,7 +17,7 @@ use crate::{
     api_doc::Problems,
     app::App,
     error::{ApiError, ApiResult},
-    extract::{ApiPath, ApiQuery},
+    extract::{ApiPath, ApiQuery, chunks},
     stream,
     time::timestamp,
 };
@@ -57,11 +57,11 @@ pub(crate) async fn put(
 ) -> ApiResult<StatusCode> {
     input::guest_path("path", &query.path)?;
     let row = app.find(&wanted).await?;
-    let chunks = request.into_body().into_data_stream().map(|chunk| {
-        chunk.map_err(|error| NodeError::new(ErrorKind::InvalidInput, "the archive was cut off").caused_by(error))
+    let archive = chunks(request.into_body()).map(|chunk| {
+        chunk.map_err(|error| NodeError::new(ErrorKind::InvalidInput, error.to_string()).caused_by(error))
     });
     app.node
-        .archive_put(row.spec.id, query.path, chunks.boxed())
+        .archive_put(row.spec.id, query.path, archive.boxed())
         .await
         .map_err(of_node)?;
     Ok(StatusCode::NO_CONTENT)

@@ -7,7 +7,8 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use hearth_api::{CreateMachine, Driver, IDEMPOTENCY_KEY_HEADER, Machine, ProblemCode};
+use hearth_api::{CreateMachine, IDEMPOTENCY_KEY_HEADER, Machine, ProblemCode};
+use hearth_domain::DriverKind;
 use hearth_ids::MachineId;
 use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, NewMachine};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -52,13 +53,13 @@ pub(crate) async fn create(
         return Ok(answer(&app, StatusCode::OK, row));
     }
     plan::check(&request)?;
-    let facts = facts(&app, &request).await?;
-    let default_driver = match request.driver {
+    let driver = match request.driver {
         Some(driver) => driver.into(),
         None => app.default_driver().await?,
     };
+    let facts = facts(&app, &request, driver).await?;
     let start = request.start;
-    let row = match insert(&app, request, &facts, default_driver, key.clone()).await {
+    let row = match insert(&app, request, &facts, driver, key.clone()).await {
         Ok(row) => row,
         // Another request with the key was faster.
         Err(Refused::KeyUsed(key)) => return in_progress(&app, &key).await,
@@ -134,7 +135,7 @@ async fn in_progress(app: &App, key: &IdempotencyKey) -> ApiResult<Response> {
 }
 
 /// Looks up image and kernel.
-async fn facts(app: &App, request: &CreateMachine) -> ApiResult<Facts> {
+async fn facts(app: &App, request: &CreateMachine, driver: DriverKind) -> ApiResult<Facts> {
     let (images, kernels) = (app.images.clone(), Arc::clone(&app.kernels));
     let (image, kernel) = (request.image.clone(), request.kernel.clone());
     let (image, kernel) = app
@@ -150,7 +151,7 @@ async fn facts(app: &App, request: &CreateMachine) -> ApiResult<Facts> {
     let kernel_id = match kernel? {
         Some(bundle) => bundle.id,
         // The fake driver boots nothing.
-        None if request.driver == Some(Driver::Fake) => String::new(),
+        None if driver == DriverKind::Fake => String::new(),
         None => {
             return Err(ApiError::new(
                 ProblemCode::KernelNotFound,
@@ -182,14 +183,14 @@ async fn insert(
     app: &App,
     request: CreateMachine,
     facts: &Facts,
-    default_driver: hearth_domain::DriverKind,
+    driver: DriverKind,
     key: Option<IdempotencyKey>,
 ) -> Result<MachineRow, Refused> {
     let wanted = plan::name(&request)?;
     for attempt in 0..NAME_TRIES {
         let made_up = || name::make_up(attempt).ok_or_else(|| ApiError::internal("cannot make up a name"));
         let name = wanted.clone().map_or_else(made_up, Ok)?;
-        let plan = plan::plan(request.clone(), facts, name, MachineId::new(), default_driver)?;
+        let plan = plan::plan(request.clone(), facts, name, MachineId::new(), driver)?;
         let new = NewMachine {
             spec: plan.spec,
             args: plan.args,

@@ -130,9 +130,7 @@ impl Fixture {
     }
 
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
-        timeout(DEADLINE, send(&self.socket, request))
-            .await
-            .expect("the server answers in time")
+        timeout(DEADLINE, send(&self.socket, request)).await.unwrap()
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str) -> Answer {
@@ -172,7 +170,7 @@ impl Fixture {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(DEADLINE, asking).await.expect("it becomes so in time")
+        timeout(DEADLINE, asking).await.unwrap()
     }
 }
 

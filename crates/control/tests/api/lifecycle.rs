@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use hearth_api::{
-    CreateMachine, Event, EventKind, EventLine, LogLine, Machine, MachineList, MachineState, ProblemCode,
+    CreateMachine, Driver, Event, EventKind, EventLine, LogLine, Machine, MachineList, MachineState, ProblemCode,
     RestartPolicy, RestartWord, Stats, WaitResult,
 };
 use hearth_node_api::{ErrorKind, LogStream, NodeError};
@@ -138,7 +138,7 @@ async fn a_machine_that_cannot_be_made_leaves_nothing() {
         ),
         (
             CreateMachine {
-                driver: None,
+                driver: Some(Driver::Qemu),
                 ..named("x")
             },
             ProblemCode::KernelNotFound,

@@ -111,3 +111,41 @@ async fn a_followed_stream_brings_news_and_ends_with_the_server() {
     assert_eq!(names.last(), Some(&"m19"));
     assert!(!names.contains(&"before"));
 }
+
+#[tokio::test]
+async fn news_that_was_missed_is_read_anew() {
+    let f = Fixture::new().await;
+    let made = f
+        .make(CreateMachine {
+            name: Some("busy".into()),
+            start: true,
+            ..machine(&["sleep"])
+        })
+        .await;
+    let gone = f
+        .make(CreateMachine {
+            name: Some("gone".into()),
+            start: true,
+            ..machine(&["sleep"])
+        })
+        .await;
+    f.until("/v1/events?machine=gone", |answer| {
+        answer.body.split(|byte| *byte == b'\n').count() > 4
+    })
+    .await;
+    // More than the channel holds, and without a pause in which the observer could read: with one thread it cannot run.
+    f.node.lose(gone.id);
+    for _ in 0..3000 {
+        f.node.happen(made.id, MachineEvent::Pause).unwrap();
+        f.node.happen(made.id, MachineEvent::Resume).unwrap();
+    }
+    f.until("/v1/machines/gone", |answer| answer.status == StatusCode::NOT_FOUND)
+        .await;
+    let mut f = f;
+    f.stop().await;
+    let store = hearth_store::Store::open(&f.folder.path().join("hearth.db"))
+        .await
+        .unwrap();
+    let row = store.machine(made.id).await.unwrap().unwrap();
+    assert_eq!(row.sequence, 6003);
+}
