@@ -23,7 +23,8 @@ pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_IDLE_CONNECTIONS: usize = 4;
-const MAX_IDLE_AGE: Duration = Duration::from_mins(1);
+/// Below the agent's own patience with an idle connection (15 s), so that no request meets its closing.
+const MAX_IDLE_AGE: Duration = Duration::from_secs(10);
 /// Bounds a response's header block, and the chunks in which bodies arrive.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 64;
