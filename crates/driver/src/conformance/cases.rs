@@ -200,6 +200,10 @@ async fn wrong_start_time(driver: D<'_>, fixture: F<'_>) -> Verdict {
         within(driver.wait(stranger), "wait for one that is gone").await?;
     }
     expect(driver, &handle, Liveness::Alive).await?;
+    if let Some(text) = fixture.ready_text() {
+        // Whatever carries the console lives as well.
+        said(&**driver, &plan.folder, text).await?;
+    }
     cleaned(driver, &plan).await?;
     expect(driver, &handle, Liveness::Gone).await
 }

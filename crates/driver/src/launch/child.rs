@@ -26,7 +26,8 @@ use rustix::{
 };
 
 use super::{
-    EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LaunchPlan, TAP_FD, arguments, cleaning_marker, keeper, pid_file, tap,
+    EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LaunchPlan, TAP_FD, arguments, cleaning_marker, keeper, keeper_file, pid_file,
+    tap,
 };
 use crate::{VmmUser, process::ProcessId};
 
@@ -225,7 +226,14 @@ fn keep_output(plan: &LaunchPlan, tap: Option<&OwnedFd>) -> Result<(), Failure> 
             keeper::run(reader, &plan.folder, plan.output_max_bytes);
             std::process::exit(0)
         }
-        _ => redirect(&writer),
+        child => {
+            // Written on this side, so that it is there before a VMM that ends at once.
+            let path = keeper_file(&plan.folder);
+            ProcessId::of(child.unsigned_abs())
+                .and_then(|keeper| keeper.write_file(&path))
+                .doing(|| format!("write {}", path.display()))?;
+            redirect(&writer)
+        }
     }
 }
 

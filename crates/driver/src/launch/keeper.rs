@@ -12,8 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{keeper_file, older_output_file, output_file};
-use crate::process::ProcessId;
+use super::{older_output_file, output_file};
 
 /// A serial port gives its bytes one by one. A short rest between two reads gathers them, so that a booting guest does
 /// not cost two context switches a byte.
@@ -31,9 +30,6 @@ pub(super) fn open_output(folder: &Path) -> std::io::Result<File> {
 
 /// Reads until the VMM has ended.
 pub(super) fn run(pipe: OwnedFd, folder: &Path, max_bytes: u64) {
-    if let Ok(own) = ProcessId::own() {
-        let _ = own.write_file(&keeper_file(folder));
-    }
     let mut pipe = File::from(pipe);
     let mut ring = Ring::new(folder, max_bytes);
     let mut buffer = vec![0; 64 * 1024];

@@ -266,8 +266,11 @@ async fn kill(process: ProcessId, folder: &Path) -> Result<(), DriverError> {
     Ok(())
 }
 
-/// Waits until the keeper has written down the last words of a VMM that has ended.
+/// Waits until the keeper has written down the last words of a VMM that has ended. At once, if the folder's VMM lives.
 pub async fn settle(folder: &Path) {
+    if matches!(ProcessId::read_file(&pid_file(folder)), Ok(Some(vmm)) if vmm.is_alive()) {
+        return;
+    }
     let Ok(Some(keeper)) = ProcessId::read_file(&keeper_file(folder)) else {
         return;
     };
