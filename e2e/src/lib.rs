@@ -1,1 +1,55 @@
-//! End-to-end tests with real microVMs.
+//! End-to-end tests: the real binary, the real daemon, real microVMs.
+//!
+//! [`Host`] is a state folder with a kernel and images in it and a daemon on top; it takes everything away when it is
+//! dropped, however the test ends. Tests of one binary may run at once: each has its own folder, socket and names.
+
+mod command;
+mod fixture;
+mod host;
+mod terminal;
+
+pub use command::Ran;
+pub use fixture::{BUSYBOX, PYTHON};
+pub use host::{Host, HostOptions};
+pub use terminal::Terminal;
+
+use std::time::{Duration, Instant};
+
+/// Nothing that a test waits for takes longer, on a host that is loaded by other tests.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `condition` gives something.
+///
+/// # Panics
+/// If that takes longer than [`PATIENCE`].
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {} s for {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// Says loudly that a test cannot run here; the run counts these.
+pub fn skip(what: &str) {
+    eprintln!("SKIPPED: {what}");
+}
+
+/// The drivers whose guests come up on this host: what `doctor` would say. `HEARTH_E2E_DRIVERS` overrides it.
+pub fn drivers() -> Vec<String> {
+    if let Ok(chosen) = std::env::var("HEARTH_E2E_DRIVERS") {
+        return chosen.split(',').map(str::to_owned).collect();
+    }
+    let mut drivers = vec!["qemu".to_owned()];
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let accelerated = flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
+    if accelerated && hearth_testkit::firecracker::firecracker().is_ok() {
+        drivers.push("firecracker".to_owned());
+    } else {
+        skip("guests under firecracker: this host's CPU shows neither vmx nor svm");
+    }
+    drivers
+}

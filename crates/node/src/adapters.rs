@@ -1,6 +1,6 @@
 //! The stores, as the node sees them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use hearth_domain::DriverKind;
 use hearth_driver::KernelFiles;
@@ -38,13 +38,13 @@ impl Roots for ImageRoots {
 /// Kernels out of a kernel store, with the agent that this binary carries.
 #[derive(Debug)]
 pub struct KernelBundles {
-    store: KernelStore,
+    store: Arc<KernelStore>,
     agent: &'static [u8],
 }
 
 impl KernelBundles {
     /// Kernels of `store`, whose guests run `agent`.
-    pub fn new(store: KernelStore, agent: &'static [u8]) -> Self {
+    pub fn new(store: Arc<KernelStore>, agent: &'static [u8]) -> Self {
         Self { store, agent }
     }
 }

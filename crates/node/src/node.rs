@@ -8,7 +8,7 @@ use std::{
 };
 
 use hearth_domain::{DriverKind, MachineSpec};
-use hearth_driver::{Driver, Liveness};
+use hearth_driver::{CheckOutcome, Driver, Liveness};
 use hearth_ids::{MachineId, NodeId};
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
@@ -106,7 +106,7 @@ impl Node {
             .into_iter()
             .map(|driver| (driver.kind(), driver))
             .collect();
-        let default_driver = choose_driver(config.default_driver, &drivers)?;
+        let default_driver = choose_driver(config.default_driver, &drivers).await?;
         let services = Arc::new(Services {
             ledger: Ledger::new(host::detect_capacity(), config.overcommit),
             uids: UidPool::new(config.first_vmm_uid),
@@ -372,24 +372,24 @@ fn end_while_away(record: &MachineRecord) -> End {
     End::Failed("its VMM ended while the daemon was away".to_owned())
 }
 
-fn choose_driver(
+/// The driver for machines that name none: the wanted one, or the first that finds all it needs.
+async fn choose_driver(
     wanted: Option<DriverKind>,
     drivers: &BTreeMap<DriverKind, Arc<dyn Driver>>,
 ) -> Result<DriverKind, OpenError> {
     if let Some(wanted) = wanted {
-        return drivers
-            .contains_key(&wanted)
-            .then_some(wanted)
-            .ok_or(OpenError::NoDriver(wanted));
+        return drivers.contains_key(&wanted).then_some(wanted).ok_or(OpenError::NoDriver(wanted));
     }
-    // Firecracker, where its hardware is; else QEMU, which runs everywhere.
-    let usable = |kind: &DriverKind| drivers.get(kind).is_some_and(|d| d.capabilities().accelerated);
-    let chosen = [DriverKind::Firecracker].into_iter().find(usable).or_else(|| {
-        [DriverKind::Qemu, DriverKind::Fake, DriverKind::Firecracker]
-            .into_iter()
-            .find(|kind| drivers.contains_key(kind))
-    });
-    chosen.ok_or(OpenError::NoDriver(DriverKind::Qemu))
+    let in_order = [DriverKind::Firecracker, DriverKind::Qemu, DriverKind::Fake];
+    let there: Vec<&Arc<dyn Driver>> = in_order.iter().filter_map(|kind| drivers.get(kind)).collect();
+    for driver in &there {
+        if driver.probe().await.iter().all(|check| check.outcome != CheckOutcome::Failed) {
+            return Ok(driver.kind());
+        }
+    }
+    // None works now; what is missing may come.
+    let fallback = drivers.get(&DriverKind::Qemu).or(there.first().copied());
+    fallback.map(|driver| driver.kind()).ok_or(OpenError::NoDriver(DriverKind::Qemu))
 }
 
 /// The node's identity, made at the first opening of its state folder.

@@ -1,0 +1,491 @@
+//! The command line, as a person who knows docker would expect it.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use hearth_domain::{
+    DiskMib, DriverKind, MachineName, MemoryMib, NetworkMode, PortMapping, RestartPolicy, Vcpus, parse_size_mib,
+};
+
+/// Where the daemon listens.
+pub(crate) const DEFAULT_SOCKET: &str = "/run/hearth/hearth.sock";
+/// Where the daemon keeps everything.
+pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
+
+/// Machines, each behind its own kernel, from OCI images.
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Unix socket of the daemon
+    #[arg(long, global = true, env = "HEARTH_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// Address of the daemon on TCP, instead of its socket
+    #[arg(long, global = true, env = "HEARTH_HOST", value_name = "ADDR:PORT")]
+    pub(crate) host: Option<SocketAddr>,
+    /// Print JSON instead of tables and words
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon
+    Up(UpArgs),
+    /// Run a program from an image in a machine of its own
+    Run(RunArgs),
+    /// List machines
+    Ps(PsArgs),
+    /// Show machines in full, as JSON
+    Inspect(MachinesArgs),
+    /// Run one more command in a running machine
+    Exec(ExecArgs),
+    /// Show what a machine wrote
+    Logs(LogsArgs),
+    /// Copy files between a machine and here (MACHINE:PATH)
+    Cp(CpArgs),
+    /// Start machines that are at rest
+    Start(MachinesArgs),
+    /// Stop machines: ask the guest, then press its power button, then kill it
+    Stop(StopArgs),
+    /// Send a signal to machines' programs; KILL ends the whole machine
+    Kill(KillArgs),
+    /// Stop machines' vCPUs
+    Pause(MachinesArgs),
+    /// Let paused machines go on
+    Resume(MachinesArgs),
+    /// Stop and start machines
+    Restart(StopArgs),
+    /// Remove machines and all that is theirs
+    Rm(RmArgs),
+    /// Wait until machines are at rest, and print their exit codes
+    Wait(MachinesArgs),
+    /// Show what machines use
+    Stats(StatsArgs),
+    /// Show what happens
+    Events(EventsArgs),
+    /// Images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Kernels
+    #[command(subcommand)]
+    Kernel(KernelCommand),
+    /// The node
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Check, by use, what machines need of this host, and say how to mend it
+    Doctor,
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Becomes a VMM. For the daemon's own use.
+    #[command(hide = true, disable_help_flag = true)]
+    VmmLaunch {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Folder for everything that the daemon keeps
+    #[arg(long, env = "HEARTH_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+    /// Also listen on TCP; loopback only
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Return once the daemon answers, and leave it running
+    #[arg(long, short = 'd')]
+    pub(crate) detach: bool,
+    /// Driver of machines that name none [default: firecracker where KVM works, else qemu]
+    #[arg(long, env = "HEARTH_DRIVER")]
+    pub(crate) driver: Option<DriverKind>,
+    /// Virtual CPUs given out for each CPU
+    #[arg(long, default_value_t = 16.0, value_parser = ratio)]
+    pub(crate) cpu_overcommit: f64,
+    /// Guest memory given out for each byte of memory
+    #[arg(long, default_value_t = 1.0, value_parser = ratio)]
+    pub(crate) memory_overcommit: f64,
+    /// Network slots that are kept ready
+    #[arg(long, default_value_t = 4)]
+    pub(crate) warm_slots: u32,
+    /// Name servers for guests [default: the host's]
+    #[arg(long = "dns", value_name = "ADDR")]
+    pub(crate) dns: Vec<std::net::IpAddr>,
+    /// Registries spoken to without TLS, as HOST[:PORT]; those on loopback are anyway
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    pub(crate) insecure_registries: Vec<String>,
+    /// A further certificate authority for registries, as a PEM file
+    #[arg(long = "registry-ca", value_name = "FILE")]
+    pub(crate) registry_ca: Vec<PathBuf>,
+    /// Log lines as JSON
+    #[arg(long, env = "HEARTH_LOG_JSON")]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Remove the machine when it has stopped
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Print the machine's ID and leave it running
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Forward standard input
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The machine's name [default: made up]
+    #[arg(long)]
+    pub(crate) name: Option<MachineName>,
+    /// Virtual CPUs
+    #[arg(long, value_parser = vcpus)]
+    pub(crate) cpus: Option<Vcpus>,
+    /// Memory, such as 512m or 2g
+    #[arg(short, long, value_parser = memory)]
+    pub(crate) memory: Option<MemoryMib>,
+    /// A disk of its own, such as 10g; without it, changes live in the guest's memory
+    #[arg(long, value_parser = disk)]
+    pub(crate) disk: Option<DiskMib>,
+    /// Set a variable; KEY alone takes its value from here
+    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Working folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// User, by name or number, with an optional :GROUP
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// How the machine is connected: default, none or bridge
+    #[arg(long, default_value = "default")]
+    pub(crate) network: NetworkMode,
+    /// Publish a port: [HOST_IP:]HOST:GUEST[/udp]
+    #[arg(short, long = "publish", value_name = "HOST:GUEST")]
+    pub(crate) publish: Vec<PortMapping>,
+    /// What runs the machine: firecracker or qemu
+    #[arg(long)]
+    pub(crate) driver: Option<DriverKind>,
+    /// Start again when the program ends: no, on-failure[:N] or always
+    #[arg(long, default_value = "no")]
+    pub(crate) restart: RestartPolicy,
+    /// Seconds that a stop waits before it kills
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) stop_timeout: Option<u64>,
+    /// Signal that asks the program to end
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// Kernel bundle, by ID or version
+    #[arg(long)]
+    pub(crate) kernel: Option<String>,
+    /// Image
+    pub(crate) image: String,
+    /// Program and arguments [default: the image's]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) cmd: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// Also those at rest
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MachinesArgs {
+    /// Names, IDs, or beginnings of IDs
+    #[arg(required = true, value_name = "MACHINE")]
+    pub(crate) machines: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Forward standard input
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Set a variable
+    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Working folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// User, by name or number, with an optional :GROUP
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// The machine
+    pub(crate) machine: String,
+    /// Command and arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) cmd: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Go on with what is written later
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only what was written since: a time (2026-01-31T12:00:00Z) or an age (10m, 2h)
+    #[arg(long, value_parser = since)]
+    pub(crate) since: Option<jiff::Timestamp>,
+    /// Only so many of the last lines
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<u64>,
+    /// The machine
+    pub(crate) machine: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CpArgs {
+    /// Here, or in a machine as MACHINE:PATH
+    pub(crate) source: String,
+    /// Here, or in a machine as MACHINE:PATH
+    pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Seconds to wait before it is killed [default: the machine's own]
+    #[arg(short, long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Names, IDs, or beginnings of IDs
+    #[arg(required = true, value_name = "MACHINE")]
+    pub(crate) machines: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    /// Signal, by name or number
+    #[arg(short, long, default_value = "KILL")]
+    pub(crate) signal: String,
+    /// Names, IDs, or beginnings of IDs
+    #[arg(required = true, value_name = "MACHINE")]
+    pub(crate) machines: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// Kill those that run
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Names, IDs, or beginnings of IDs
+    #[arg(required = true, value_name = "MACHINE")]
+    pub(crate) machines: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Measure once, and do not go on
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+    /// Names, IDs, or beginnings of IDs [default: all that run]
+    #[arg(value_name = "MACHINE")]
+    pub(crate) machines: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only what happened since: a time or an age; then goes on with what happens
+    #[arg(long, value_parser = since)]
+    pub(crate) since: Option<jiff::Timestamp>,
+    /// Print what has happened, and do not go on
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+    /// Only of this machine
+    #[arg(long)]
+    pub(crate) machine: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Fetch an image from a registry
+    Pull {
+        /// Reference, such as debian:12 or registry.example.com/team/app@sha256:…
+        reference: String,
+    },
+    /// Bring in an OCI layout (folder or tar), a docker archive, or a root file system as a tar
+    Import(ImageImportArgs),
+    /// List images
+    Ls {
+        /// Only IDs
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Show an image in full, as JSON
+    Inspect {
+        /// Names or IDs
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Remove images
+    Rm {
+        /// Names or IDs
+        #[arg(required = true)]
+        images: Vec<String>,
+        /// Remove all of an image's names
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Remove what nothing refers to
+    Prune {
+        /// Also images that have a name, if no machine uses them
+        #[arg(short, long)]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageImportArgs {
+    /// File or folder; - is standard input
+    pub(crate) source: PathBuf,
+    /// Name for the image
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What it is: oci, docker or root [default: found out]
+    #[arg(long)]
+    pub(crate) kind: Option<ImportKindArg>,
+    /// Command of the image, where the source has none
+    #[arg(long, value_name = "COMMAND LINE")]
+    pub(crate) cmd: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum ImportKindArg {
+    Oci,
+    Docker,
+    Root,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KernelCommand {
+    /// Bring in a kernel: a Debian package, or a vmlinuz with its modules
+    Import(KernelImportArgs),
+    /// Build a small kernel for quick boots from Debian's source package; takes minutes
+    Build {
+        /// Source tar [default: /usr/src/linux-source-*.tar.xz]
+        #[arg(long)]
+        source: Option<PathBuf>,
+        /// Compilers at once [default: one a CPU]
+        #[arg(short, long)]
+        jobs: Option<u32>,
+    },
+    /// List kernels
+    Ls,
+    /// Remove kernels
+    Rm {
+        /// IDs or versions
+        #[arg(required = true)]
+        kernels: Vec<String>,
+    },
+    /// Show the default kernel, or choose it
+    Default {
+        /// ID or version
+        kernel: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct KernelImportArgs {
+    /// A linux-image-….deb
+    #[arg(long, conflicts_with = "vmlinuz")]
+    pub(crate) deb: Option<PathBuf>,
+    /// A bzImage
+    #[arg(long)]
+    pub(crate) vmlinuz: Option<PathBuf>,
+    /// The folder of its modules (lib/modules/VERSION)
+    #[arg(long, requires = "vmlinuz")]
+    pub(crate) modules: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Show what the node is, has and holds
+    Info,
+}
+
+fn vcpus(text: &str) -> Result<Vcpus, String> {
+    let number: u64 = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?;
+    Vcpus::try_from(number).map_err(|error| error.to_string())
+}
+
+fn memory(text: &str) -> Result<MemoryMib, String> {
+    parse_size_mib(text).and_then(MemoryMib::try_from).map_err(|error| error.to_string())
+}
+
+fn disk(text: &str) -> Result<DiskMib, String> {
+    parse_size_mib(text).and_then(DiskMib::try_from).map_err(|error| error.to_string())
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if (0.1..=1000.0).contains(&ratio) => Ok(ratio),
+        _ => Err("give a number from 0.1 to 1000".to_owned()),
+    }
+}
+
+/// A time, or an age before now.
+fn since(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(time);
+    }
+    let age: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is neither a time (2026-01-31T12:00:00Z) nor an age (10m, 2h)"))?;
+    jiff::Timestamp::now().checked_sub(age).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_after_the_image_are_the_programs() {
+        let cli = Cli::try_parse_from(["hearth", "run", "--rm", "-m", "1g", "busybox", "sh", "-c", "x", "--rm"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("not a run") };
+        assert_eq!(run.cmd, ["sh", "-c", "x", "--rm"]);
+        assert_eq!(run.memory.unwrap().get(), 1024);
+    }
+
+    #[test]
+    fn bad_values_name_the_field_and_the_way_out() {
+        for (flag, value, hint) in [
+            ("--cpus", "0", "1 to 32"),
+            ("--memory", "1q", "512m"),
+            ("--restart", "sometimes", "on-failure"),
+            ("--publish", "99999:1", "HOST_PORT"),
+            ("--network", "host", "default, none or bridge"),
+        ] {
+            let error = Cli::try_parse_from(["hearth", "run", flag, value, "x"]).unwrap_err().to_string();
+            assert!(error.contains(flag) && error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn since_takes_times_and_ages() {
+        assert!(since("2026-01-31T12:00:00Z").is_ok());
+        assert!(since("10m").unwrap() < jiff::Timestamp::now());
+        assert!(since("yesterday-ish").is_err());
+    }
+}

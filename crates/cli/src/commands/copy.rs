@@ -1,0 +1,217 @@
+//! `cp`: files between a machine and here, as tars.
+
+use std::{
+    io::{self, Read},
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use hearth_api::{ArchiveQuery, PATH_STAT_HEADER, PathKind, PathStat};
+use hearth_client::{ApiPath, ByteStream, Client, ClientError};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{image::ChunkWriter, machine_path};
+use crate::args::CpArgs;
+
+/// Chunks that may wait for the other side.
+const CHUNKS_MAX: usize = 4;
+
+/// A side of a copy.
+enum Side<'a> {
+    Here(&'a Path),
+    There { machine: &'a str, path: &'a str },
+}
+
+pub(crate) async fn cp(client: &Client, args: &CpArgs) -> anyhow::Result<u8> {
+    match (side(&args.source), side(&args.target)) {
+        (Side::There { machine, path }, Side::Here(target)) => fetch(client, machine, path, target).await?,
+        (Side::Here(source), Side::There { machine, path }) => send(client, source, machine, path).await?,
+        (Side::Here(_), Side::Here(_)) => bail!("neither side is in a machine; write it as MACHINE:PATH"),
+        (Side::There { .. }, Side::There { .. }) => bail!("one side must be here; copy by way of a file"),
+    }
+    Ok(0)
+}
+
+/// `MACHINE:PATH`, unless a slash before the colon (`./a:b`) says that it is a file.
+fn side(text: &str) -> Side<'_> {
+    match text.split_once(':') {
+        Some((machine, path)) if !machine.is_empty() && !machine.contains('/') && !path.is_empty() => {
+            Side::There { machine, path }
+        }
+        _ => Side::Here(Path::new(text)),
+    }
+}
+
+fn archive_path(machine: &str, path: &str) -> ApiPath {
+    machine_path(machine, &["archive"]).query(&ArchiveQuery { path: path.to_owned() })
+}
+
+/// Opens a path of a machine as a tar.
+async fn open(client: &Client, machine: &str, path: &str) -> Result<(Option<PathStat>, ByteStream), ClientError> {
+    let (headers, stream) = client.download(&archive_path(machine, path)).await?;
+    let stat = headers.get(PATH_STAT_HEADER).and_then(|value| serde_json::from_slice(value.as_bytes()).ok());
+    Ok((stat, stream))
+}
+
+async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> anyhow::Result<()> {
+    let (_, mut stream) = open(client, machine, path).await?;
+    let (chunks, received) = mpsc::channel(CHUNKS_MAX);
+    let target = target.to_owned();
+    let unpacking = tokio::task::spawn_blocking(move || unpack(ChunkReader { received, rest: Bytes::new() }, &target));
+    while let Some(chunk) = stream.next().await {
+        let broken = chunk.is_err();
+        let sent = chunks.send(chunk.map_err(io::Error::other)).await;
+        if broken || sent.is_err() {
+            break;
+        }
+    }
+    drop(chunks);
+    unpacking.await?
+}
+
+/// Unpacks a tar that a guest made, which may hold anything: nothing leaves the target.
+fn unpack(tar: impl Read, target: &Path) -> anyhow::Result<()> {
+    if target.is_dir() {
+        return unpack_into(tar, target).map(drop);
+    }
+    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(parent.is_dir(), "folder {} does not exist", parent.display());
+    // Unpacked beside and then renamed, so that the target appears whole.
+    let beside = tempfile::Builder::new().prefix(".hearth-cp-").tempdir_in(parent)?;
+    let top = unpack_into(tar, beside.path())?.context("the machine sent an empty archive")?;
+    std::fs::rename(beside.path().join(top), target).with_context(|| format!("cannot write {}", target.display()))
+}
+
+/// Unpacks, and gives the name of the topmost entry.
+fn unpack_into(tar: impl Read, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let mut archive = tar::Archive::new(tar);
+    archive.set_preserve_permissions(true);
+    archive.set_unpack_xattrs(false);
+    let mut top = None;
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let kind = entry.header().entry_type();
+        ensure!(
+            kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_hard_link(),
+            "{} is a device, a socket or a pipe, which cannot be copied",
+            path.display()
+        );
+        if top.is_none() {
+            top = path.components().find_map(|part| match part {
+                Component::Normal(name) => Some(PathBuf::from(name)),
+                _ => None,
+            });
+        }
+        let inside = entry.unpack_in(folder).with_context(|| format!("cannot unpack {}", path.display()))?;
+        ensure!(inside, "the machine's archive names {}, which leaves the target; it is refused", path.display());
+    }
+    Ok(top)
+}
+
+async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyhow::Result<()> {
+    ensure!(source.symlink_metadata().is_ok(), "{} does not exist", source.display());
+    let own_name = source.canonicalize().ok().and_then(|p| p.file_name().map(PathBuf::from));
+    let (folder, name) = match open(client, machine, path).await {
+        Ok((Some(stat), _)) if stat.kind == PathKind::Directory => (path.to_owned(), own_name),
+        Ok(_) => split(path),
+        Err(ClientError::Problem(problem)) if problem.status == 404 && problem.code == hearth_api::ProblemCode::PathNotFound => split(path),
+        Err(error) => return Err(error.into()),
+    };
+    let name = name.with_context(|| format!("{path} names no file"))?;
+    let (chunks, stream) = mpsc::channel(CHUNKS_MAX);
+    let source = source.to_owned();
+    let packing = tokio::task::spawn_blocking(move || {
+        let outcome = pack(&source, &name, ChunkWriter(chunks.clone()));
+        if let Err(error) = outcome {
+            let _ = chunks.blocking_send(Err(io::Error::other(error.to_string())));
+        }
+    });
+    client.upload_tar(&archive_path(machine, &folder), ReceiverStream::new(stream)).await?;
+    packing.await?;
+    Ok(())
+}
+
+/// The folder of a path, and the name in it.
+fn split(path: &str) -> (String, Option<PathBuf>) {
+    let path = Path::new(path);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    (folder.to_string_lossy().into_owned(), path.file_name().map(PathBuf::from))
+}
+
+fn pack(source: &Path, name: &Path, out: ChunkWriter) -> io::Result<()> {
+    let mut tar = tar::Builder::new(io::BufWriter::with_capacity(256 << 10, out));
+    tar.follow_symlinks(false);
+    if source.is_dir() {
+        tar.append_dir_all(name, source)?;
+    } else {
+        tar.append_path_with_name(source, name)?;
+    }
+    tar.into_inner()?.into_inner().map(drop).map_err(io::IntoInnerError::into_error)
+}
+
+/// Reads from a stream.
+struct ChunkReader {
+    received: mpsc::Receiver<io::Result<Bytes>>,
+    rest: Bytes,
+}
+
+impl Read for ChunkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.received.blocking_recv() {
+                None => return Ok(0),
+                Some(chunk) => self.rest = chunk?,
+            }
+        }
+        let length = self.rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.rest.split_to(length));
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tar_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            tar.append(&header, *content).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_file_takes_the_targets_name_or_goes_into_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        unpack(&tar_of(&[("a.txt", b"x")])[..], &folder.path().join("b.txt")).unwrap();
+        unpack(&tar_of(&[("a.txt", b"y")])[..], folder.path()).unwrap();
+        assert_eq!(std::fs::read(folder.path().join("b.txt")).unwrap(), b"x");
+        assert_eq!(std::fs::read(folder.path().join("a.txt")).unwrap(), b"y");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn a_guests_archive_cannot_leave_the_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        assert!(unpack(&tar_of(&[("../evil", b"x")])[..], &inner).is_err());
+        assert!(!folder.path().join("evil").exists());
+    }
+
+    #[test]
+    fn sides_are_told_apart() {
+        assert!(matches!(side("m:/x"), Side::There { machine: "m", path: "/x" }));
+        assert!(matches!(side("./m:/x"), Side::Here(_)));
+        assert!(matches!(side("plain"), Side::Here(_)));
+    }
+}

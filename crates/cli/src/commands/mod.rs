@@ -1,0 +1,58 @@
+//! What each command does: calls of the API, and words around them.
+
+mod copy;
+mod image;
+mod kernel;
+mod machine;
+mod node;
+mod run;
+mod session;
+mod watch;
+
+use hearth_client::{ApiPath, Client};
+
+use crate::args::{Command, ImageCommand, KernelCommand, NodeCommand};
+
+/// Runs a command and gives its exit code.
+pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(args) => run::run(client, args, json).await,
+        Command::Exec(args) => run::exec(client, args).await,
+        Command::Ps(args) => machine::ps(client, &args, json).await,
+        Command::Inspect(args) => machine::inspect(client, &args.machines).await,
+        Command::Start(args) => machine::act_on(client, &args.machines, "start", &()).await,
+        Command::Stop(args) => machine::stop(client, &args, "stop").await,
+        Command::Restart(args) => machine::stop(client, &args, "restart").await,
+        Command::Kill(args) => machine::kill(client, &args).await,
+        Command::Pause(args) => machine::act_on(client, &args.machines, "pause", &()).await,
+        Command::Resume(args) => machine::act_on(client, &args.machines, "resume", &()).await,
+        Command::Rm(args) => machine::rm(client, &args).await,
+        Command::Wait(args) => machine::wait(client, &args.machines, json).await,
+        Command::Logs(args) => watch::logs(client, args, json).await,
+        Command::Stats(args) => watch::stats(client, &args, json).await,
+        Command::Events(args) => watch::events(client, args, json).await,
+        Command::Cp(args) => copy::cp(client, &args).await,
+        Command::Image(ImageCommand::Pull { reference }) => image::pull(client, &reference, json).await,
+        Command::Image(ImageCommand::Import(args)) => image::import(client, args, json).await,
+        Command::Image(ImageCommand::Ls { quiet }) => image::ls(client, quiet, json).await,
+        Command::Image(ImageCommand::Inspect { images }) => image::inspect(client, &images).await,
+        Command::Image(ImageCommand::Rm { images, force }) => image::rm(client, &images, force).await,
+        Command::Image(ImageCommand::Prune { all }) => image::prune(client, all, json).await,
+        Command::Kernel(KernelCommand::Import(args)) => kernel::import(client, args, json).await,
+        Command::Kernel(KernelCommand::Build { source, jobs }) => kernel::build(client, source, jobs, json).await,
+        Command::Kernel(KernelCommand::Ls) => kernel::ls(client, json).await,
+        Command::Kernel(KernelCommand::Rm { kernels }) => kernel::rm(client, &kernels).await,
+        Command::Kernel(KernelCommand::Default { kernel }) => kernel::default(client, kernel, json).await,
+        Command::Node(NodeCommand::Info) => node::info(client, json).await,
+        Command::Doctor => node::doctor(client, json).await,
+        Command::Up(_) | Command::Completion { .. } | Command::VmmLaunch { .. } => {
+            unreachable!("handled before there is a client")
+        }
+    }
+}
+
+fn machine_path(machine: &str, rest: &[&str]) -> ApiPath {
+    let mut segments = vec!["machines", machine];
+    segments.extend(rest);
+    ApiPath::v1(&segments)
+}

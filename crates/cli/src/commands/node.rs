@@ -1,0 +1,67 @@
+//! The node.
+
+use hearth_api::{CheckList, CheckOutcome, NodeInfo};
+use hearth_client::{ApiPath, Client};
+
+use crate::output::{print_json, print_line, print_table};
+
+pub(crate) async fn info(client: &Client, json: bool) -> anyhow::Result<u8> {
+    let info: NodeInfo = client.get(&ApiPath::v1(&["node"])).await?;
+    if json {
+        print_json(&info)?;
+        return Ok(0);
+    }
+    let drivers: Vec<String> = info
+        .drivers
+        .iter()
+        .map(|driver| {
+            let name = format!("{:?}", driver.name).to_lowercase();
+            format!("{name} ({})", if driver.accelerated { "hardware virtualisation" } else { "software emulation" })
+        })
+        .collect();
+    let rows = [
+        ("node", format!("{} on {}", info.id, info.host_name)),
+        ("hearth", info.version),
+        ("host kernel", format!("{} {}", info.host_kernel, info.architecture)),
+        ("vCPUs", format!("{} of {} given out ({} CPUs × {})", info.cpus.allocated, info.cpus.total, info.cpus.capacity, info.cpus.overcommit)),
+        ("memory", format!("{} of {} MiB given out", info.memory_mib.allocated, info.memory_mib.total)),
+        ("machines", format!("{}, of which {} active", info.machines, info.machines_active)),
+        ("images", info.images.to_string()),
+        ("default driver", format!("{:?}", info.default_driver).to_lowercase()),
+        ("drivers", drivers.join(", ")),
+        ("default kernel", info.default_kernel.unwrap_or_else(|| "none".to_owned())),
+    ];
+    for (name, value) in rows {
+        print_line(format!("{name:<15} {value}"));
+    }
+    Ok(0)
+}
+
+/// The exit code says whether machines can run.
+pub(crate) async fn doctor(client: &Client, json: bool) -> anyhow::Result<u8> {
+    let list: CheckList = client.get(&ApiPath::v1(&["doctor"])).await?;
+    let failed = list.checks.iter().any(|check| check.outcome == CheckOutcome::Failed);
+    if json {
+        print_json(&list.checks)?;
+        return Ok(u8::from(failed));
+    }
+    let rows: Vec<[String; 3]> = list
+        .checks
+        .iter()
+        .map(|check| {
+            let word = match check.outcome {
+                CheckOutcome::Ok => "ok",
+                CheckOutcome::Warning => "warning",
+                CheckOutcome::Failed => "FAILED",
+            };
+            [word.to_owned(), check.name.clone(), check.detail.clone()]
+        })
+        .collect();
+    print_table(["", "CHECK", "FOUND"], &rows);
+    for check in &list.checks {
+        if let Some(advice) = check.advice.as_ref().filter(|_| check.outcome != CheckOutcome::Ok) {
+            print_line(format!("\n{}: {advice}", check.name));
+        }
+    }
+    Ok(u8::from(failed))
+}

@@ -1,0 +1,72 @@
+//! A daemon that stays when its terminal goes.
+
+use std::{
+    fs::OpenOptions,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use hearth_api::Version;
+use hearth_client::{ApiPath, Client, Endpoint};
+
+use crate::{args::UpArgs, output::print_line};
+
+/// Tells the child what it is.
+const DETACHED: &str = "HEARTH_DETACHED";
+/// Adopting many machines takes a while.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(20);
+/// How much of a failed daemon's log is shown, in lines.
+const LOG_LINES: usize = 15;
+
+/// Starts a daemon and returns once it answers.
+pub(crate) fn start(socket: &Path, args: &UpArgs) -> anyhow::Result<u8> {
+    std::fs::create_dir_all(&args.state_dir)?;
+    let log_path = args.state_dir.join("hearth.log");
+    let log = OpenOptions::new().create(true).append(true).open(&log_path);
+    let log = log.with_context(|| format!("cannot write {}", log_path.display()))?;
+    if let Some(folder) = socket.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let own_args = std::env::args_os().skip(1).filter(|arg| arg != "--detach" && arg != "-d");
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(own_args)
+        .env(DETACHED, "1")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::new(Endpoint::Unix(socket.to_owned()));
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            bail!("the daemon ended at once ({status}); its log {} ends with:\n{}", log_path.display(), tail(&log_path));
+        }
+        if runtime.block_on(client.get::<Version>(&ApiPath::v1(&["version"]))).is_ok() {
+            print_line(format!("hearth is up: pid {}, socket {}, log {}", child.id(), socket.display(), log_path.display()));
+            return Ok(0);
+        }
+        if Instant::now() > deadline {
+            bail!("the daemon (pid {}) does not answer; see its log {}", child.id(), log_path.display());
+        }
+        std::thread::sleep(STEP);
+    }
+}
+
+/// In the child: a session of its own, so that no terminal's end concerns it.
+pub(crate) fn leave_terminal() {
+    if std::env::var_os(DETACHED).is_some() {
+        // Fails only for one that leads a session already, which is as good.
+        let _ = rustix::process::setsid();
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}

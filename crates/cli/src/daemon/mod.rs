@@ -1,0 +1,137 @@
+//! `hearth up`: control and node in one process.
+
+mod detach;
+mod state_dir;
+
+use std::{collections::HashSet, path::Path, sync::Arc};
+
+use anyhow::Context;
+use hearth_control::{Control, ControlConfig, Listener};
+use hearth_domain::Overcommit;
+use hearth_driver::{Driver, fake::FakeDriver, launch::Launcher};
+use hearth_driver_firecracker::{FirecrackerConfig, FirecrackerDriver};
+use hearth_driver_qemu::{QemuDriver, QemuOptions};
+use hearth_image::{ImageStore, StoreConfig, registry::RegistryConfig};
+use hearth_kernel::KernelStore;
+use hearth_network::{NoNetwork, PoolConfig, SlotPool};
+use hearth_node::{ImageRoots, KernelBundles, Node, NodeConfig, NodeParts, machines_under_way};
+use hearth_store::Store;
+use state_dir::StateDir;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::UpArgs;
+
+/// Runs the daemon until it is told to end, or starts it and leaves it running.
+pub(crate) fn up(socket: &Path, args: UpArgs) -> anyhow::Result<u8> {
+    if args.detach {
+        return detach::start(socket, &args);
+    }
+    detach::leave_terminal();
+    log_to_stderr(args.log_json);
+    let state = StateDir::claim(&args.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve(socket, &args, &state));
+    // What blocks (a conversion, a read of a slow disk) is left to its own recovery.
+    runtime.shutdown_background();
+    outcome.map(|()| 0)
+}
+
+fn log_to_stderr(json: bool) {
+    let filter = EnvFilter::try_from_env("HEARTH_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        lines.json().init();
+    } else {
+        lines.with_ansi(false).init();
+    }
+}
+
+async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result<()> {
+    let shutdown = stop_on_signals()?;
+    // Claimed first: a socket in use is found before anything is touched.
+    let mut listeners = vec![Listener::unix(socket)?];
+    if let Some(address) = args.listen {
+        listeners.push(Listener::tcp(address).await?);
+    }
+    let images = open_images(args, state).await?;
+    let kernels_dir = state.subfolder("kernels")?;
+    let kernels = Arc::new(tokio::task::spawn_blocking(move || KernelStore::open(&kernels_dir)).await??);
+    let store = Store::open(&state.path().join("hearth.db")).await?;
+    let network = Arc::new(open_network(args, state).await?);
+    let parts = NodeParts {
+        roots: Arc::new(ImageRoots(images.clone())),
+        kernels: Arc::new(KernelBundles::new(kernels.clone(), hearth_guest_bin::GUEST)),
+        network: network.clone(),
+        no_network: Arc::new(NoNetwork),
+        drivers: drivers(state),
+    };
+    let config = NodeConfig {
+        overcommit: Overcommit { cpu: args.cpu_overcommit, memory: args.memory_overcommit },
+        default_driver: args.driver,
+        ..NodeConfig::new(state.path())
+    };
+    let node = Node::open(config, parts).await.context("cannot open the node")?;
+    let config = ControlConfig {
+        tmp_dir: state.emptied("uploads")?,
+        kernel_cache_dir: state.subfolder("kernel-builds")?,
+        group: hearth_control::GROUP.to_owned(),
+    };
+    let control = Control::open(config, node.clone(), images, kernels, store).await?;
+    tracing::info!(socket = %socket.display(), state_dir = %state.path().display(), "hearth is up");
+    control.serve(listeners, shutdown).await;
+    tracing::info!("going down; machines are left as they are");
+    node.close().await;
+    hearth_network::Network::close(&*network, true).await;
+    let _ = std::fs::remove_file(socket);
+    Ok(())
+}
+
+fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = shutdown.clone();
+    // Lives as long as the process.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(shutdown)
+}
+
+async fn open_images(args: &UpArgs, state: &StateDir) -> anyhow::Result<ImageStore> {
+    let registry = RegistryConfig {
+        insecure_registries: args.insecure_registries.clone(),
+        ca_files: args.registry_ca.clone(),
+        ..RegistryConfig::default()
+    };
+    let config = StoreConfig { registry, ..StoreConfig::default() };
+    ImageStore::open(&state.subfolder("images")?, config).await.context("cannot open the image store")
+}
+
+async fn open_network(args: &UpArgs, state: &StateDir) -> anyhow::Result<SlotPool> {
+    let mut config = PoolConfig::new(state.subfolder("slots")?);
+    config.warm = args.warm_slots;
+    if !args.dns.is_empty() {
+        config.resolvers.clone_from(&args.dns);
+    }
+    let alive: HashSet<_> = machines_under_way(state.path()).into_iter().collect();
+    SlotPool::open(config, alive).await.context("cannot open the network; hearth needs root for namespaces and taps")
+}
+
+fn drivers(state: &StateDir) -> Vec<Arc<dyn Driver>> {
+    let launcher = Launcher::of_this_program();
+    let mut drivers: Vec<Arc<dyn Driver>> = vec![
+        Arc::new(QemuDriver::new(QemuOptions::default(), launcher.clone())),
+        Arc::new(FirecrackerDriver::new(FirecrackerConfig::default(), launcher)),
+    ];
+    if std::env::var_os("HEARTH_FAKE_DRIVER").is_some() {
+        tracing::warn!(state_dir = %state.path().display(), "the fake driver is on: its machines run nothing");
+        drivers.push(Arc::new(FakeDriver::default()));
+    }
+    drivers
+}

@@ -1,0 +1,83 @@
+//! Tables and JSON.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// Prints a line, and ends the program in peace when nobody reads any more (`hearth ps | head -1`).
+pub(crate) fn print_line(line: impl AsRef<str>) {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(line.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+    if let Err(error) = written.and_then(|()| out.flush()) {
+        std::process::exit(i32::from(error.kind() != io::ErrorKind::BrokenPipe));
+    }
+}
+
+/// Prints a value as JSON, for people and programs alike.
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print_line(serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Prints a value as one line of JSON, for streams.
+pub(crate) fn print_json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    print_line(serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// Prints rows under their headings, each column as wide as it needs.
+pub(crate) fn print_table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
+    let mut widths = headings.map(|h| h.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: [&str; N]| {
+        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    print_line(line(headings));
+    for row in rows {
+        print_line(line(row.each_ref().map(String::as_str)));
+    }
+}
+
+/// A size in bytes, as people read it.
+pub(crate) fn bytes(size: u64) -> String {
+    indicatif::BinaryBytes(size).to_string()
+}
+
+/// How long ago, in one unit.
+pub(crate) fn ago(time: jiff::Timestamp) -> String {
+    let seconds = jiff::Timestamp::now().duration_since(time).as_secs().max(0);
+    format!("{} ago", span(seconds))
+}
+
+/// A span of seconds, in one unit.
+pub(crate) fn span(seconds: i64) -> String {
+    let (count, unit) = match seconds {
+        ..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The part of an ID that people type: prefix, time, and what follows within a short run.
+pub(crate) fn short_image(id: &str) -> String {
+    id.trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_one_unit() {
+        for (seconds, text) in [(1, "1 second"), (59, "59 seconds"), (60, "1 minute"), (7200, "2 hours"), (86_400, "1 day")] {
+            assert_eq!(span(seconds), text);
+        }
+    }
+}

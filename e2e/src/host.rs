@@ -1,0 +1,262 @@
+//! A daemon of a test's own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{Ran, fixture, wait_for};
+
+/// How a daemon is started.
+#[derive(Debug, Clone, Default)]
+pub struct HostOptions {
+    /// Further arguments of `hearth up`.
+    pub args: Vec<String>,
+    /// Further environment of the daemon.
+    pub env: Vec<(String, String)>,
+}
+
+impl HostOptions {
+    /// With an argument more.
+    #[must_use]
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// With a variable more.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: &str) -> Self {
+        self.env.push((key.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A state folder and its daemon. Both are gone when it is dropped.
+#[derive(Debug)]
+pub struct Host {
+    folder: TempDir,
+    daemon: Option<Child>,
+}
+
+impl Host {
+    /// A host with a kernel, images, and a daemon that runs.
+    pub fn start() -> Self {
+        Self::with(&HostOptions::default())
+    }
+
+    /// The same, with options.
+    pub fn with(options: &HostOptions) -> Self {
+        let folder = tempfile::Builder::new().prefix("hearth-e2e-").tempdir().expect("a temporary folder can be made");
+        // VMMs run as users of their own.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        fs::set_permissions(folder.path(), mode).expect("one's own folder");
+        fs::create_dir(folder.path().join("state")).expect("one's own folder");
+        let mut host = Self { folder, daemon: None };
+        fixture::sow(&host.state_dir());
+        host.up(options);
+        host
+    }
+
+    /// Its state folder.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// A folder for the test's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("sock")
+    }
+
+    /// Starts the daemon and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn up(&mut self, options: &HostOptions) {
+        self.spawn(options);
+        wait_for("the daemon to answer", || {
+            let daemon = self.daemon.as_mut().expect("just spawned");
+            if let Some(status) = daemon.try_wait().expect("one's own child") {
+                panic!("the daemon ended with {status}:\n{}", self.log());
+            }
+            (self.hearth(&["node", "info"]).code == 0).then_some(())
+        });
+    }
+
+    /// Starts the daemon and does not wait.
+    pub fn spawn(&mut self, options: &HostOptions) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log"));
+        let log = log.expect("one's own folder");
+        let daemon = Command::new(fixture::hearth())
+            .args(["up", "--warm-slots", "1", "--state-dir"])
+            .arg(self.state_dir())
+            .arg("--socket")
+            .arg(self.socket())
+            .args(&options.args)
+            .envs(options.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        self.daemon = Some(daemon.expect("the hearth binary can be run"));
+    }
+
+    /// What the daemon, or its predecessors, logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Kills the daemon with -9.
+    pub fn kill_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().expect("one's own child");
+            daemon.wait().expect("one's own child");
+        }
+    }
+
+    /// Waits until the daemon has died by itself.
+    pub fn wait_for_death(&mut self) {
+        wait_for("the daemon to die", || self.daemon.as_mut()?.try_wait().expect("one's own child"));
+        self.daemon = None;
+    }
+
+    /// Whether the daemon has ended.
+    pub fn is_dead(&mut self) -> bool {
+        self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().expect("one's own child").is_some())
+    }
+
+    /// Ends the daemon with SIGTERM and waits for it.
+    pub fn down(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            if let Some(pid) = Pid::from_raw(daemon.id().cast_signed()) {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while daemon.try_wait().expect("one's own child").is_none() {
+                if Instant::now() > deadline {
+                    daemon.kill().expect("one's own child");
+                    daemon.wait().expect("one's own child");
+                    panic!("the daemon did not heed SIGTERM:\n{}", self.log());
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// A hearth command that speaks to this host.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(fixture::hearth());
+        command.env("HEARTH_SOCKET", self.socket()).args(args);
+        command
+    }
+
+    /// Runs a hearth command.
+    pub fn hearth(&self, args: &[&str]) -> Ran {
+        self.hearth_with(args, b"")
+    }
+
+    /// Runs a hearth command with something on its standard input.
+    pub fn hearth_with(&self, args: &[&str], input: &[u8]) -> Ran {
+        Ran::of(&mut self.command(args), input)
+    }
+
+    /// A machine, as `inspect` shows it.
+    pub fn inspect(&self, machine: &str) -> serde_json::Value {
+        self.hearth(&["inspect", machine]).json()[0].clone()
+    }
+
+    /// A machine's state; `None` if there is no such machine.
+    pub fn state_of(&self, machine: &str) -> Option<String> {
+        let ran = self.hearth(&["inspect", machine]);
+        let shown: serde_json::Value = serde_json::from_str(&ran.stdout).ok()?;
+        Some(shown[0]["state"].as_str()?.to_owned())
+    }
+
+    /// Waits until a machine is in a state.
+    pub fn wait_for_state(&self, machine: &str, state: &str) {
+        let mut last = None;
+        let deadline = Instant::now() + crate::PATIENCE;
+        while Instant::now() < deadline {
+            last = self.state_of(machine);
+            if last.as_deref() == Some(state) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{machine} is {last:?}, not {state}; the daemon says:\n{}", self.log());
+    }
+
+    /// What this host's machines have left on the machine that runs the tests: VMMs, namespaces, cgroups, folders.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let state_dir = self.state_dir().to_string_lossy().into_owned();
+        for entry in fs::read_dir("/proc").expect("there is a /proc").flatten() {
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            let is_vmm = command.contains("qemu-system") || command.contains("firecracker") || command.contains("vmm-launch");
+            if is_vmm && command.contains(&state_dir) {
+                found.push(format!("process {}: {command}", entry.file_name().to_string_lossy()));
+            }
+        }
+        let machines = fs::read_dir(self.state_dir().join("machines"));
+        for entry in machines.into_iter().flatten().flatten() {
+            found.push(format!("folder {}", entry.path().display()));
+        }
+        found.extend(self.cgroups());
+        found
+    }
+
+    fn cgroups(&self) -> Vec<String> {
+        let Ok(id) = fs::read_to_string(self.state_dir().join("node-id")) else { return Vec::new() };
+        let parent = format!("hearth-{}", &id[id.len() - 8..]);
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let tops = hierarchies.map(|entry| entry.path().join(&parent)).chain([Path::new("/sys/fs/cgroup").join(&parent)]);
+        tops.filter_map(|top| fs::read_dir(top).ok())
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| format!("cgroup {}", entry.path().display()))
+            .collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.daemon.is_none() && !self.leftovers().is_empty() {
+            self.spawn(&HostOptions::default());
+        }
+        if !self.is_dead() {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while self.hearth(&["node", "info"]).code != 0 && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let machines = self.hearth(&["ps", "-aq"]).stdout;
+            let mut args = vec!["rm", "-f"];
+            args.extend(machines.split_whitespace());
+            if args.len() > 2 {
+                self.hearth(&args);
+            }
+            self.down();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log:\n{}", self.log());
+        }
+    }
+}
+
+/// Ends a process that is not our child, and waits until it is gone.
+pub(crate) fn end(pid: i32) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    let _ = kill_process(pid, Signal::TERM);
+    wait_for("the daemon to end", || rustix::process::test_kill_process(pid).is_err().then_some(()));
+}
