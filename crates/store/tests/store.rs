@@ -332,8 +332,9 @@ async fn events_are_filtered_and_numbered() {
         after: 3,
         ..all_events()
     };
-    assert_eq!(f.store.events(after).await.unwrap(), [orphan.clone()]);
-    assert_eq!(f.store.last_event().await.unwrap(), orphan.sequence);
+    let last = orphan.sequence;
+    assert_eq!(f.store.events(after).await.unwrap(), [orphan]);
+    assert_eq!(f.store.last_event().await.unwrap(), last);
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ async fn strangers_are_refused_on_the_socket() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
     let mut stranger = tokio::process::Command::new("socat")
-        .args(["-t5", "-", &format!("UNIX-CONNECT:{}", f.socket.display())])
+        .args(["-t0.1", "-", &format!("UNIX-CONNECT:{}", f.socket.display())])
         .uid(65534)
         .gid(65534)
         .stdin(Stdio::piped())
@@ -199,8 +199,9 @@ async fn strangers_are_refused_on_the_socket() {
         .write_all(b"GET /v1/version HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
         .await
         .unwrap();
-    drop(stdin);
     let answer = timeout(DEADLINE, stranger.wait_with_output()).await.unwrap().unwrap();
+    // Only now: a client that closes its side is taken to have gone.
+    drop(stdin);
     let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     assert!(answer.contains("user 65534 may not use Hearth"), "{answer}");
