@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::{self, Bundle, BundleModule, BundleSource, SourceKind};
@@ -302,7 +303,10 @@ impl KernelStore {
 
     fn write_atomically(&self, path: &Path, bytes: &[u8]) -> Result<(), KernelError> {
         let tmp = self.tmp();
-        let mut file = tempfile::NamedTempFile::new_in(&tmp).map_err(KernelError::io("create in", &tmp))?;
+        // VMMs run as users of their own, and read what lies here.
+        let readable = fs::Permissions::from_mode(0o644);
+        let made = tempfile::Builder::new().permissions(readable).tempfile_in(&tmp);
+        let mut file = made.map_err(KernelError::io("create in", &tmp))?;
         file.write_all(bytes)
             .and_then(|()| file.as_file().sync_data())
             .map_err(KernelError::io("write", path))?;
