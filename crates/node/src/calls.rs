@@ -149,7 +149,11 @@ impl NodeService for Node {
         let mut checks = looked.unwrap_or_default();
         for driver in self.services.drivers.values() {
             // A driver that is not the usual one is a choice: without it, machines run all the same.
-            let worst = if driver.kind() == self.default_driver { CheckOutcome::Failed } else { CheckOutcome::Warning };
+            let worst = if driver.kind() == self.default_driver {
+                CheckOutcome::Failed
+            } else {
+                CheckOutcome::Warning
+            };
             checks.extend(driver.probe().await.into_iter().map(|check| Check {
                 name: check.name,
                 outcome: match check.outcome {

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::{process::Command, time::timeout};
 
 /// Making an empty file system takes milliseconds; a host that needs longer is stuck.
-const MKFS_TIMEOUT: Duration = Duration::from_secs(60);
+const MKFS_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why a disk could not be made.
 #[derive(Debug, Error)]

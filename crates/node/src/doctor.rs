@@ -49,7 +49,7 @@ fn cgroups(services: &Services) -> Check {
             crate::services::chain(&error),
             Some("run the daemon as root; under systemd use the unit that ships with hearth, which sets Delegate=yes"),
         ),
-        Ok(_) if !controllers.contains(&"memory") || !controllers.contains(&"cpu") => check(
+        Ok(()) if !controllers.contains(&"memory") || !controllers.contains(&"cpu") => check(
             "cgroups",
             CheckOutcome::Warning,
             format!("{detail}; VMMs run without some limits"),
@@ -57,7 +57,7 @@ fn cgroups(services: &Services) -> Check {
                 "enable the cpu and memory controllers (kernel options cgroup_enable=memory, systemd.unified_cgroup_hierarchy=1)",
             ),
         ),
-        Ok(_) => check("cgroups", CheckOutcome::Ok, detail, None),
+        Ok(()) => check("cgroups", CheckOutcome::Ok, detail, None),
     }
 }
 

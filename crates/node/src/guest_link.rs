@@ -5,7 +5,7 @@ use hearth_driver::DriverError;
 use hearth_guest_api::{
     GuestError,
     connect::Code,
-    guest::{HostEntry, InitRequest, Names, Stream, TerminalSize, Workload, record},
+    guest::{ExitKind, HostEntry, InitRequest, Names, Stream, TerminalSize, Workload, record},
 };
 use hearth_network::Slot;
 use hearth_node_api::{ErrorKind, LogStream, NodeError};
@@ -107,8 +107,10 @@ fn workload(spec: &MachineSpec, config: &RootConfig) -> Result<Workload, String>
 }
 
 /// How the guest says its program ended. It may lie; codes are cut to what a shell can show.
-pub(crate) fn exit_status(exited: record::Exited) -> ExitStatus {
-    let message = (!exited.message.is_empty()).then(|| exited.message.chars().take(MESSAGE_CHARS).collect());
+pub(crate) fn exit_status(exited: &record::Exited) -> ExitStatus {
+    // A program that ran needs no more words than its code.
+    let ran = [ExitKind::Exited as i32, ExitKind::Signaled as i32].contains(&exited.kind);
+    let message = (!ran && !exited.message.is_empty()).then(|| exited.message.chars().take(MESSAGE_CHARS).collect());
     ExitStatus {
         code: exited.code & 0xff,
         signal: (exited.signal > 0).then_some(exited.signal),

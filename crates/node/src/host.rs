@@ -10,13 +10,14 @@ const RESERVED_MIB: u64 = 256;
 /// CPUs by affinity and by cgroup quota, memory by the kernel's count and by cgroup limit; the least of each.
 pub fn detect_capacity() -> Capacity {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) as u64;
-    let memory_kib = meminfo_kib(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal");
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let memory_limit = memory_limit_bytes(&groups, Path::new("/sys/fs/cgroup"));
-    let memory_mib = memory_limit.map_or(memory_kib / 1024, |limit| (limit >> 20).min(memory_kib / 1024));
+    let total_mib = meminfo_kib(&meminfo, "MemTotal") / 1024;
+    let usable_mib = memory_limit.map_or(total_mib, |limit| (limit >> 20).min(total_mib));
     Capacity {
         cpu_millis: cpus * 1000,
-        memory_mib: memory_mib.saturating_sub(RESERVED_MIB),
+        memory_mib: usable_mib.saturating_sub(RESERVED_MIB),
     }
 }
 

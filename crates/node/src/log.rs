@@ -229,6 +229,10 @@ fn cut_to_lines(chunks: &mut VecDeque<LogChunk>, lines: usize) {
     }
 }
 
+#[expect(
+    clippy::naive_bytecount,
+    reason = "a tail counts a few MiB at most, which is not worth a dependency"
+)]
 fn line_ends(bytes: &[u8]) -> usize {
     bytes.iter().filter(|b| **b == b'\n').count()
 }

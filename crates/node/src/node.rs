@@ -378,18 +378,28 @@ async fn choose_driver(
     drivers: &BTreeMap<DriverKind, Arc<dyn Driver>>,
 ) -> Result<DriverKind, OpenError> {
     if let Some(wanted) = wanted {
-        return drivers.contains_key(&wanted).then_some(wanted).ok_or(OpenError::NoDriver(wanted));
+        return drivers
+            .contains_key(&wanted)
+            .then_some(wanted)
+            .ok_or(OpenError::NoDriver(wanted));
     }
     let in_order = [DriverKind::Firecracker, DriverKind::Qemu, DriverKind::Fake];
     let there: Vec<&Arc<dyn Driver>> = in_order.iter().filter_map(|kind| drivers.get(kind)).collect();
     for driver in &there {
-        if driver.probe().await.iter().all(|check| check.outcome != CheckOutcome::Failed) {
+        if driver
+            .probe()
+            .await
+            .iter()
+            .all(|check| check.outcome != CheckOutcome::Failed)
+        {
             return Ok(driver.kind());
         }
     }
     // None works now; what is missing may come.
     let fallback = drivers.get(&DriverKind::Qemu).or(there.first().copied());
-    fallback.map(|driver| driver.kind()).ok_or(OpenError::NoDriver(DriverKind::Qemu))
+    fallback
+        .map(|driver| driver.kind())
+        .ok_or(OpenError::NoDriver(DriverKind::Qemu))
 }
 
 /// The node's identity, made at the first opening of its state folder.

@@ -1,5 +1,7 @@
 //! Streams between a client and a machine: logs, attachments, execs, files.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use hearth_domain::{ExitStatus, StateWord};
@@ -35,7 +37,7 @@ pub(crate) async fn logs(
     let source = owner.log;
     let since_ns = query.since_unix_ms.map_or(0, |ms| ms.saturating_mul(1_000_000));
     let (head, reader) = match query.tail {
-        None => (Default::default(), source.read(query.follow)),
+        None => (VecDeque::default(), source.read(query.follow)),
         Some(lines) => {
             let lines = usize::try_from(lines).unwrap_or(usize::MAX);
             source

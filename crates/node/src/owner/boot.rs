@@ -60,7 +60,7 @@ impl Life {
         let folder = self
             .folder
             .renew_vmm(user.uid, user.gid)
-            .map_err(|error| format!("cannot make the VMM's folder {:?}: {error}", self.folder.vmm()))?;
+            .map_err(|error| format!("cannot make the VMM's folder {}: {error}", self.folder.vmm().display()))?;
         fault::point("prepare.disk");
         Ok(StartPlan {
             machine: self.spec.id,

@@ -118,7 +118,7 @@ impl Owner {
                 if self.life.is_under_way() {
                     // Boxed: most owners are at rest most of the time, and then need no room for this.
                     Box::pin(self.live()).await;
-                    self.rest_reached().await;
+                    self.rest_reached();
                 } else if self.rest().await.is_none() {
                     return Ended::Closed;
                 }
@@ -212,7 +212,8 @@ impl Owner {
             Command::Start(reply) => answer(reply, self.life.accept_start()),
             Command::Stop { reply, .. } | Command::Kill { signal: 9, reply } => {
                 // A machine that waits for its restart is not to be started any more.
-                answer(reply, self.life.accept_rest());
+                self.life.change(|record| record.wanted = false);
+                answer(reply, Ok(()));
             }
             Command::Pause(reply) | Command::Resume(reply) | Command::Kill { reply, .. } => {
                 let word = self.life.record().state.word();
@@ -227,7 +228,7 @@ impl Owner {
     }
 
     /// Answers those who waited for rest, and goes on to removal where that is wanted.
-    async fn rest_reached(&mut self) {
+    fn rest_reached(&mut self) {
         answer_all(&mut self.at_rest, || Ok(()));
         if !self.removal.is_empty() || (self.life.spec().auto_remove && self.life.restart_delay_ms().is_none()) {
             self.life.accept_removal();
@@ -285,11 +286,6 @@ impl Life {
             self.enter(MachineEvent::Restart);
         }
         self.change(|record| record.wanted = true);
-        Ok(())
-    }
-
-    fn accept_rest(&mut self) -> Result<(), NodeError> {
-        self.change(|record| record.wanted = false);
         Ok(())
     }
 

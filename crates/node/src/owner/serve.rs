@@ -55,24 +55,23 @@ impl Follower {
             return std::future::pending().await;
         };
         loop {
-            let trouble = match &mut self.stream {
-                Some(stream) => match stream.next().await {
+            let trouble = if let Some(stream) = &mut self.stream {
+                match stream.next().await {
                     Some(Ok(record)) => {
                         self.delay = FOLLOW_RETRY_FIRST;
                         return record;
                     }
                     Some(Err(error)) => Some(error),
                     None => None,
-                },
-                None => {
-                    sleep_until(self.retry_at).await;
-                    match guest.follow(from).await {
-                        Ok(stream) => {
-                            self.stream = Some(stream);
-                            continue;
-                        }
-                        Err(error) => Some(error),
+                }
+            } else {
+                sleep_until(self.retry_at).await;
+                match guest.follow(from).await {
+                    Ok(stream) => {
+                        self.stream = Some(stream);
+                        continue;
                     }
+                    Err(error) => Some(error),
                 }
             };
             self.stream = None;
@@ -206,7 +205,7 @@ impl Life {
                 tracing::warn!(machine = %self.spec.id, bytes = gap.lost_bytes, "the machine wrote more than its guest could keep while nobody listened");
                 None
             }
-            Body::Exited(exited) => Some(guest_link::exit_status(exited)),
+            Body::Exited(exited) => Some(guest_link::exit_status(&exited)),
             Body::Started(_) | Body::Keepalive(_) => None,
         }
     }
