@@ -259,6 +259,7 @@ impl KernelStore {
         let tmp = self.tmp();
         let folder = tempfile::Builder::new()
             .prefix("import-")
+            .permissions(fs::Permissions::from_mode(0o755))
             .tempdir_in(&tmp)
             .map_err(KernelError::io("create in", tmp))?;
         let modules = folder.path().join(bundle::MODULES);

@@ -1,4 +1,5 @@
-//! Booting Debian's kernel from a bundle, up to the point where it mounts an EROFS root.
+//! Booting kernels from bundles, up to the point where it mounts an EROFS root.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -6,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hearth_kernel::{Bundle, KernelStore, cmdline};
-use hearth_testkit::kernel::debian_kernel_deb;
+use hearth_kernel::{BuildOptions, Bundle, KernelStore, cmdline};
+use hearth_testkit::kernel::{debian_kernel_deb, downloads};
 
 /// Loads what the list says, as the agent does, and mounts the root.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -44,10 +45,37 @@ fn both_shapes_of_debians_kernel_boot_to_an_erofs_root() {
     let folder = tempfile::tempdir().unwrap();
     let store = KernelStore::open(&folder.path().join("kernels")).unwrap();
     let bundle = store.import_deb(&debian_kernel_deb(), &mut |_| {}).unwrap();
-    let initramfs = initramfs_with_script(&store, &bundle, folder.path());
-    let root = erofs_root(folder.path());
+    boots_in_both_shapes(&store, &bundle, folder.path());
+}
+
+/// Minutes of building, unless the cache has it: only when asked for.
+#[test]
+fn the_kernel_that_we_build_boots_to_an_erofs_root() {
+    if std::env::var_os("HEARTH_TEST_KERNEL_BUILD").is_none() {
+        eprintln!("SKIPPED: HEARTH_TEST_KERNEL_BUILD=1, which asks for a build of the guest kernel");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = KernelStore::open(&folder.path().join("kernels")).unwrap();
+    let cache = downloads().parent().unwrap().join("kernels");
+    let options = BuildOptions {
+        source: None,
+        cache,
+        jobs: 2,
+    };
+    let bundle = store.build(&options, &mut |_| {}).unwrap();
+    assert!(
+        bundle.pvh && bundle.modules.is_empty() && bundle.absent.is_empty(),
+        "{bundle:?}"
+    );
+    boots_in_both_shapes(&store, &bundle, folder.path());
+}
+
+fn boots_in_both_shapes(store: &KernelStore, bundle: &Bundle, folder: &Path) {
+    let initramfs = initramfs_with_script(store, bundle, folder);
+    let root = erofs_root(folder);
     for kernel in [&bundle.bzimage, &bundle.vmlinux] {
-        let console = boot(kernel, &initramfs, &root, &cmdline(&bundle, "qemu"));
+        let console = boot(kernel, &initramfs, &root, &cmdline(bundle, "qemu"));
         assert!(
             console.contains(&format!("ROOT from erofs {}", bundle.version)),
             "{}: {console}",
@@ -135,7 +163,7 @@ fn boot(kernel: &Path, initramfs: &Path, root: &Path, cmdline: &str) -> String {
         let _ = output.read_to_end(&mut console);
         String::from_utf8_lossy(&console).into_owned()
     });
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while qemu.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             qemu.kill().unwrap();

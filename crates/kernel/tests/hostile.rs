@@ -1,4 +1,5 @@
 //! Packages made to do harm, a full disk, and imports at the same time.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! Importing the real Debian cloud kernel, and things that pretend to be one.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -220,6 +222,10 @@ fn the_initramfs_follows_the_agent() {
     let first = store.ensure_initramfs(&bundle, &busybox).unwrap();
     let made = fs::metadata(&first).unwrap().modified().unwrap();
     assert_eq!(store.ensure_initramfs(&bundle, &busybox).unwrap(), first);
+    for path in [bundle.folder(), &first] {
+        let granted = fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(granted & 0o044, 0o044, "a VMM of another user reads {}", path.display());
+    }
     assert_eq!(fs::metadata(&first).unwrap().modified().unwrap(), made);
     let agent = fs::read("/bin/true").unwrap();
     let second = store.ensure_initramfs(&bundle, &agent).unwrap();
