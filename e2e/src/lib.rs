@@ -18,7 +18,7 @@ pub use terminal::Terminal;
 use std::time::{Duration, Instant};
 
 /// Nothing that a test waits for takes longer, on a host that is loaded by other tests.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Waits until `condition` gives something.
 ///
