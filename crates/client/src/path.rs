@@ -7,6 +7,11 @@ use serde::Serialize;
 pub struct ApiPath(String);
 
 impl ApiPath {
+    /// Whether the server answers at all; the one path that has no version.
+    pub fn health() -> Self {
+        Self("/healthz".to_owned())
+    }
+
     /// A path under `/v1`, of segments that may hold anything.
     pub fn v1(segments: &[&str]) -> Self {
         let mut path = String::from("/v1");

@@ -1,0 +1,46 @@
+//! Medians and measuring in turns.
+
+use std::time::Duration;
+
+/// The middle of some figures; of an even number, the lower of the two.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures
+        .get(figures.len().saturating_sub(1) / 2)
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+/// In milliseconds.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// Figures of ours and of the baseline, taken in turns.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    pub(crate) ours: Vec<f64>,
+    pub(crate) baseline: Vec<f64>,
+}
+
+impl Turns {
+    /// Both medians.
+    pub(crate) fn medians(self) -> (f64, f64) {
+        if std::env::var_os("HEARTH_BENCH_VERBOSE").is_some() {
+            eprintln!("  ours     {:.1?}\n  baseline {:.1?}", self.ours, self.baseline);
+        }
+        (median(self.ours), median(self.baseline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!((median(vec![4.0, 3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!(median(Vec::new()).is_nan());
+    }
+}
