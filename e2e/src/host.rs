@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -52,15 +52,29 @@ impl Host {
 
     /// The same, with options.
     pub fn with(options: &HostOptions) -> Self {
-        let folder = tempfile::Builder::new().prefix("hearth-e2e-").tempdir().expect("a temporary folder can be made");
+        let mut host = Self::without_daemon();
+        fixture::sow(&host.state_dir());
+        host.up(options);
+        host
+    }
+
+    /// A host without kernel and images, and a daemon that runs.
+    pub fn empty(options: &HostOptions) -> Self {
+        let mut host = Self::without_daemon();
+        host.up(options);
+        host
+    }
+
+    fn without_daemon() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("hearth-e2e-")
+            .tempdir()
+            .expect("a temporary folder can be made");
         // VMMs run as users of their own.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
         fs::set_permissions(folder.path(), mode).expect("one's own folder");
         fs::create_dir(folder.path().join("state")).expect("one's own folder");
-        let mut host = Self { folder, daemon: None };
-        fixture::sow(&host.state_dir());
-        host.up(options);
-        host
+        Self { folder, daemon: None }
     }
 
     /// Its state folder.
@@ -95,7 +109,10 @@ impl Host {
 
     /// Starts the daemon and does not wait.
     pub fn spawn(&mut self, options: &HostOptions) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log"));
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"));
         let log = log.expect("one's own folder");
         let daemon = Command::new(fixture::hearth())
             .args(["up", "--warm-slots", "1", "--state-dir"])
@@ -124,15 +141,18 @@ impl Host {
         }
     }
 
-    /// Waits until the daemon has died by itself.
-    pub fn wait_for_death(&mut self) {
-        wait_for("the daemon to die", || self.daemon.as_mut()?.try_wait().expect("one's own child"));
+    /// Waits until the daemon has died by itself, and tells how.
+    pub fn wait_for_death(&mut self) -> ExitStatus {
+        let status = wait_for("the daemon to die", || self.daemon.as_mut()?.try_wait().expect("one's own child"));
         self.daemon = None;
+        status
     }
 
     /// Whether the daemon has ended.
     pub fn is_dead(&mut self) -> bool {
-        self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().expect("one's own child").is_some())
+        self.daemon
+            .as_mut()
+            .is_none_or(|daemon| daemon.try_wait().expect("one's own child").is_some())
     }
 
     /// Ends the daemon with SIGTERM and waits for it.
@@ -203,7 +223,8 @@ impl Host {
         for entry in fs::read_dir("/proc").expect("there is a /proc").flatten() {
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            let is_vmm = command.contains("qemu-system") || command.contains("firecracker") || command.contains("vmm-launch");
+            let is_vmm =
+                command.contains("qemu-system") || command.contains("firecracker") || command.contains("vmm-launch");
             if is_vmm && command.contains(&state_dir) {
                 found.push(format!("process {}: {command}", entry.file_name().to_string_lossy()));
             }
@@ -217,10 +238,14 @@ impl Host {
     }
 
     fn cgroups(&self) -> Vec<String> {
-        let Ok(id) = fs::read_to_string(self.state_dir().join("node-id")) else { return Vec::new() };
+        let Ok(id) = fs::read_to_string(self.state_dir().join("node-id")) else {
+            return Vec::new();
+        };
         let parent = format!("hearth-{}", &id[id.len() - 8..]);
         let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        let tops = hierarchies.map(|entry| entry.path().join(&parent)).chain([Path::new("/sys/fs/cgroup").join(&parent)]);
+        let tops = hierarchies
+            .map(|entry| entry.path().join(&parent))
+            .chain([Path::new("/sys/fs/cgroup").join(&parent)]);
         tops.filter_map(|top| fs::read_dir(top).ok())
             .flatten()
             .flatten()
@@ -252,11 +277,4 @@ impl Drop for Host {
             eprintln!("--- the daemon's log:\n{}", self.log());
         }
     }
-}
-
-/// Ends a process that is not our child, and waits until it is gone.
-pub(crate) fn end(pid: i32) {
-    let Some(pid) = Pid::from_raw(pid) else { return };
-    let _ = kill_process(pid, Signal::TERM);
-    wait_for("the daemon to end", || rustix::process::test_kill_process(pid).is_err().then_some(()));
 }

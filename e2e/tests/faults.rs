@@ -1,0 +1,210 @@
+//! The daemon is killed at every place that it names itself; its successor leaves no machine half-way and nothing behind.
+//!
+//! Each point is reached by what a user does, in a daemon that ends itself there by SIGKILL. Then a daemon without the
+//! fault takes over the same state folder.
+
+use std::{fs, os::unix::process::ExitStatusExt, process::Stdio};
+
+use hearth_e2e::{BUSYBOX, Host, HostOptions, wait_for};
+use hearth_network::InstanceId;
+use hearth_node::fault::POINTS;
+
+const MACHINE: &str = "victim";
+const SIGKILL: i32 = 9;
+
+/// What the user does, so that the daemon comes to the point.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    /// Starts a machine that runs on.
+    Run,
+    /// Starts a machine whose program ends with 7 by itself.
+    RunToEnd,
+    /// Stops one that runs.
+    Stop,
+    /// Removes one that runs, by force.
+    RemoveByForce,
+    /// Removes one that has stopped.
+    Remove,
+}
+
+/// What must have become of the machine under the next daemon.
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    /// It never was: gone, or failed with the reason.
+    Lost,
+    /// It waits to be started, and then runs.
+    Pending,
+    /// It runs.
+    Runs,
+    /// It stopped, with this code.
+    Stopped(i64),
+    /// It is gone.
+    Gone,
+}
+
+/// Every point: how to come there, and what must follow.
+const TABLE: &[(&str, Action, Outcome)] = &[
+    ("create.folder", Action::Run, Outcome::Lost),
+    ("create.recorded", Action::Run, Outcome::Pending),
+    ("prepare.recorded", Action::Run, Outcome::Runs),
+    ("prepare.cgroup", Action::Run, Outcome::Runs),
+    ("prepare.slot", Action::Run, Outcome::Runs),
+    ("prepare.disk", Action::Run, Outcome::Runs),
+    ("launch.recorded", Action::Run, Outcome::Runs),
+    ("launch.started", Action::Run, Outcome::Runs),
+    ("launch.handle", Action::Run, Outcome::Runs),
+    ("ready.reached", Action::Run, Outcome::Runs),
+    ("ready.initialised", Action::Run, Outcome::Runs),
+    ("ready.recorded", Action::Run, Outcome::Runs),
+    ("exit.seen", Action::RunToEnd, Outcome::Stopped(7)),
+    ("stop.recorded", Action::RemoveByForce, Outcome::Gone),
+    ("stop.asked", Action::Stop, Outcome::Stopped(137)),
+    ("release.vmm", Action::RunToEnd, Outcome::Stopped(7)),
+    ("release.slot", Action::RunToEnd, Outcome::Stopped(7)),
+    ("release.cgroup", Action::RunToEnd, Outcome::Stopped(7)),
+    ("release.recorded", Action::RunToEnd, Outcome::Stopped(7)),
+    ("remove.recorded", Action::Remove, Outcome::Gone),
+    ("remove.image", Action::Remove, Outcome::Gone),
+    ("remove.folder", Action::Remove, Outcome::Gone),
+];
+
+/// Parts of the table that run at the same time, each on a host of its own.
+const PARTS: usize = 2;
+
+#[test]
+fn the_table_has_every_point() {
+    let listed: Vec<&str> = TABLE.iter().map(|(point, ..)| *point).collect();
+    assert_eq!(listed, POINTS);
+}
+
+#[test]
+fn the_daemon_dies_at_every_point_first_part() {
+    walk(0);
+}
+
+#[test]
+fn the_daemon_dies_at_every_point_second_part() {
+    walk(1);
+}
+
+fn walk(part: usize) {
+    let mut host = Host::start();
+    host.down();
+    for (point, action, outcome) in TABLE.iter().skip(part).step_by(PARTS) {
+        eprintln!("--- {point}: {action:?}, then {outcome:?}");
+        die_at(&mut host, point, *action);
+        host.up(&HostOptions::default());
+        check(&host, point, *outcome);
+        host.hearth(&["rm", "-f", MACHINE]);
+        assert_eq!(host.leftovers(), Vec::<String>::new(), "{point}");
+        assert_eq!(holders(&host), Vec::<String>::new(), "{point}");
+        host.down();
+        assert_eq!(network(&host), Vec::<String>::new(), "{point}");
+    }
+}
+
+/// Starts a daemon that ends itself at `point`, brings it there, and sees it die.
+fn die_at(host: &mut Host, point: &str, action: Action) {
+    host.up(&HostOptions::default().env("HEARTH_FAULT", point));
+    let last: &[&str] = match action {
+        Action::Run => &[
+            "run", "-d", "--disk", "16m", "--name", MACHINE, BUSYBOX, "sleep", "1000",
+        ],
+        Action::RunToEnd => &["run", "-d", "--name", MACHINE, BUSYBOX, "sh", "-c", "exit 7"],
+        Action::Stop | Action::RemoveByForce => {
+            // A program that heeds no signal.
+            let deaf = "trap '' TERM; while :; do sleep 1; done";
+            host.hearth(&[
+                "run",
+                "-d",
+                "--stop-timeout",
+                "1",
+                "--name",
+                MACHINE,
+                BUSYBOX,
+                "sh",
+                "-c",
+                deaf,
+            ])
+            .ok();
+            host.wait_for_state(MACHINE, "running");
+            if matches!(action, Action::Stop) {
+                &["stop", MACHINE]
+            } else {
+                &["rm", "-f", MACHINE]
+            }
+        }
+        Action::Remove => {
+            host.hearth(&["run", "-d", "--name", MACHINE, BUSYBOX, "true"]).ok();
+            host.wait_for_state(MACHINE, "stopped");
+            &["rm", MACHINE]
+        }
+    };
+    let mut client = host.command(last);
+    let mut client = client
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = host.wait_for_death();
+    assert_eq!(
+        status.signal(),
+        Some(SIGKILL),
+        "{point} was not come by: {status}\n{}",
+        host.log()
+    );
+    client.wait().unwrap();
+}
+
+fn check(host: &Host, point: &str, outcome: Outcome) {
+    match outcome {
+        Outcome::Lost => {
+            let state = host.state_of(MACHINE);
+            assert!(matches!(state.as_deref(), None | Some("failed")), "{point}: {state:?}");
+        }
+        Outcome::Gone => wait_for("the machine to be gone", || {
+            host.state_of(MACHINE).is_none().then_some(())
+        }),
+        Outcome::Pending => {
+            host.wait_for_state(MACHINE, "pending");
+            host.hearth(&["start", MACHINE]).ok();
+            runs(host, point);
+        }
+        Outcome::Runs => runs(host, point),
+        Outcome::Stopped(code) => {
+            host.wait_for_state(MACHINE, "stopped");
+            let shown = host.inspect(MACHINE);
+            assert_eq!(shown["exit"]["code"].as_i64(), Some(code), "{point}: {shown}");
+        }
+    }
+}
+
+fn runs(host: &Host, point: &str) {
+    host.wait_for_state(MACHINE, "running");
+    let said = host.hearth(&["exec", MACHINE, "cat", "/proc/1/comm"]);
+    assert_eq!(said.code, 0, "{point}: {said:?}\n{}", host.log());
+}
+
+/// Holds on images. Without a machine there is none.
+fn holders(host: &Host) -> Vec<String> {
+    let by_image = fs::read_dir(host.state_dir().join("images/holders"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let held = by_image.flat_map(|entry| fs::read_dir(entry.path()).into_iter().flatten().flatten());
+    held.map(|entry| entry.path().display().to_string()).collect()
+}
+
+/// Records of held slots, and namespaces of this host: after a daemon that went down in order there is none.
+fn network(host: &Host) -> Vec<String> {
+    let slots = host.state_dir().canonicalize().unwrap().join("slots");
+    let prefix = format!("hv-{}-", InstanceId::of_folder(&slots).as_str());
+    let records = fs::read_dir(slots.join("slots")).into_iter().flatten().flatten();
+    let namespaces = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let namespaces = namespaces.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    records
+        .chain(namespaces)
+        .map(|entry| entry.path().display().to_string())
+        .collect()
+}
