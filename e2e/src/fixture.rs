@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::Ran;
+use crate::{Host, HostOptions, Ran};
 
 /// A tiny image: busybox, whose command is `sh`.
 pub const BUSYBOX: &str = "test/busybox:latest";
@@ -28,15 +28,27 @@ pub(crate) fn hearth() -> PathBuf {
     let exe = std::env::current_exe().expect("a test knows its own path");
     let folder = exe.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
     let path = folder.join("hearth");
-    assert!(path.exists(), "{} is not built; run: cargo build -p hearth-cli", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built; run: cargo build -p hearth-cli",
+        path.display()
+    );
     path
 }
 
 /// Fills a new state folder from the seed.
 pub(crate) fn sow(state_dir: &Path) {
-    let seed = seed();
+    copy(&seed(), state_dir);
+}
+
+/// Copies what makes a seed.
+fn copy(from: &Path, to: &Path) {
     for part in SEEDED {
-        let copied = Command::new("cp").args(["-a", "--sparse=always"]).arg(seed.join(part)).arg(state_dir).status();
+        let copied = Command::new("cp")
+            .args(["-a", "--sparse=always"])
+            .arg(from.join(part))
+            .arg(to)
+            .status();
         assert!(copied.expect("cp runs").success(), "cannot copy the seed");
     }
 }
@@ -56,12 +68,18 @@ fn seed() -> PathBuf {
     let lock = fs::File::create(cache.join(".seed.lock")).expect("the cache can be written");
     flock(&lock, FlockOperation::LockExclusive).expect("the cache can be locked");
     let binary = fs::metadata(hearth()).expect("the binary is there");
-    let modified = binary.modified().expect("files have times").duration_since(std::time::UNIX_EPOCH);
+    let modified = binary
+        .modified()
+        .expect("files have times")
+        .duration_since(std::time::UNIX_EPOCH);
     let name = format!("seed-{}-{}", binary.len(), modified.expect("after 1970").as_millis());
     let seed = cache.join(&name);
     if !seed.exists() {
         remove_old_seeds(&cache);
-        let making = tempfile::Builder::new().prefix(".seed-").tempdir_in(&cache).expect("the cache can be written");
+        let making = tempfile::Builder::new()
+            .prefix(".seed-")
+            .tempdir_in(&cache)
+            .expect("the cache can be written");
         make(making.path());
         fs::rename(making.path().join("state"), &seed).expect("the seed can be put into place");
     }
@@ -76,28 +94,40 @@ fn remove_old_seeds(cache: &Path) {
     }
 }
 
+/// Makes a seed in `folder`, on a host of its own: VMMs may not pass through every cache folder.
 fn make(folder: &Path) {
-    let state_dir = folder.join("state");
-    let socket = folder.join("sock");
-    let hearth = |args: &[&str]| Ran::of(Command::new(hearth()).env("HEARTH_SOCKET", &socket).args(args), b"");
-    let root = folder.join("busybox.tar");
-    fs::write(&root, hearth_testkit::images::busybox_root().expect("busybox-static is installed")).expect("writable");
-    let python = python_root();
-    let state = state_dir.to_str().expect("UTF-8");
-    hearth(&["up", "--detach", "--warm-slots", "0", "--state-dir", state]).ok();
-    let pid = fs::read_to_string(state_dir.join("lock")).unwrap_or_default();
+    let mut host = Host::empty(&HostOptions::default());
+    let root = host.folder().join("busybox.tar");
+    let busybox = hearth_testkit::images::busybox_root().expect("busybox-static is installed");
+    fs::write(&root, busybox).expect("one's own folder");
     let deb = hearth_testkit::kernel::debian_kernel_deb();
-    hearth(&["kernel", "import", "--deb", deb.to_str().expect("UTF-8")]).ok();
-    hearth(&["image", "import", root.to_str().expect("UTF-8"), "--name", BUSYBOX, "--cmd", "/bin/sh"]).ok();
-    hearth(&["image", "import", python.to_str().expect("UTF-8"), "--name", PYTHON, "--cmd", "python3"]).ok();
+    let hearth = |args: &[&str], path: &Path, more: &[&str]| {
+        let args = [args, &[path.to_str().expect("UTF-8")], more].concat();
+        host.hearth(&args).ok();
+    };
+    hearth(&["kernel", "import", "--deb"], &deb, &[]);
+    hearth(&["image", "import"], &root, &["--name", BUSYBOX, "--cmd", "/bin/sh"]);
+    hearth(
+        &["image", "import"],
+        &python_root(),
+        &["--name", PYTHON, "--cmd", "python3"],
+    );
     // The first machine makes the initramfs, which then is part of the seed.
-    hearth(&["run", "--rm", BUSYBOX, "true"]).ok();
-    crate::host::end(pid.trim().parse().expect("the lock file names the daemon"));
+    host.hearth(&["run", "--rm", BUSYBOX, "true"]).ok();
+    host.down();
+    let state = folder.join("state");
+    fs::create_dir(&state).expect("one's own folder");
+    copy(&host.state_dir(), &state);
 }
 
 /// Made by the same script as the demo's.
 fn python_root() -> PathBuf {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
-    let ran = Ran::of(Command::new("bash").current_dir(scripts).args(["-ec", ". ./lib; python_root"]), b"");
+    let ran = Ran::of(
+        Command::new("bash")
+            .current_dir(scripts)
+            .args(["-ec", ". ./lib; python_root"]),
+        b"",
+    );
     PathBuf::from(ran.ok())
 }

@@ -143,7 +143,9 @@ impl Host {
 
     /// Waits until the daemon has died by itself, and tells how.
     pub fn wait_for_death(&mut self) -> ExitStatus {
-        let status = wait_for("the daemon to die", || self.daemon.as_mut()?.try_wait().expect("one's own child"));
+        let status = wait_for("the daemon to die", || {
+            self.daemon.as_mut()?.try_wait().expect("one's own child")
+        });
         self.daemon = None;
         status
     }

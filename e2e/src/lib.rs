@@ -3,7 +3,11 @@
 //! [`Host`] is a state folder with a kernel and images in it and a daemon on top; it takes everything away when it is
 //! dropped, however the test ends. Tests of one binary may run at once: each has its own folder, socket and names.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "what fails here fails a test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "what fails here fails a test"
+)]
 
 mod command;
 mod fixture;

@@ -33,7 +33,11 @@ impl Terminal {
         grantpt(&ours).expect("a new pty");
         unlockpt(&ours).expect("a new pty");
         let name = ptsname(&ours, Vec::new()).expect("a new pty");
-        let theirs = rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+        let theirs = rustix::fs::open(
+            name.as_c_str(),
+            OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        );
         let theirs = File::from(theirs.expect("a new pty"));
         let keyboard = File::from(ours);
         set_size(&keyboard, columns, rows);
@@ -50,10 +54,17 @@ impl Terminal {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
-                shown.lock().expect("no panic holds it").extend_from_slice(&buffer[..length]);
+                shown
+                    .lock()
+                    .expect("no panic holds it")
+                    .extend_from_slice(&buffer[..length]);
             }
         });
-        Self { child, keyboard, screen }
+        Self {
+            child,
+            keyboard,
+            screen,
+        }
     }
 
     /// What was shown so far.
@@ -66,9 +77,10 @@ impl Terminal {
 
     /// Waits until something is shown.
     pub fn expect(&self, text: &str) {
-        wait_for(&format!("{text:?} on the terminal, which shows {:?}", self.screen()), || {
-            self.screen().contains(text).then_some(())
-        });
+        wait_for(
+            &format!("{text:?} on the terminal, which shows {:?}", self.screen()),
+            || self.screen().contains(text).then_some(()),
+        );
     }
 
     /// Types.
@@ -95,13 +107,20 @@ impl Terminal {
     /// # Panics
     /// If it does not end.
     pub fn wait(mut self) -> i32 {
-        wait_for("the command on the terminal to end", || self.child.try_wait().expect("one's own child"))
-            .code()
-            .unwrap_or(-1)
+        wait_for("the command on the terminal to end", || {
+            self.child.try_wait().expect("one's own child")
+        })
+        .code()
+        .unwrap_or(-1)
     }
 }
 
 fn set_size(terminal: &File, columns: u16, rows: u16) {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     tcsetwinsize(terminal, size).expect("a terminal");
 }
