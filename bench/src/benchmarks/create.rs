@@ -26,8 +26,8 @@ const MACHINE_LIMIT_KIB: f64 = 50.0;
 const AT_ONCE: usize = 64;
 /// No machine's making takes longer, however many are asked for.
 const CREATE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Room for many machines of the usual size on any host.
-const ARGS: [&str; 4] = ["--cpu-overcommit", "100000", "--memory-overcommit", "100000"];
+/// Room for many machines of the usual size on a small host; no daemon allows more.
+const ARGS: [&str; 4] = ["--cpu-overcommit", "1000", "--memory-overcommit", "1000"];
 
 pub(crate) async fn measure(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let mut daemon = Daemon::start(ground, "create", &ARGS, &[("HEARTH_FAKE_DRIVER", "1")]).await?;
@@ -48,14 +48,14 @@ pub(crate) async fn measure(ground: &Ground) -> anyhow::Result<Vec<Row>> {
         Row::within("create and start, fake driver, p50", "ms", creates, CREATE_LIMIT_MS),
         Row::informative("the same, against GET /healthz", "ms", creates, answers),
         Row::new(
-            "1,000 creates, 64 at once: refused or failed",
+            "creates, 64 at once: failed, of all",
             "",
             count(failed),
             count(many),
             0.0,
         ),
         Row::informative(
-            "1,000 creates, 64 at once: a create",
+            "the same, 64 at once: time for each",
             "ms",
             millis(wall) / count(many),
             creates,
