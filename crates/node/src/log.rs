@@ -10,6 +10,7 @@ use std::{
     io::{self, BufReader, Read, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -24,12 +25,15 @@ const HEADER_BYTES: usize = 4 + 8 + 8 + 8 + 1;
 pub(crate) const RECORD_BYTES: usize = 256 << 10;
 
 /// How far the log has come; sent to readers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Position {
     generation: u64,
     next_seq: u64,
     /// No more will come until the machine is started again.
     closed: bool,
+    /// The files that this writer wrote, the former and the current one: who reads them needs no path, which may be
+    /// gone with its machine by then.
+    files: [Option<Arc<File>>; 2],
 }
 
 /// The one writer of a machine's log.
@@ -37,7 +41,7 @@ pub(crate) struct Position {
 pub(crate) struct LogWriter {
     folder: PathBuf,
     /// Opened with the first record: a machine that says nothing costs no file.
-    file: Option<File>,
+    file: Option<Arc<File>>,
     size: u64,
     /// The guest's number of the first record that is not here yet. The guest counts anew with each boot, and may
     /// lie: so its numbers only serve to pass over what was written before, and ours order the log.
@@ -62,12 +66,13 @@ impl LogWriter {
             let opened = OpenOptions::new().read(true).append(true).open(&path)?;
             (size, next_seq, guest_next) = whole_records(&opened)?;
             opened.set_len(size)?;
-            file = Some(opened);
+            file = Some(Arc::new(opened));
         }
         let position = watch::Sender::new(Position {
             generation,
             next_seq,
             closed: true,
+            files: [None, file.clone()],
         });
         Ok(Self {
             folder: folder.to_owned(),
@@ -117,11 +122,10 @@ impl LogWriter {
         if guest_seq < self.guest_next {
             return Ok(());
         }
-        let Position {
-            mut generation,
-            next_seq: seq,
-            ..
-        } = *self.position.borrow();
+        let (mut generation, seq) = {
+            let position = self.position.borrow();
+            (position.generation, position.next_seq)
+        };
         let bytes = &bytes[..bytes.len().min(RECORD_BYTES)];
         if self.file.is_some() && self.size >= FILE_BYTES {
             generation += 1;
@@ -132,7 +136,8 @@ impl LogWriter {
         }
         if self.file.is_none() {
             let path = file_path(&self.folder, generation);
-            self.file = Some(OpenOptions::new().create(true).read(true).append(true).open(path)?);
+            let opened = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+            self.file = Some(Arc::new(opened));
             self.size = 0;
         }
         let mut record = Vec::with_capacity(HEADER_BYTES + bytes.len());
@@ -143,7 +148,7 @@ impl LogWriter {
         record.extend_from_slice(&unix_ns.to_le_bytes());
         record.push(stream_byte(stream));
         record.extend_from_slice(bytes);
-        if let Some(file) = &mut self.file
+        if let Some(mut file) = self.file.as_deref()
             && let Err(error) = file.write_all(&record)
         {
             // A full disk may have taken half of it; readers must never see that half.
@@ -152,7 +157,12 @@ impl LogWriter {
         }
         self.size += record.len() as u64;
         self.guest_next = guest_seq.saturating_add(1);
+        let file = self.file.clone();
         self.position.send_modify(|p| {
+            if p.generation != generation {
+                p.files[0] = p.files[1].take();
+            }
+            p.files[1] = file;
             p.generation = generation;
             p.next_seq = seq + 1;
         });
@@ -164,7 +174,10 @@ impl LogWriter {
 #[derive(Debug)]
 pub(crate) struct LogReader {
     source: LogSource,
-    file: Option<(u64, File, u64)>,
+    /// What is being read: its generation, and how far.
+    file: Option<(u64, Arc<File>, u64)>,
+    /// The oldest generation that is not read yet.
+    unread: u64,
     follow: bool,
 }
 
@@ -174,6 +187,7 @@ impl LogSource {
         LogReader {
             source: self,
             file: None,
+            unread: 0,
             follow,
         }
     }
@@ -241,15 +255,14 @@ impl LogReader {
     /// The next record; `None` at the end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<LogChunk>> {
         loop {
-            let position = *self.source.position.borrow_and_update();
-            if let Some(chunk) = self.read_one(position)? {
+            let position = self.source.position.borrow_and_update().clone();
+            if let Some(chunk) = self.read_one(&position)? {
                 return Ok(Some(chunk));
             }
-            if self
-                .file
-                .as_ref()
-                .is_some_and(|(generation, ..)| *generation < position.generation)
+            if let Some((generation, ..)) = &self.file
+                && *generation < position.generation
             {
+                self.unread = generation + 1;
                 self.file = None;
                 continue;
             }
@@ -259,7 +272,7 @@ impl LogReader {
         }
     }
 
-    fn read_one(&mut self, position: Position) -> io::Result<Option<LogChunk>> {
+    fn read_one(&mut self, position: &Position) -> io::Result<Option<LogChunk>> {
         if self.file.is_none() {
             self.file = self.open_next(position)?;
         }
@@ -273,10 +286,15 @@ impl LogReader {
         Ok(Some(chunk))
     }
 
-    fn open_next(&self, position: Position) -> io::Result<Option<(u64, File, u64)>> {
-        for generation in position.generation.saturating_sub(1)..=position.generation {
+    fn open_next(&self, position: &Position) -> io::Result<Option<(u64, Arc<File>, u64)>> {
+        let newest = position.generation;
+        for generation in newest.saturating_sub(1).max(self.unread)..=newest {
+            let at_hand = &position.files[usize::from(generation == newest)];
+            if let Some(file) = at_hand {
+                return Ok(Some((generation, Arc::clone(file), 0)));
+            }
             match File::open(file_path(&self.source.folder, generation)) {
-                Ok(file) => return Ok(Some((generation, file, 0))),
+                Ok(file) => return Ok(Some((generation, Arc::new(file), 0))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -446,6 +464,42 @@ mod tests {
         let found = all(writer.source().read(false)).await;
         assert_eq!(found.last().unwrap().0, 199);
         assert!(found.windows(2).all(|w| w[0].0 + 1 == w[1].0));
+    }
+
+    #[tokio::test]
+    async fn a_reader_goes_on_to_the_next_file_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = LogWriter::open(folder.path()).unwrap();
+        writer.set_closed(false);
+        let follower = tokio::spawn(all(writer.source().read(true)));
+        let record = vec![b'x'; RECORD_BYTES];
+        for seq in 0..100 {
+            writer.append(seq, 0, LogStream::Stdout, &record).unwrap();
+            tokio::task::yield_now().await;
+        }
+        writer.set_closed(true);
+        let found: Vec<u64> = follower.await.unwrap().into_iter().map(|(seq, _)| seq).collect();
+        assert_eq!(found, (0..100).collect::<Vec<_>>());
+        let reopened = LogWriter::open(folder.path()).unwrap();
+        let found = all(reopened.source().read(false)).await;
+        assert!(found.windows(2).all(|w| w[0].0 + 1 == w[1].0) && found.last().unwrap().0 == 99);
+    }
+
+    #[tokio::test]
+    async fn a_log_outlives_its_folder_for_who_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = LogWriter::open(folder.path()).unwrap();
+        writer.set_closed(false);
+        let (late, never) = (
+            writer.source().read(true),
+            LogWriter::open(folder.path()).unwrap().source(),
+        );
+        writer.append(0, 0, LogStream::Stdout, b"last words").unwrap();
+        writer.set_closed(true);
+        fs::remove_dir_all(folder.path()).unwrap();
+        drop(writer);
+        assert_eq!(all(late).await, [(0, "last words".into())]);
+        assert_eq!(all(never.read(true)).await, []);
     }
 
     #[tokio::test]
