@@ -19,7 +19,7 @@ mod life;
 mod release;
 mod serve;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 pub(crate) use boot::new_token;
 use hearth_domain::{MachineEvent, MachineSpec, MachineState, RestartPlan, StateWord, plan_restart};
@@ -99,6 +99,8 @@ pub(crate) struct Owner {
     at_rest: Vec<Reply>,
     /// Who wants it removed once it is at rest.
     removal: Vec<Reply>,
+    /// Commands that came while it was stopping, for when it is at rest. No more than [`COMMANDS_MAX`].
+    later: VecDeque<Command>,
 }
 
 impl Owner {
@@ -108,6 +110,7 @@ impl Owner {
             commands,
             at_rest: Vec::new(),
             removal: Vec::new(),
+            later: VecDeque::new(),
         }
     }
 
@@ -145,9 +148,43 @@ impl Owner {
             })
         };
         if let Some(departure) = departure {
-            self.life.conclude(departure).await;
+            self.conclude(departure).await;
         }
         self.life.release().await;
+    }
+
+    /// Lets the boot end. Whoever loses patience with a guest that takes its time may still have it killed.
+    async fn conclude(&mut self, departure: Departure) {
+        let Self {
+            life,
+            commands,
+            at_rest,
+            removal,
+            later,
+        } = self;
+        {
+            let mut concluded = std::pin::pin!(life.conclude(departure));
+            loop {
+                let command = tokio::select! {
+                    () = &mut concluded => return,
+                    Some(command) = commands.recv() => command,
+                };
+                match command {
+                    Command::Kill { signal: 9, reply } => {
+                        at_rest.push(reply);
+                        break;
+                    }
+                    Command::Remove { force: true, reply } => {
+                        removal.push(reply);
+                        break;
+                    }
+                    Command::Stop { reply, .. } => at_rest.push(reply),
+                    command if later.len() < COMMANDS_MAX => later.push_back(command),
+                    command => command.refuse(),
+                }
+            }
+        }
+        life.conclude(Departure::Kill).await;
     }
 
     /// Brings the machine up while it listens to commands, some of which cut that short.
@@ -157,6 +194,7 @@ impl Owner {
             commands,
             at_rest,
             removal,
+            ..
         } = self;
         if life.record().state.word() == StateWord::Stopping {
             return Err(Departure::Stop { timeout_ms: None });
@@ -201,12 +239,15 @@ impl Owner {
                 None => std::future::pending().await,
             }
         };
-        let command = tokio::select! {
-            command = self.commands.recv() => command?,
-            () = restart => {
-                self.life.restart_by_policy();
-                return Some(());
-            }
+        let command = match self.later.pop_front() {
+            Some(command) => command,
+            None => tokio::select! {
+                command = self.commands.recv() => command?,
+                () = restart => {
+                    self.life.restart_by_policy();
+                    return Some(());
+                }
+            },
         };
         match command {
             Command::Start(reply) => answer(reply, self.life.accept_start()),
