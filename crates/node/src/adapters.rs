@@ -33,6 +33,12 @@ impl Roots for ImageRoots {
     fn release(&self, machine: MachineId) -> Result<(), ProvisionError> {
         Ok(self.0.release(&machine.to_string())?)
     }
+
+    fn holders(&self) -> Result<Vec<MachineId>, ProvisionError> {
+        let holders = self.0.holders()?.into_iter();
+        // Whoever is no machine is not ours.
+        Ok(holders.filter_map(|(_, holder)| holder.parse().ok()).collect())
+    }
 }
 
 /// Kernels out of a kernel store, with the agent that this binary carries.

@@ -1,7 +1,7 @@
 //! The node: its machines' owners, how they are found again, and the calls that control makes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -142,10 +142,15 @@ impl Node {
 
     async fn find_machines(&self) -> io::Result<()> {
         let mut found = Vec::new();
+        let mut known = HashSet::new();
         for id in record::scan(&self.services.machines_dir)? {
             let folder = MachineFolder::of(&self.services.machines_dir, id);
             match folder.load() {
-                Ok((spec, record)) => found.extend(self.look_at(spec, record)),
+                Ok((spec, record)) => {
+                    known.insert(id);
+                    self.services.uids.adopt(record.vmm_uid);
+                    found.extend(self.look_at(spec, record));
+                }
                 Err(error) => {
                     tracing::error!(machine = %id, %error, "the machine's folder cannot be read; it is cleared away");
                     self.clear_unreadable(id, &folder).await;
@@ -154,14 +159,16 @@ impl Node {
         }
         // All of them count before the first may take a new share.
         for machine in &found {
-            self.services.uids.adopt(machine.record.vmm_uid);
             if !machine.record.state.is_at_rest() {
                 self.services.ledger.adopt(machine.spec.id, machine.spec.resources);
             }
         }
-        let known: Vec<MachineId> = found.iter().map(|machine| machine.spec.id).collect();
         for machine in found {
-            self.adopt(machine).await?;
+            let id = machine.spec.id;
+            // One machine's trouble, such as a full disk, must not keep the others from their owners.
+            if let Err(error) = self.adopt(machine).await {
+                tracing::error!(machine = %id, %error, "cannot take the machine in hand; it is left alone");
+            }
         }
         self.clear_orphans(&known).await;
         Ok(())
@@ -202,7 +209,9 @@ impl Node {
                     }
                 }
             }
-            folder.save(&record)?;
+            if let Err(error) = folder.save(&record) {
+                tracing::error!(machine = %spec.id, %error, "cannot write the machine's state");
+            }
         }
         self.put_owner(spec, driver, record)
     }
@@ -237,13 +246,16 @@ impl Node {
         }
     }
 
-    /// Groups of machines that are no more.
-    async fn clear_orphans(&self, known: &[MachineId]) {
-        for id in self.services.cgroups.machines() {
-            if !known.contains(&id) {
-                tracing::warn!(machine = %id, "clearing away what a machine left that is no more");
-                self.clear_orphan(id).await;
-            }
+    /// Groups and images of machines that are no more, or that never came to be.
+    async fn clear_orphans(&self, known: &HashSet<MachineId>) {
+        let holders = self.services.roots.holders().unwrap_or_else(|error| {
+            tracing::error!(error = %chain(&*error), "cannot see who holds images");
+            Vec::new()
+        });
+        let left: BTreeSet<MachineId> = self.services.cgroups.machines().into_iter().chain(holders).collect();
+        for id in left.into_iter().filter(|id| !known.contains(id)) {
+            tracing::warn!(machine = %id, "clearing away what a machine left that is no more");
+            self.clear_orphan(id).await;
         }
     }
 

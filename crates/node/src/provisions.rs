@@ -34,6 +34,9 @@ pub trait Roots: Send + Sync {
 
     /// Ends a hold. Idempotent.
     fn release(&self, machine: MachineId) -> Result<(), ProvisionError>;
+
+    /// Machines that hold an image.
+    fn holders(&self) -> Result<Vec<MachineId>, ProvisionError>;
 }
 
 /// Gives machines their kernels.

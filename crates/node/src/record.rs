@@ -33,6 +33,9 @@ pub(crate) struct MachineRecord {
     /// When its program last began to run.
     #[serde(default)]
     pub(crate) started_ms: Option<u64>,
+    /// Whether the program ran in this boot, or in the last one of a machine at rest.
+    #[serde(default)]
+    pub(crate) ran: bool,
     /// Whether someone wants it to run; false once it was asked to stop.
     #[serde(default)]
     pub(crate) wanted: bool,
@@ -88,6 +91,7 @@ impl MachineRecord {
             state: MachineState::Pending,
             since_ms: now_ms,
             started_ms: None,
+            ran: false,
             wanted: false,
             removing: false,
             handle: None,
@@ -122,7 +126,11 @@ impl MachineRecord {
             reason,
         };
         match next {
-            MachineState::Running if self.state.word() == StateWord::Starting => self.started_ms = Some(now_ms),
+            MachineState::Preparing => self.ran = false,
+            MachineState::Running if self.state.word() == StateWord::Starting => {
+                self.started_ms = Some(now_ms);
+                self.ran = true;
+            }
             MachineState::Stopped { .. } | MachineState::Failed { .. } => self.finished_ms = Some(now_ms),
             _ => {}
         }
@@ -136,9 +144,10 @@ impl MachineRecord {
         Ok(step)
     }
 
-    /// How long the program has run, or ran, in milliseconds.
+    /// How long the program has run, or ran the last time, in milliseconds; nothing if that boot failed before it.
     pub(crate) fn ran_ms(&self, now_ms: u64) -> u64 {
         self.started_ms
+            .filter(|_| self.ran)
             .map_or(0, |started| self.finished_ms.unwrap_or(now_ms).saturating_sub(started))
     }
 }
@@ -151,15 +160,24 @@ impl MachineFolder {
     /// Makes the folder of a new machine, whole or not at all.
     pub(crate) fn create(machines: &Path, spec: &MachineSpec, record: &MachineRecord) -> io::Result<Self> {
         let making = machines.join(format!(".making-{}", spec.id));
-        fs::create_dir(&making)?;
+        let folder = machines.join(spec.id.to_string());
+        let made = Self::fill(&making, spec, record).and_then(|()| fs::rename(&making, &folder));
+        if let Err(error) = made {
+            // A full disk wants its blocks back.
+            let _ = remove_tree(&making);
+            return Err(error);
+        }
+        Ok(Self(folder))
+    }
+
+    fn fill(making: &Path, spec: &MachineSpec, record: &MachineRecord) -> io::Result<()> {
+        fs::create_dir(making)?;
         // Reachable for the VMM's user, who owns `vmm/`, but not readable.
-        fs::set_permissions(&making, fs::Permissions::from_mode(0o711))?;
+        fs::set_permissions(making, fs::Permissions::from_mode(0o711))?;
         write_private(&making.join("spec.json"), &serde_json::to_vec_pretty(spec)?)?;
         write_private(&making.join("state.json"), &serde_json::to_vec(record)?)?;
         crate::fault::point("create.folder");
-        let folder = machines.join(spec.id.to_string());
-        fs::rename(&making, &folder)?;
-        Ok(Self(folder))
+        Ok(())
     }
 
     /// Where a machine's folder is.
@@ -230,7 +248,11 @@ pub(crate) fn scan(machines: &Path) -> io::Result<Vec<MachineId>> {
         let entry = entry?;
         match entry.file_name().to_str().map(str::parse::<MachineId>) {
             Some(Ok(id)) => found.push(id),
-            _ => remove_tree(&entry.path())?,
+            _ => {
+                if let Err(error) = remove_tree(&entry.path()) {
+                    tracing::warn!(path = %entry.path().display(), %error, "cannot clear away what was half made");
+                }
+            }
         }
     }
     Ok(found)

@@ -95,7 +95,10 @@ impl Life {
         .await;
         fault::point("remove.image");
         services.ledger.release(id);
-        self.enter(MachineEvent::Destroy);
+        // Not where a daemon was killed right after.
+        if self.record().state.word() != StateWord::Destroyed {
+            self.enter(MachineEvent::Destroy);
+        }
         let folder = self.folder.clone();
         retry("remove the machine's folder", id, || {
             let folder = folder.clone();
