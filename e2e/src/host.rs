@@ -133,6 +133,14 @@ impl Host {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// The daemon's process.
+    ///
+    /// # Panics
+    /// If none was started.
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a daemon was started").id()
+    }
+
     /// Kills the daemon with -9.
     pub fn kill_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
