@@ -178,16 +178,23 @@ pub(crate) struct LogReader {
     file: Option<(u64, Arc<File>, u64)>,
     /// The oldest generation that is not read yet.
     unread: u64,
+    /// The number after the last record that was read.
+    next_seq: u64,
+    /// Where to end if not following: the log as it was at the start, for a flood may outrun its readers.
+    end: u64,
     follow: bool,
 }
 
 impl LogSource {
     /// Starts at the oldest record. A reader that follows ends when the log is closed, another when it has read all.
     pub(crate) fn read(self, follow: bool) -> LogReader {
+        let end = self.position.borrow().next_seq;
         LogReader {
             source: self,
             file: None,
             unread: 0,
+            next_seq: 0,
+            end,
             follow,
         }
     }
@@ -255,8 +262,12 @@ impl LogReader {
     /// The next record; `None` at the end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<LogChunk>> {
         loop {
+            if !self.follow && self.next_seq >= self.end {
+                return Ok(None);
+            }
             let position = self.source.position.borrow_and_update().clone();
             if let Some(chunk) = self.read_one(&position)? {
+                self.next_seq = chunk.sequence.saturating_add(1);
                 return Ok(Some(chunk));
             }
             if let Some((generation, ..)) = &self.file
