@@ -1,1 +1,43 @@
-//! To come.
+//! `exec`: further commands in a running machine.
+
+use hearth_e2e::BUSYBOX;
+
+use crate::{on_each_driver, sleeper};
+
+#[test]
+fn a_command_in_a_running_machine_is_as_the_first_one() {
+    on_each_driver(|host| {
+        sleeper(host, "m", &["-e", "OF=machine"]);
+        let ran = host.hearth(&["exec", "m", "sh", "-c", "echo out; echo err >&2; exit 3"]);
+        assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (3, "out\n", "err\n"));
+        let input = "line\n".repeat(200_000);
+        let ran = host.hearth_with(&["exec", "-i", "m", "busybox", "wc", "-c"], input.as_bytes());
+        assert_eq!(ran.ok(), "1000000");
+        let given = [
+            "exec",
+            "-u",
+            "nobody",
+            "-w",
+            "/tmp",
+            "-e",
+            "MINE=1",
+            "m",
+            "sh",
+            "-c",
+            "echo $(id -u) $PWD $MINE $OF",
+        ];
+        assert_eq!(host.hearth(&given).ok(), "65534 /tmp 1 machine");
+        assert_eq!(host.hearth(&["exec", "m", "sh", "-c", "kill -9 $$"]).code, 137);
+        host.hearth(&["exec", "m", "no-such-program"])
+            .failed(127, &["no-such-program"]);
+        host.hearth(&["exec", "m", "/etc/passwd"]).failed(126, &["/etc/passwd"]);
+        host.hearth(&["exec", "-u", "nosuchuser", "m", "id"])
+            .failed(126, &["nosuchuser"]);
+        host.hearth(&["exec", "nobody-here", "id"])
+            .failed(125, &["nobody-here"]);
+        host.hearth(&["kill", "m"]).ok();
+        host.wait_for_state("m", "stopped");
+        host.hearth(&["exec", "m", "id"]).failed(125, &["not running"]);
+        host.hearth(&["run", "--rm", BUSYBOX, ""]).failed(125, &["empty"]);
+    });
+}

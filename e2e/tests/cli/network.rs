@@ -1,1 +1,95 @@
-//! To come.
+//! Ports, and the walls around a machine.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream, UdpSocket},
+    time::Duration,
+};
+
+use hearth_e2e::{BUSYBOX, wait_for};
+
+use crate::{detached, exec, on_each_driver, sh};
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What a web server answers.
+fn get(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn a_published_port_leads_into_the_machine() {
+    on_each_driver(|host| {
+        let port = free_port();
+        let publish = format!("127.0.0.1:{port}:80");
+        let serve = "mkdir /www; echo hello-from-the-guest > /www/index.html; exec busybox httpd -f -p 80 -h /www";
+        detached(host, "web", &["-p", &publish], serve);
+        wait_for("the guest's web server", || {
+            get(port).filter(|answer| answer.contains("hello-from-the-guest"))
+        });
+        let refused = sh(host, &["-p", &publish], "true");
+        refused.failed(125, &[&port.to_string()]);
+        host.hearth(&["rm", "-f", "web"]).ok();
+        assert_eq!(get(port), None);
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = taken.local_addr().unwrap().port();
+        sh(host, &["-p", &format!("127.0.0.1:{number}:80")], "true").failed(125, &[&number.to_string(), "in use"]);
+    });
+}
+
+/// An address of this host, as others see it.
+fn own_address() -> Option<std::net::IpAddr> {
+    // Nothing is sent: a datagram socket only asks for the route.
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.200:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback())
+}
+
+#[test]
+fn a_machine_reaches_its_link_and_nothing_near() {
+    on_each_driver(|host| {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        detached(host, "m", &[], "exec sleep 1000");
+        let gateway = exec(host, "m", "ip route | busybox awk '/default/ {print $3}'");
+        assert!(!gateway.is_empty());
+        assert!(exec(host, "m", "ip -6 addr show scope global").contains("inet6 fd"));
+        assert_eq!(
+            exec(
+                host,
+                "m",
+                "for i in 1 2 3; do ping -c 1 -W 2 $(ip -6 route | busybox awk '/default/ {print $3}') >&2 && echo up && break; done"
+            ),
+            "up"
+        );
+        let mut near = vec![gateway, "169.254.169.254".to_owned()];
+        near.extend(own_address().map(|ip| ip.to_string()));
+        for address in near {
+            assert_eq!(
+                exec(
+                    host,
+                    "m",
+                    &format!("nc -w 2 {address} {port} < /dev/null && echo open || echo shut")
+                ),
+                "shut",
+                "{address}"
+            );
+        }
+        drop(listener);
+        let alone = sh(
+            host,
+            &["--network", "none"],
+            "ip -o link | busybox cut -d: -f2; ip route",
+        );
+        assert_eq!(alone.ok(), "lo");
+        host.hearth(&["run", "--rm", "--network", "none", "-p", "1:1", BUSYBOX, "true"])
+            .failed(125, &["network"]);
+    });
+}

@@ -1,1 +1,44 @@
-//! To come.
+//! The node itself: kernels, what it has, and whether it is fit.
+
+use hearth_e2e::Host;
+
+#[test]
+fn the_node_tells_about_itself() {
+    let host = Host::start();
+    let info = host.hearth(&["node", "info", "--json"]).json();
+    assert!(info["cpus"]["total"].as_u64().unwrap() > 0 && info["memory_mib"]["total"].as_u64().unwrap() > 0);
+    assert_eq!((&info["images"], &info["machines"]), (&2.into(), &0.into()));
+    let kernels = host.hearth(&["kernel", "ls", "--json"]).json();
+    assert_eq!(kernels[0]["default"], true);
+    let version = kernels[0]["version"].as_str().unwrap();
+    assert!(host.hearth(&["kernel", "default"]).ok().ends_with(version));
+    host.hearth(&["kernel", "default", version]).ok();
+    host.hearth(&["kernel", "default", "no-such"]).failed(1, &["no-such"]);
+    let doctor = host.hearth(&["doctor", "--json"]);
+    let checks: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap();
+    let names: Vec<_> = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"kvm") && names.len() > 4, "{names:?}");
+    let failed = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|check| check["outcome"] == "failed");
+    assert_eq!(doctor.code, i32::from(failed), "{doctor:?}");
+}
+
+#[test]
+fn a_command_without_a_daemon_says_how_to_start_it() {
+    let mut host = Host::empty(&hearth_e2e::HostOptions::default());
+    host.down();
+    host.hearth(&["ps"]).failed(1, &["start it with", "hearth up"]);
+    host.hearth(&["run", "x"]).failed(125, &["start it with"]);
+    assert!(host.hearth(&["completion", "bash"]).ok().contains("_hearth"));
+    host.hearth(&["run", "--cpus", "none", "x"]).failed(2, &["--cpus"]);
+    host.hearth(&["run", "--no-such-flag", "x"])
+        .failed(2, &["--no-such-flag"]);
+}

@@ -1,1 +1,27 @@
-//! To come.
+//! Machines that cannot be, and what is said about them.
+
+use hearth_e2e::BUSYBOX;
+
+use crate::{on_each_driver, sh};
+
+#[test]
+fn what_the_node_does_not_have_is_refused_with_what_is_free() {
+    on_each_driver(|host| {
+        sh(host, &["--memory", "1000g"], "true").failed(125, &["1024000 MiB", "free"]);
+        let info = host.hearth(&["node", "info", "--json"]).json();
+        if info["cpus"]["total"].as_u64().unwrap() < 32 {
+            sh(host, &["--cpus", "32"], "true").failed(125, &["32 vCPUs", "free"]);
+        }
+        sh(host, &["--name", "no/name"], "true").failed(2, &["no/name"]);
+        host.hearth(&["run", "--rm", "--kernel", "no-such", BUSYBOX])
+            .failed(125, &["no-such"]);
+        assert_eq!(host.hearth(&["ps", "-aq"]).ok(), "", "what is refused leaves nothing");
+    });
+}
+
+#[test]
+fn too_little_memory_to_boot_is_said_with_the_consoles_last_lines() {
+    on_each_driver(|host| {
+        sh(host, &["--memory", "24m"], "true").failed(125, &["memory", "24 MiB"]);
+    });
+}
