@@ -110,17 +110,22 @@ fn workload(spec: &MachineSpec, config: &RootConfig) -> Result<Workload, String>
 pub(crate) fn exit_status(exited: &record::Exited) -> ExitStatus {
     // A program that ran needs no more words than its code.
     let ran = [ExitKind::Exited as i32, ExitKind::Signaled as i32].contains(&exited.kind);
-    let message = (!ran && !exited.message.is_empty()).then(|| exited.message.chars().take(MESSAGE_CHARS).collect());
+    let why = (!ran && !exited.message.is_empty()).then(|| message(&exited.message));
     ExitStatus {
         code: exited.code & 0xff,
         signal: (exited.signal > 0).then_some(exited.signal),
         oom_killed: exited.oom,
-        message: message.or_else(|| {
+        message: why.or_else(|| {
             exited
                 .oom
                 .then(|| "killed for want of memory; give it more with --memory".to_owned())
         }),
     }
+}
+
+/// What a guest says, at a length that can be shown.
+pub(crate) fn message(text: &str) -> String {
+    text.chars().take(MESSAGE_CHARS).collect()
 }
 
 /// Where a piece of output was written. A terminal has but one stream.

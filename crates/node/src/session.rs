@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use hearth_domain::{ExitStatus, StateWord};
 use hearth_guest_api::{
-    GuestClient,
+    GuestClient, GuestError,
     client::{self as guest_client, ExecInput},
+    connect::Code,
     filesystem::FileType,
     guest::TerminalSize,
 };
@@ -18,7 +19,7 @@ use hearth_node_api::{
 use tokio::sync::mpsc;
 
 use crate::{
-    guest_link::{no_guest, node_error},
+    guest_link::{message, no_guest, node_error},
     log::LogReader,
     owner::OwnerHandle,
     services::{Services, now_ms},
@@ -28,6 +29,8 @@ use crate::{
 const INPUT_MAX: usize = 16;
 /// Signals that a program's end by signal adds to its code.
 const SIGNAL_CODE: i32 = 128;
+const EXIT_NOT_EXECUTABLE: i32 = 126;
+const EXIT_NOT_FOUND: i32 = 127;
 
 /// What a machine wrote.
 pub(crate) async fn logs(
@@ -155,16 +158,45 @@ pub(crate) async fn exec(owner: &OwnerHandle, request: ExecRequest) -> Result<Ex
         }),
         stdin: request.stdin,
     };
-    let session = guest
-        .exec(asked)
-        .await
-        .map_err(|error| node_error(&format!("run {cmd:?}"), &error))?;
+    let session = match guest.exec(asked).await {
+        Ok(session) => session,
+        Err(error) => {
+            let exit = not_run(&error).ok_or_else(|| node_error(&format!("run {cmd:?}"), &error))?;
+            return Ok(ended(exit));
+        }
+    };
     let (input, inbox) = mpsc::channel(INPUT_MAX);
     tokio::spawn(feed_exec(session.input(), inbox));
     Ok(ExecSession {
         output: exec_output(Running { session, ended: false }).boxed(),
         input,
     })
+}
+
+/// The exit of a command that could not be run, by docker's codes; `None` if something else went wrong.
+fn not_run(error: &GuestError) -> Option<ExitStatus> {
+    let GuestError::Rpc { answer, .. } = error else {
+        return None;
+    };
+    let code = match answer.code {
+        Code::NotFound => EXIT_NOT_FOUND,
+        Code::PermissionDenied | Code::Unauthenticated => EXIT_NOT_EXECUTABLE,
+        _ => return None,
+    };
+    Some(ExitStatus {
+        code,
+        message: Some(message(&answer.message)),
+        ..ExitStatus::default()
+    })
+}
+
+/// A session that is over already.
+fn ended(exit: ExitStatus) -> ExecSession {
+    let (input, _) = mpsc::channel(INPUT_MAX);
+    ExecSession {
+        output: stream::iter([Ok(ExecEvent::Exited(exit))]).boxed(),
+        input,
+    }
 }
 
 /// A command that is killed when nobody wants it any more.

@@ -50,12 +50,12 @@ pub enum GuestError {
         source: hyper::Error,
     },
     /// The guest answered with an error.
-    #[error("{call}: {source}")]
+    #[error("{call}: {answer}")]
     Rpc {
         /// Which call.
         call: &'static str,
-        /// As answered. Part of the message already, hence no `#[source]`.
-        source: ConnectError,
+        /// As answered. Part of the message already, hence no source.
+        answer: ConnectError,
     },
     /// What the guest sent breaks the protocol.
     #[error("{call}: the guest agent broke the protocol: {reason}")]
@@ -89,7 +89,7 @@ impl GuestError {
     /// The guest's own error code, where the guest answered with one.
     pub fn code(&self) -> Option<Code> {
         match self {
-            Self::Rpc { source, .. } => Some(source.code),
+            Self::Rpc { answer, .. } => Some(answer.code),
             _ => None,
         }
     }

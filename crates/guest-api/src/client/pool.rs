@@ -217,7 +217,7 @@ impl Exchange {
         match within(call, ERROR_BODY_TIMEOUT, self.collect(call, MAX_ERROR_BYTES)).await {
             Ok(body) => GuestError::Rpc {
                 call,
-                source: ConnectError::from_body(status, &body),
+                answer: ConnectError::from_body(status, &body),
             },
             Err(failure) => failure,
         }

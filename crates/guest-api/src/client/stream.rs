@@ -65,7 +65,7 @@ impl<M: Message> MessageStream<M> {
             {
                 None => return Ok(Decoded::NeedsMore),
                 Some(Frame::End(payload)) => {
-                    parse_end_of_stream(&payload).map_err(|source| GuestError::Rpc { call, source })?;
+                    parse_end_of_stream(&payload).map_err(|answer| GuestError::Rpc { call, answer })?;
                     return Ok(Decoded::End);
                 }
                 Some(Frame::Message(payload)) => {
