@@ -322,10 +322,21 @@ impl Repository {
     }
 }
 
-/// Whether the connection stood but TLS did not come about.
+/// Whether the connection stood but TLS did not come about: what came was no TLS, or the other side hung up on it.
 fn is_tls(error: &reqwest::Error) -> bool {
-    let refused = causes(error)
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused);
-    !refused && !error.is_timeout() && !is_untrusted(error)
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, UnexpectedEof};
+    let hung_up = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        InvalidData,
+        UnexpectedEof,
+    ];
+    let failed = causes(error).any(|cause| {
+        cause.is::<rustls::Error>()
+            || cause
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|cause| hung_up.contains(&cause.kind()))
+    });
+    failed && !is_untrusted(error)
 }
