@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use hearth_api::{ArchiveQuery, PATH_STAT_HEADER, PathKind, PathStat};
 use hearth_client::{ApiPath, ByteStream, Client, ClientError};
@@ -51,7 +52,9 @@ fn archive_path(machine: &str, path: &str) -> ApiPath {
 /// Opens a path of a machine as a tar.
 async fn open(client: &Client, machine: &str, path: &str) -> Result<(Option<PathStat>, ByteStream), ClientError> {
     let (headers, stream) = client.download(&archive_path(machine, path)).await?;
-    let stat = headers.get(PATH_STAT_HEADER).and_then(|value| serde_json::from_slice(value.as_bytes()).ok());
+    let stat = headers
+        .get(PATH_STAT_HEADER)
+        .and_then(|value| serde_json::from_slice(&STANDARD.decode(value).ok()?).ok());
     Ok((stat, stream))
 }
 
@@ -59,7 +62,15 @@ async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> any
     let (_, mut stream) = open(client, machine, path).await?;
     let (chunks, received) = mpsc::channel(CHUNKS_MAX);
     let target = target.to_owned();
-    let unpacking = tokio::task::spawn_blocking(move || unpack(ChunkReader { received, rest: Bytes::new() }, &target));
+    let unpacking = tokio::task::spawn_blocking(move || {
+        unpack(
+            ChunkReader {
+                received,
+                rest: Bytes::new(),
+            },
+            &target,
+        )
+    });
     while let Some(chunk) = stream.next().await {
         let broken = chunk.is_err();
         let sent = chunks.send(chunk.map_err(io::Error::other)).await;
@@ -76,7 +87,10 @@ fn unpack(tar: impl Read, target: &Path) -> anyhow::Result<()> {
     if target.is_dir() {
         return unpack_into(tar, target).map(drop);
     }
-    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = target
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     ensure!(parent.is_dir(), "folder {} does not exist", parent.display());
     // Unpacked beside and then renamed, so that the target appears whole.
     let beside = tempfile::Builder::new().prefix(".hearth-cp-").tempdir_in(parent)?;
@@ -105,19 +119,32 @@ fn unpack_into(tar: impl Read, folder: &Path) -> anyhow::Result<Option<PathBuf>>
                 _ => None,
             });
         }
-        let inside = entry.unpack_in(folder).with_context(|| format!("cannot unpack {}", path.display()))?;
-        ensure!(inside, "the machine's archive names {}, which leaves the target; it is refused", path.display());
+        let inside = entry
+            .unpack_in(folder)
+            .with_context(|| format!("cannot unpack {}", path.display()))?;
+        ensure!(
+            inside,
+            "the machine's archive names {}, which leaves the target; it is refused",
+            path.display()
+        );
     }
     Ok(top)
 }
 
 async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyhow::Result<()> {
     ensure!(source.symlink_metadata().is_ok(), "{} does not exist", source.display());
-    let own_name = source.canonicalize().ok().and_then(|p| p.file_name().map(PathBuf::from));
+    let own_name = source
+        .canonicalize()
+        .ok()
+        .and_then(|p| p.file_name().map(PathBuf::from));
     let (folder, name) = match open(client, machine, path).await {
         Ok((Some(stat), _)) if stat.kind == PathKind::Directory => (path.to_owned(), own_name),
         Ok(_) => split(path),
-        Err(ClientError::Problem(problem)) if problem.status == 404 && problem.code == hearth_api::ProblemCode::PathNotFound => split(path),
+        Err(ClientError::Problem(problem))
+            if problem.status == 404 && problem.code == hearth_api::ProblemCode::PathNotFound =>
+        {
+            split(path)
+        }
         Err(error) => return Err(error.into()),
     };
     let name = name.with_context(|| format!("{path} names no file"))?;
@@ -129,7 +156,9 @@ async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyh
             let _ = chunks.blocking_send(Err(io::Error::other(error.to_string())));
         }
     });
-    client.upload_tar(&archive_path(machine, &folder), ReceiverStream::new(stream)).await?;
+    client
+        .upload_tar(&archive_path(machine, &folder), ReceiverStream::new(stream))
+        .await?;
     packing.await?;
     Ok(())
 }
@@ -137,8 +166,14 @@ async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyh
 /// The folder of a path, and the name in it.
 fn split(path: &str) -> (String, Option<PathBuf>) {
     let path = Path::new(path);
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    (folder.to_string_lossy().into_owned(), path.file_name().map(PathBuf::from))
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    (
+        folder.to_string_lossy().into_owned(),
+        path.file_name().map(PathBuf::from),
+    )
 }
 
 fn pack(source: &Path, name: &Path, out: ChunkWriter) -> io::Result<()> {
@@ -149,7 +184,10 @@ fn pack(source: &Path, name: &Path, out: ChunkWriter) -> io::Result<()> {
     } else {
         tar.append_path_with_name(source, name)?;
     }
-    tar.into_inner()?.into_inner().map(drop).map_err(io::IntoInnerError::into_error)
+    tar.into_inner()?
+        .into_inner()
+        .map(drop)
+        .map_err(io::IntoInnerError::into_error)
 }
 
 /// Reads from a stream.
@@ -196,7 +234,11 @@ mod tests {
         unpack(&tar_of(&[("a.txt", b"y")])[..], folder.path()).unwrap();
         assert_eq!(std::fs::read(folder.path().join("b.txt")).unwrap(), b"x");
         assert_eq!(std::fs::read(folder.path().join("a.txt")).unwrap(), b"y");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            2,
+            "nothing else is left"
+        );
     }
 
     #[test]
@@ -210,7 +252,13 @@ mod tests {
 
     #[test]
     fn sides_are_told_apart() {
-        assert!(matches!(side("m:/x"), Side::There { machine: "m", path: "/x" }));
+        assert!(matches!(
+            side("m:/x"),
+            Side::There {
+                machine: "m",
+                path: "/x"
+            }
+        ));
         assert!(matches!(side("./m:/x"), Side::Here(_)));
         assert!(matches!(side("plain"), Side::Here(_)));
     }
