@@ -277,3 +277,68 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(path)?
         .write_all(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use hearth_domain::{RestartPlan, RestartPolicy, plan_restart};
+
+    use super::*;
+
+    /// A record that went through `events`, each at its time.
+    fn after(events: &[(MachineEvent, u64)]) -> MachineRecord {
+        let mut record = MachineRecord::new(0, String::new(), 0);
+        for (event, now_ms) in events {
+            record.apply(event.clone(), *now_ms).unwrap();
+        }
+        record
+    }
+
+    fn run(from_ms: u64, to_ms: u64) -> Vec<(MachineEvent, u64)> {
+        vec![
+            (MachineEvent::Prepare, from_ms),
+            (MachineEvent::Launch, from_ms),
+            (MachineEvent::Ready, from_ms),
+            (MachineEvent::Fail("x".to_owned()), to_ms),
+        ]
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_makes_no_long_run() {
+        for (from_ms, to_ms, ran_ms) in [(1000, 5000, 4000), (5000, 1000, 0), (u64::MAX, 0, 0), (0, 0, 0)] {
+            let record = after(&run(from_ms, to_ms));
+            assert_eq!(record.ran_ms(u64::MAX), ran_ms);
+            let plan = plan_restart(RestartPolicy::Always, &record.state, 3, record.ran_ms(0));
+            assert_eq!(
+                plan,
+                RestartPlan::Restart {
+                    delay_ms: 800,
+                    attempt: 4
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn a_boot_that_failed_did_not_run() {
+        let mut events = run(1000, 2000);
+        events.extend([
+            (MachineEvent::Restart, 3000),
+            (MachineEvent::Prepare, 3000),
+            (MachineEvent::Fail("x".to_owned()), 900_000),
+        ]);
+        assert_eq!(after(&events).ran_ms(900_000), 0);
+    }
+
+    #[test]
+    fn the_history_is_bounded() {
+        let mut record = MachineRecord::new(0, String::new(), 0);
+        for now_ms in 0..100 {
+            for (event, _) in run(0, 0) {
+                record.apply(event, now_ms).unwrap();
+            }
+            record.apply(MachineEvent::Restart, now_ms).unwrap();
+        }
+        assert_eq!((record.history.len(), record.sequence), (HISTORY_MAX, 500));
+        assert_eq!(record.history.last().map(|step| step.to), Some(StateWord::Pending));
+    }
+}

@@ -250,7 +250,11 @@ impl Owner {
             },
         };
         match command {
-            Command::Start(reply) => answer(reply, self.life.accept_start()),
+            Command::Start(reply) => {
+                // Someone looked after it: its policy counts anew.
+                self.life.change(|record| record.attempts = 0);
+                answer(reply, self.life.accept_start());
+            }
             Command::Stop { reply, .. } | Command::Kill { signal: 9, reply } => {
                 // A machine that waits for its restart is not to be started any more.
                 self.life.change(|record| record.wanted = false);
