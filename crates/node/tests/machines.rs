@@ -1,0 +1,357 @@
+//! Machines on the fake driver, without a daemon: their lives, their failures, and what the next node finds of them.
+
+mod support;
+
+use std::{fs, time::Duration};
+
+use futures::StreamExt;
+use hearth_domain::{Allocation, RestartPolicy, StateWord};
+use hearth_driver::{
+    VmmExit,
+    fake::{FailurePlan, Step},
+};
+use hearth_ids::MachineId;
+use hearth_node_api::{ErrorKind, ExecRequest, LogQuery, NodeService};
+use support::{World, memory, spec};
+
+#[tokio::test]
+async fn a_machine_lives_and_is_gone() {
+    let world = World::new();
+    let node = world.open().await;
+    let spec = spec();
+    let id = spec.id;
+    node.create(spec.clone()).await.unwrap();
+    // Twice is once.
+    node.create(spec).await.unwrap();
+    world.is(&node, id, StateWord::Pending).await;
+    node.start(id).await.unwrap();
+    world.is(&node, id, StateWord::Running).await;
+    assert_eq!(world.driver.living(), 1);
+    node.pause(id).await.unwrap();
+    assert_eq!(world.driver.paused(id), Some(true));
+    node.resume(id).await.unwrap();
+    node.stop(id, None).await.unwrap();
+    world.is(&node, id, StateWord::Stopped).await;
+    world.nothing_is_held(&node).await;
+    node.start(id).await.unwrap();
+    world.is(&node, id, StateWord::Running).await;
+    node.remove(id, true).await.unwrap();
+    node.remove(id, true).await.unwrap();
+    assert!(node.status(id).is_none());
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn a_start_that_fails_gives_all_back() {
+    for step in [Step::Start, Step::StartLate] {
+        let world = World::new();
+        let node = world.open().await;
+        let spec = spec();
+        let id = spec.id;
+        node.create(spec).await.unwrap();
+        world.driver.fail(FailurePlan::next(step));
+        node.start(id).await.unwrap();
+        world.is(&node, id, StateWord::Failed).await;
+        let status = node.status(id).unwrap();
+        assert!(status.history.last().unwrap().reason.is_some(), "{status:?}");
+        world.nothing_is_held(&node).await;
+        // What failed once may work the next time.
+        node.start(id).await.unwrap();
+        world.is(&node, id, StateWord::Running).await;
+        node.remove(id, true).await.unwrap();
+        world.nothing_is_left(&node).await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_given_back_at_once_is_tried_again() {
+    for step in [Step::Kill, Step::Clean, Step::Power] {
+        let world = World::new();
+        let node = world.open().await;
+        let id = world.running(&node, spec()).await;
+        world.driver.fail(FailurePlan::next(step));
+        node.stop(id, Some(10)).await.unwrap();
+        world.nothing_is_held(&node).await;
+        node.remove(id, false).await.unwrap();
+        world.nothing_is_left(&node).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_fails_changes_nothing() {
+    let world = World::new();
+    let node = world.open().await;
+    let id = world.running(&node, spec()).await;
+    world.driver.fail(FailurePlan::next(Step::Pause));
+    assert!(node.pause(id).await.is_err());
+    assert_eq!(node.status(id).unwrap().state.word(), StateWord::Running);
+    node.pause(id).await.unwrap();
+    world.driver.fail(FailurePlan::next(Step::Resume));
+    assert!(node.resume(id).await.is_err());
+    assert_eq!(node.status(id).unwrap().state.word(), StateWord::Paused);
+    node.resume(id).await.unwrap();
+    node.remove(id, true).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn wrong_commands_are_refused() {
+    let world = World::new();
+    let node = world.open().await;
+    let spec = spec();
+    let id = spec.id;
+    node.create(spec).await.unwrap();
+    for refused in [node.pause(id).await, node.resume(id).await, node.kill(id, 15).await] {
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::Conflict);
+    }
+    node.start(id).await.unwrap();
+    world.is(&node, id, StateWord::Running).await;
+    node.start(id).await.unwrap();
+    assert_eq!(node.remove(id, false).await.unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(
+        node.exec(id, ExecRequest::default()).await.err().unwrap().kind,
+        ErrorKind::Unavailable
+    );
+    let nobody = MachineId::new();
+    assert_eq!(node.start(nobody).await.unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(node.stop(nobody, None).await.unwrap_err().kind, ErrorKind::NotFound);
+    node.kill(id, 9).await.unwrap();
+    world.is(&node, id, StateWord::Stopped).await;
+    node.stop(id, None).await.unwrap();
+    node.remove(id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn who_does_not_fit_is_refused_before_anything_is_made() {
+    let world = World::new();
+    let node = world.open().await;
+    let capacity = node.info().await.unwrap().capacity.memory_mib;
+    let mut large = spec();
+    large.resources.memory_mib = memory(capacity - 16);
+    let id = large.id;
+    node.create(large).await.unwrap();
+    let mut second = spec();
+    second.resources.memory_mib = memory(32);
+    let refused = node.create(second.clone()).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::NoCapacity);
+    assert_eq!(world.folders(), [id.to_string()]);
+    node.remove(id, false).await.unwrap();
+    node.create(second.clone()).await.unwrap();
+    node.remove(second.id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_gone_leaves_nothing_behind() {
+    let world = World::new();
+    let node = world.open().await;
+    let mut spec = spec();
+    spec.image_id = "gone".to_owned();
+    assert_eq!(node.create(spec).await.unwrap_err().kind, ErrorKind::NotFound);
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn a_policy_restarts_with_pauses_that_grow() {
+    let world = World::new();
+    let node = world.open().await;
+    let mut spec = spec();
+    spec.restart = RestartPolicy::OnFailure { max: Some(3) };
+    let id = world.running(&node, spec).await;
+    // It ran once; then it never comes up. That must not count as the first run going on.
+    world.driver.fail(FailurePlan {
+        times: 100,
+        ..FailurePlan::next(Step::Start)
+    });
+    let before = tokio::time::Instant::now();
+    node.kill(id, 9).await.unwrap();
+    node.start(id).await.unwrap();
+    let mut watched = node.watch(id).unwrap();
+    watched
+        .wait_for(|status| status.restarts == 3 && status.state.is_at_rest())
+        .await
+        .unwrap();
+    // 100 + 200 + 400 ms.
+    assert!(before.elapsed() >= Duration::from_millis(700), "{:?}", before.elapsed());
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(node.status(id).unwrap().restarts, 3);
+    world.nothing_is_held(&node).await;
+    node.remove(id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn always_is_until_someone_stops_it() {
+    let world = World::new();
+    let node = world.open().await;
+    let mut spec = spec();
+    spec.restart = RestartPolicy::Always;
+    let id = world.running(&node, spec).await;
+    assert!(world.driver.exit(id, VmmExit::default()));
+    let mut watched = node.watch(id).unwrap();
+    watched
+        .wait_for(|status| status.restarts == 1 && status.state.word() == StateWord::Running)
+        .await
+        .unwrap();
+    node.stop(id, None).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(node.status(id).unwrap().state.word(), StateWord::Stopped);
+    node.remove(id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn who_removes_itself_is_gone_and_its_readers_end() {
+    let world = World::new();
+    let node = world.open().await;
+    let mut spec = spec();
+    spec.auto_remove = true;
+    let id = spec.id;
+    node.create(spec).await.unwrap();
+    let attached = node.attach(id).await.unwrap();
+    node.start(id).await.unwrap();
+    world.is(&node, id, StateWord::Running).await;
+    let follow = LogQuery {
+        follow: true,
+        ..LogQuery::default()
+    };
+    let logs = node.logs(id, follow).await.unwrap();
+    assert!(world.driver.exit(id, VmmExit::default()));
+    world.is_gone(&node, id).await;
+    for mut output in [attached.output, logs] {
+        let ended = tokio::time::timeout(Duration::from_secs(5), output.next())
+            .await
+            .unwrap();
+        assert!(ended.is_none());
+    }
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn a_stop_while_it_starts_stops_it() {
+    let world = World::new();
+    let node = world.open().await;
+    for _ in 0..20 {
+        let spec = spec();
+        let id = spec.id;
+        node.create(spec).await.unwrap();
+        let (started, stopped) = tokio::join!(node.start(id), node.stop(id, Some(0)));
+        started.unwrap();
+        stopped.unwrap();
+        node.stop(id, Some(0)).await.unwrap();
+        world.is(&node, id, StateWord::Stopped).await;
+        node.remove(id, false).await.unwrap();
+    }
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn all_at_once_and_all_away() {
+    let world = World::new();
+    let node = world.open().await;
+    let ids: Vec<_> = (0..50).map(|_| spec()).collect();
+    let lives = ids.into_iter().map(|spec| {
+        let (node, world) = (&node, &world);
+        async move {
+            let id = world.running(node, spec).await;
+            let (killed, removed) = tokio::join!(node.kill(id, 9), node.remove(id, true));
+            // One of both may find it gone.
+            let _ = killed;
+            removed.unwrap();
+        }
+    });
+    futures::future::join_all(lives).await;
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn the_next_node_reports_a_vmm_that_is_gone() {
+    let world = World::new();
+    let node = world.open().await;
+    let id = world.running(&node, spec()).await;
+    let mut again = spec();
+    again.restart = RestartPolicy::Always;
+    let again = world.running(&node, again).await;
+    let rests = spec();
+    node.create(rests.clone()).await.unwrap();
+    node.close().await;
+    drop(node);
+
+    // Its machines ended with their process.
+    let world = world.after_a_crash();
+    let node = world.open().await;
+    world.is(&node, id, StateWord::Failed).await;
+    let reason = node.status(id).unwrap().history.last().unwrap().reason.clone();
+    assert!(reason.is_some_and(|reason| reason.contains("while the daemon was away")));
+    world.is(&node, again, StateWord::Running).await;
+    assert_eq!(node.status(rests.id).unwrap().state.word(), StateWord::Pending);
+    for id in [id, again, rests.id] {
+        node.remove(id, true).await.unwrap();
+    }
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn the_next_node_adopts_what_lives() {
+    let world = World::new();
+    let node = world.open().await;
+    let id = world.running(&node, spec()).await;
+    node.close().await;
+    drop(node);
+    let node = world.open().await;
+    assert_eq!(node.status(id).unwrap().state.word(), StateWord::Running);
+    assert_ne!(node.info().await.unwrap().allocation, Allocation::default());
+    node.stop(id, None).await.unwrap();
+    node.remove(id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn the_next_node_clears_away_what_was_half_made() {
+    let world = World::new();
+    let node = world.open().await;
+    let broken = world.running(&node, spec()).await;
+    node.close().await;
+    drop(node);
+    let machines = world.machines_dir();
+    for half in [".making-mch", ".going-mch", "nonsense"] {
+        fs::create_dir(machines.join(half)).unwrap();
+        fs::write(machines.join(half).join("disk.ext4"), "x").unwrap();
+    }
+    fs::write(machines.join("stray"), "x").unwrap();
+    fs::write(machines.join(broken.to_string()).join("state.json"), "{").unwrap();
+    // Held for a machine whose folder was never written.
+    world.roots.hold_for(MachineId::new());
+    let node = world.open().await;
+    assert!(node.machines().is_empty());
+    world.nothing_is_left(&node).await;
+    node.close().await;
+}
+
+#[tokio::test]
+async fn an_order_to_close_is_heard_in_the_middle_of_anything() {
+    let world = World::new();
+    let node = world.open().await;
+    let id = world.running(&node, spec()).await;
+    // A stop that finds nobody willing.
+    world.driver.fail(FailurePlan {
+        times: 100,
+        ..FailurePlan::next(Step::Kill)
+    });
+    let stopping = {
+        let node = node.clone();
+        tokio::spawn(async move { node.stop(id, Some(0)).await })
+    };
+    world.is(&node, id, StateWord::Stopping).await;
+    tokio::time::timeout(Duration::from_secs(5), node.close())
+        .await
+        .unwrap();
+    assert_eq!(stopping.await.unwrap().unwrap_err().kind, ErrorKind::Unavailable);
+    drop(node);
+    let world = world.after_a_crash();
+    let node = world.open().await;
+    world.is(&node, id, StateWord::Stopped).await;
+    node.remove(id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}

@@ -1,0 +1,186 @@
+//! A state folder, a fake driver, and stores that are told what they have.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hearth_domain::{
+    Allocation, DriverKind, MachineSpec, MemoryMib, NetworkMode, Overcommit, Resources, RestartPolicy, StateWord,
+    Workload,
+};
+use hearth_driver::{KernelFiles, fake::FakeDriver};
+use hearth_ids::MachineId;
+use hearth_network::NoNetwork;
+use hearth_node::{Kernels, Node, NodeConfig, NodeParts, ProvisionError, RootConfig, Roots};
+use hearth_node_api::NodeService;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Images that are there, but for the one called `gone`.
+#[derive(Debug, Default)]
+pub(crate) struct FakeRoots(Mutex<BTreeSet<MachineId>>);
+
+impl FakeRoots {
+    pub(crate) fn hold_for(&self, machine: MachineId) {
+        self.0.lock().unwrap().insert(machine);
+    }
+}
+
+impl Roots for FakeRoots {
+    fn hold(&self, image_id: &str, machine: MachineId) -> Result<(PathBuf, RootConfig), ProvisionError> {
+        if image_id == "gone" {
+            return Err("no such image".into());
+        }
+        self.hold_for(machine);
+        Ok((PathBuf::from("/dev/null"), RootConfig::default()))
+    }
+
+    fn release(&self, machine: MachineId) -> Result<(), ProvisionError> {
+        self.0.lock().unwrap().remove(&machine);
+        Ok(())
+    }
+
+    fn holders(&self) -> Result<Vec<MachineId>, ProvisionError> {
+        Ok(self.0.lock().unwrap().iter().copied().collect())
+    }
+}
+
+struct FakeKernels;
+
+impl Kernels for FakeKernels {
+    fn files(&self, _: &str, _: DriverKind) -> Result<KernelFiles, ProvisionError> {
+        Ok(KernelFiles {
+            bzimage: "/dev/null".into(),
+            vmlinux: "/dev/null".into(),
+            initramfs: "/dev/null".into(),
+            cmdline: String::new(),
+        })
+    }
+}
+
+/// What nodes are opened over, one after another.
+pub(crate) struct World {
+    folder: TempDir,
+    pub(crate) driver: FakeDriver,
+    pub(crate) roots: Arc<FakeRoots>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            driver: FakeDriver::default(),
+            roots: Arc::default(),
+        }
+    }
+
+    /// The same folder, in a process that has no machines.
+    pub(crate) fn after_a_crash(self) -> Self {
+        Self {
+            driver: FakeDriver::default(),
+            ..self
+        }
+    }
+
+    pub(crate) async fn open(&self) -> Arc<Node> {
+        let config = NodeConfig {
+            default_driver: Some(DriverKind::Fake),
+            overcommit: Overcommit {
+                cpu: 1000.0,
+                memory: 1.0,
+            },
+            ..NodeConfig::new(self.folder.path())
+        };
+        let parts = NodeParts {
+            roots: self.roots.clone(),
+            kernels: Arc::new(FakeKernels),
+            network: Arc::new(NoNetwork),
+            no_network: Arc::new(NoNetwork),
+            drivers: vec![Arc::new(self.driver.clone())],
+        };
+        Node::open(config, parts).await.unwrap()
+    }
+
+    pub(crate) fn machines_dir(&self) -> PathBuf {
+        self.folder.path().join("machines")
+    }
+
+    pub(crate) fn folders(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.machines_dir()).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    pub(crate) async fn running(&self, node: &Node, spec: MachineSpec) -> MachineId {
+        let id = spec.id;
+        node.create(spec).await.unwrap();
+        node.start(id).await.unwrap();
+        self.is(node, id, StateWord::Running).await;
+        id
+    }
+
+    /// Waits until a machine is in a state.
+    pub(crate) async fn is(&self, node: &Node, id: MachineId, word: StateWord) {
+        let mut watched = node.watch(id).unwrap();
+        let reached = watched.wait_for(|status| status.state.word() == word);
+        let reached = tokio::time::timeout(PATIENCE, reached).await.map(|found| found.is_ok());
+        assert_eq!(reached.ok(), Some(true), "{:?}", node.status(id));
+    }
+
+    /// Waits until a machine is gone.
+    pub(crate) async fn is_gone(&self, node: &Node, id: MachineId) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while node.status(id).is_some() {
+            assert!(tokio::time::Instant::now() < deadline, "{:?}", node.status(id));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Machines at rest hold nothing but their folder and image.
+    pub(crate) async fn nothing_is_held(&self, node: &Node) {
+        assert_eq!(node.info().await.unwrap().allocation, Allocation::default());
+        assert_eq!(self.driver.living(), 0);
+    }
+
+    pub(crate) async fn nothing_is_left(&self, node: &Node) {
+        for spec in node.machines() {
+            self.is_gone(node, spec.id).await;
+        }
+        self.nothing_is_held(node).await;
+        assert_eq!(self.folders(), Vec::<String>::new());
+        assert_eq!(self.roots.holders().unwrap(), []);
+    }
+}
+
+pub(crate) fn memory(mib: u64) -> MemoryMib {
+    mib.try_into().unwrap()
+}
+
+pub(crate) fn spec() -> MachineSpec {
+    let id = MachineId::new();
+    MachineSpec {
+        id,
+        name: id.to_string().try_into().unwrap(),
+        image: "test:latest".to_owned(),
+        image_id: "test".to_owned(),
+        kernel_id: "test".to_owned(),
+        resources: Resources {
+            vcpus: 1.try_into().unwrap(),
+            memory_mib: memory(16),
+            disk_mib: None,
+        },
+        workload: Workload::default(),
+        network: NetworkMode::Default,
+        ports: Vec::new(),
+        driver: DriverKind::Fake,
+        restart: RestartPolicy::No,
+        stop_timeout_ms: 1000,
+        auto_remove: false,
+    }
+}
