@@ -38,7 +38,11 @@ pub(crate) fn hearth() -> PathBuf {
 
 /// Fills a new state folder from the seed.
 pub(crate) fn sow(state_dir: &Path) {
-    copy(&seed(), state_dir);
+    let cache = cache();
+    // Held while it is copied, too: another binary's tests would take it away for one of their own.
+    let lock = fs::File::create(cache.join(".seed.lock")).expect("the cache can be written");
+    flock(&lock, FlockOperation::LockExclusive).expect("the cache can be locked");
+    copy(&seed(&cache), state_dir);
 }
 
 /// Copies what makes a seed.
@@ -63,10 +67,7 @@ fn cache() -> PathBuf {
 }
 
 /// The seed, made by the first test that needs it.
-fn seed() -> PathBuf {
-    let cache = cache();
-    let lock = fs::File::create(cache.join(".seed.lock")).expect("the cache can be written");
-    flock(&lock, FlockOperation::LockExclusive).expect("the cache can be locked");
+fn seed(cache: &Path) -> PathBuf {
     let binary = fs::metadata(hearth()).expect("the binary is there");
     let modified = binary
         .modified()
@@ -75,10 +76,10 @@ fn seed() -> PathBuf {
     let name = format!("seed-{}-{}", binary.len(), modified.expect("after 1970").as_millis());
     let seed = cache.join(&name);
     if !seed.exists() {
-        remove_old_seeds(&cache);
+        remove_old_seeds(cache);
         let making = tempfile::Builder::new()
             .prefix(".seed-")
-            .tempdir_in(&cache)
+            .tempdir_in(cache)
             .expect("the cache can be written");
         make(making.path());
         fs::rename(making.path().join("state"), &seed).expect("the seed can be put into place");

@@ -15,7 +15,7 @@ fn signals_reach_the_program_and_a_stop_is_final() {
         logs("ready");
         host.hearth(&["kill", "-s", "USR1", "m"]).ok();
         logs("got-usr1");
-        host.hearth(&["rm", "m"]).failed(1, &["m", "-f"]);
+        host.hearth(&["rm", "m"]).failed(1, &["m is running", "by force"]);
         let waiting = host
             .command(&["wait", "m"])
             .stdout(std::process::Stdio::piped())
@@ -30,7 +30,7 @@ fn signals_reach_the_program_and_a_stop_is_final() {
         host.wait_for_state("m", "running");
         host.hearth(&["kill", "m"]).ok();
         host.wait_for_state("m", "stopped");
-        host.hearth(&["kill", "m"]).failed(1, &["m", "not running"]);
+        host.hearth(&["kill", "-s", "USR1", "m"]).failed(1, &["m", "running"]);
         host.hearth(&["kill", "-s", "NONSENSE", "m"]).failed(1, &["NONSENSE"]);
         host.hearth(&["rm", "m"]).ok();
         host.hearth(&["inspect", "m"]).failed(1, &["m"]);
