@@ -424,11 +424,15 @@ fn vcpus(text: &str) -> Result<Vcpus, String> {
 }
 
 fn memory(text: &str) -> Result<MemoryMib, String> {
-    parse_size_mib(text).and_then(MemoryMib::try_from).map_err(|error| error.to_string())
+    parse_size_mib(text)
+        .and_then(MemoryMib::try_from)
+        .map_err(|error| error.to_string())
 }
 
 fn disk(text: &str) -> Result<DiskMib, String> {
-    parse_size_mib(text).and_then(DiskMib::try_from).map_err(|error| error.to_string())
+    parse_size_mib(text)
+        .and_then(DiskMib::try_from)
+        .map_err(|error| error.to_string())
 }
 
 fn ratio(text: &str) -> Result<f64, String> {
@@ -446,7 +450,9 @@ fn since(text: &str) -> Result<jiff::Timestamp, String> {
     let age: jiff::SignedDuration = text
         .parse()
         .map_err(|_| format!("{text:?} is neither a time (2026-01-31T12:00:00Z) nor an age (10m, 2h)"))?;
-    jiff::Timestamp::now().checked_sub(age).map_err(|error| error.to_string())
+    jiff::Timestamp::now()
+        .checked_sub(age)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -462,8 +468,11 @@ mod tests {
 
     #[test]
     fn flags_after_the_image_are_the_programs() {
-        let cli = Cli::try_parse_from(["hearth", "run", "--rm", "-m", "1g", "busybox", "sh", "-c", "x", "--rm"]).unwrap();
-        let Command::Run(run) = cli.command else { panic!("not a run") };
+        let cli =
+            Cli::try_parse_from(["hearth", "run", "--rm", "-m", "1g", "busybox", "sh", "-c", "x", "--rm"]).unwrap();
+        let Command::Run(run) = cli.command else {
+            panic!("not a run")
+        };
         assert_eq!(run.cmd, ["sh", "-c", "x", "--rm"]);
         assert_eq!(run.memory.unwrap().get(), 1024);
     }
@@ -477,7 +486,9 @@ mod tests {
             ("--publish", "99999:1", "HOST_PORT"),
             ("--network", "host", "default, none or bridge"),
         ] {
-            let error = Cli::try_parse_from(["hearth", "run", flag, value, "x"]).unwrap_err().to_string();
+            let error = Cli::try_parse_from(["hearth", "run", flag, value, "x"])
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(flag) && error.contains(hint), "{error}");
         }
     }

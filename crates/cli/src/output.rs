@@ -7,7 +7,9 @@ use serde::Serialize;
 /// Prints a line, and ends the program in peace when nobody reads any more (`hearth ps | head -1`).
 pub(crate) fn print_line(line: impl AsRef<str>) {
     let mut out = io::stdout().lock();
-    let written = out.write_all(line.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+    let written = out
+        .write_all(line.as_ref().as_bytes())
+        .and_then(|()| out.write_all(b"\n"));
     if let Err(error) = written.and_then(|()| out.flush()) {
         std::process::exit(i32::from(error.kind() != io::ErrorKind::BrokenPipe));
     }
@@ -34,7 +36,11 @@ pub(crate) fn print_table<const N: usize>(headings: [&str; N], rows: &[[String; 
         }
     }
     let line = |cells: [&str; N]| {
-        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     print_line(line(headings));
@@ -76,7 +82,13 @@ mod tests {
 
     #[test]
     fn spans_have_one_unit() {
-        for (seconds, text) in [(1, "1 second"), (59, "59 seconds"), (60, "1 minute"), (7200, "2 hours"), (86_400, "1 day")] {
+        for (seconds, text) in [
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "1 minute"),
+            (7200, "2 hours"),
+            (86_400, "1 day"),
+        ] {
             assert_eq!(span(seconds), text);
         }
     }

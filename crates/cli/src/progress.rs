@@ -13,7 +13,10 @@ pub(crate) struct Bars {
 
 impl Bars {
     pub(crate) fn new() -> Self {
-        Self { all: MultiProgress::new(), bars: HashMap::new() }
+        Self {
+            all: MultiProgress::new(),
+            bars: HashMap::new(),
+        }
     }
 
     /// Shows a step of an image.
@@ -27,7 +30,12 @@ impl Bars {
             ImagePhase::Unknown => "working",
         };
         let done = step.phase == ImagePhase::Done;
-        self.show(&format!("{word} {}", step.item), step.current_bytes, step.total_bytes, done);
+        self.show(
+            &format!("{word} {}", step.item),
+            step.current_bytes,
+            step.total_bytes,
+            done,
+        );
     }
 
     /// Shows a step of a kernel.
@@ -49,7 +57,11 @@ impl Bars {
 
     fn show(&mut self, item: &str, current: u64, total: u64, done: bool) {
         let bar = self.bars.entry(item.to_owned()).or_insert_with(|| {
-            let bar = self.all.add(if total > 0 { ProgressBar::new(total) } else { ProgressBar::new_spinner() });
+            let bar = self.all.add(if total > 0 {
+                ProgressBar::new(total)
+            } else {
+                ProgressBar::new_spinner()
+            });
             bar.set_style(style(total > 0));
             bar.set_prefix(item.to_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
@@ -78,5 +90,6 @@ fn style(bounded: bool) -> ProgressStyle {
     } else {
         "{prefix:<36!} {spinner} {msg}"
     };
-    ProgressStyle::with_template(template).map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+    ProgressStyle::with_template(template)
+        .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
 }

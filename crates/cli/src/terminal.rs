@@ -35,5 +35,8 @@ impl Drop for RawTerminal {
 /// Size of the user's terminal, if there is one.
 pub(crate) fn size() -> Option<TerminalSize> {
     let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin())).ok()?;
-    (size.ws_col > 0 && size.ws_row > 0).then_some(TerminalSize { cols: size.ws_col, rows: size.ws_row })
+    (size.ws_col > 0 && size.ws_row > 0).then_some(TerminalSize {
+        cols: size.ws_col,
+        rows: size.ws_row,
+    })
 }

@@ -180,7 +180,7 @@ impl Driver for FirecrackerDriver {
             guest: true,
             outlives: true,
             pause: true,
-            accelerated: true,
+            accelerated: hearth_driver::kvm::usable().is_ok(),
         }
     }
 

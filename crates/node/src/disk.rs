@@ -1,8 +1,9 @@
 //! A machine's own disk: a sparse file with an ext4 in it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::Stdio,
     time::Duration,
@@ -41,7 +42,11 @@ pub(crate) async fn ensure(path: &Path, size_mib: u32, uid: u32, gid: u32) -> Re
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
             _ => {}
         }
-        File::create_new(&making)
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&making)
             .and_then(|file| file.set_len(u64::from(size_mib) << 20))
             .map_err(io)?;
         format(&making).await?;

@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Read, Write},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,6 +19,8 @@ use tokio::sync::watch;
 
 /// A file is full at this size, in bytes. Two are kept.
 const FILE_BYTES: u64 = 8 << 20;
+/// Programs write secrets, too.
+const OWNER_ONLY: u32 = 0o600;
 /// Length, our number, the guest's number, time, stream.
 const HEADER_BYTES: usize = 4 + 8 + 8 + 8 + 1;
 /// No record is longer, in bytes; the guest's are cut to it.
@@ -136,7 +138,12 @@ impl LogWriter {
         }
         if self.file.is_none() {
             let path = file_path(&self.folder, generation);
-            let opened = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+            let opened = OpenOptions::new()
+                .create(true)
+                .read(true)
+                .append(true)
+                .mode(OWNER_ONLY)
+                .open(path)?;
             self.file = Some(Arc::new(opened));
             self.size = 0;
         }

@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fs, io,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -100,6 +102,8 @@ impl Node {
             move |source| OpenError::StateDir { path, source }
         };
         fs::create_dir_all(&machines_dir).map_err(at(&machines_dir))?;
+        // VMMs walk through to their own folders, and see no others.
+        fs::set_permissions(&machines_dir, Permissions::from_mode(0o711)).map_err(at(&machines_dir))?;
         let id = node_id(&config.state_dir).map_err(at(&config.state_dir))?;
         let drivers: BTreeMap<DriverKind, Arc<dyn Driver>> = parts
             .drivers

@@ -36,22 +36,38 @@ pub(crate) async fn pull(client: &Client, reference: &str, json: bool) -> anyhow
 
 /// Pulls with progress.
 pub(crate) async fn fetch(client: &Client, reference: &str, policy: PullPolicy) -> anyhow::Result<Image> {
-    let request = PullImage { reference: reference.to_owned(), policy, auth: auth(reference).await };
-    let lines = client.lines(Method::POST, &ApiPath::v1(&["images", "pull"]), Some(&request)).await?;
+    let request = PullImage {
+        reference: reference.to_owned(),
+        policy,
+        auth: auth(reference).await,
+    };
+    let lines = client
+        .lines(Method::POST, &ApiPath::v1(&["images", "pull"]), Some(&request))
+        .await?;
     follow(lines).await
 }
 
 /// Credentials of this user, who is not the daemon's.
 async fn auth(reference: &str) -> Option<RegistryAuth> {
     let reference: Reference = reference.parse().ok()?;
-    let found = async { DockerConfig::load(&docker_config()?).await.ok()?.find(reference.registry()).await.ok() };
+    let found = async {
+        DockerConfig::load(&docker_config()?)
+            .await
+            .ok()?
+            .find(reference.registry())
+            .await
+            .ok()
+    };
     match found.await {
         Some(Credentials::Basic { username, password }) => Some(RegistryAuth::Basic { username, password }),
         Some(Credentials::IdentityToken(token)) => Some(RegistryAuth::IdentityToken { token }),
         Some(Credentials::Bearer(token)) => Some(RegistryAuth::Bearer { token }),
         Some(Credentials::Anonymous) => None,
         None => {
-            eprintln!("hearth: cannot read docker's credentials for {}; going on without", reference.registry());
+            eprintln!(
+                "hearth: cannot read docker's credentials for {}; going on without",
+                reference.registry()
+            );
             None
         }
     }
@@ -74,7 +90,11 @@ async fn follow(mut lines: Lines<ImageLine>) -> anyhow::Result<Image> {
             Some(Ok(ImageLine::Result { image })) => break Ok(*image),
             Some(Ok(ImageLine::Problem(line))) => break Err(ClientError::Problem(Box::new(line.problem)).into()),
             Some(Err(error)) => break Err(error.into()),
-            None => break Err(anyhow::anyhow!("the daemon broke off; what was fetched is kept, so try again")),
+            None => {
+                break Err(anyhow::anyhow!(
+                    "the daemon broke off; what was fetched is kept, so try again"
+                ));
+            }
         }
     };
     bars.clear();
@@ -101,7 +121,11 @@ pub(crate) async fn import(client: &Client, args: ImageImportArgs, json: bool) -
         Some(words) => Some(serde_json::to_string(&words)?),
         None => None,
     };
-    let query = ImportImageQuery { kind, name: args.name, cmd };
+    let query = ImportImageQuery {
+        kind,
+        name: args.name,
+        cmd,
+    };
     let path = ApiPath::v1(&["images", "import"]).query(&query);
     let lines = client.upload_lines(&path, stream_source(args.source)).await?;
     show(&follow(lines).await?, json)
@@ -113,7 +137,10 @@ fn guess_kind(source: &Path) -> anyhow::Result<ImportKind> {
         return if source.join("oci-layout").exists() {
             Ok(ImportKind::Oci)
         } else {
-            anyhow::bail!("folder {} is no OCI layout: it has no file oci-layout; for a root file system give a tar", source.display())
+            anyhow::bail!(
+                "folder {} is no OCI layout: it has no file oci-layout; for a root file system give a tar",
+                source.display()
+            )
         };
     }
     if source == Path::new("-") {
@@ -122,9 +149,16 @@ fn guess_kind(source: &Path) -> anyhow::Result<ImportKind> {
     let file = std::fs::File::open(source).with_context(|| format!("cannot open {}", source.display()))?;
     let mut archive = tar::Archive::new(file);
     // A compressed root is no tar to this reader, and then a root it is.
-    let Ok(entries) = archive.entries() else { return Ok(ImportKind::Root) };
+    let Ok(entries) = archive.entries() else {
+        return Ok(ImportKind::Root);
+    };
     for entry in entries.map_while(Result::ok).take(4096) {
-        match entry.path().ok().as_deref().and_then(|p| p.strip_prefix(".").ok().or(Some(p)).map(Path::to_owned)) {
+        match entry
+            .path()
+            .ok()
+            .as_deref()
+            .and_then(|p| p.strip_prefix(".").ok().or(Some(p)).map(Path::to_owned))
+        {
             Some(path) if path == Path::new("oci-layout") => return Ok(ImportKind::Oci),
             Some(path) if path == Path::new("manifest.json") => return Ok(ImportKind::Docker),
             _ => {}
@@ -190,7 +224,11 @@ fn send(mut source: impl Read, chunks: &Chunks) -> std::io::Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let length = source.read(&mut buffer)?;
-        if length == 0 || chunks.blocking_send(Ok(Bytes::copy_from_slice(&buffer[..length]))).is_err() {
+        if length == 0
+            || chunks
+                .blocking_send(Ok(Bytes::copy_from_slice(&buffer[..length])))
+                .is_err()
+        {
             return Ok(());
         }
     }
@@ -202,7 +240,8 @@ pub(crate) struct ChunkWriter(pub(crate) Chunks);
 impl Write for ChunkWriter {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(buffer)));
-        sent.map(|()| buffer.len()).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+        sent.map(|()| buffer.len())
+            .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -221,8 +260,18 @@ pub(crate) async fn ls(client: &Client, quiet: bool, json: bool) -> anyhow::Resu
             .images
             .iter()
             .map(|image| {
-                let names = if image.references.is_empty() { "-".to_owned() } else { image.references.join(", ") };
-                [names, short_image(&image.id), bytes(image.size_bytes), ago(image.added_at), image.used_by.len().to_string()]
+                let names = if image.references.is_empty() {
+                    "-".to_owned()
+                } else {
+                    image.references.join(", ")
+                };
+                [
+                    names,
+                    short_image(&image.id),
+                    bytes(image.size_bytes),
+                    ago(image.added_at),
+                    image.used_by.len().to_string(),
+                ]
             })
             .collect();
         print_table(["NAME", "ID", "SIZE", "ADDED", "MACHINES"], &rows);
@@ -241,7 +290,12 @@ pub(crate) async fn inspect(client: &Client, names: &[String]) -> anyhow::Result
 
 pub(crate) async fn rm(client: &Client, names: &[String], force: bool) -> anyhow::Result<u8> {
     let query = RemoveQuery { force };
-    each(names, async |name| client.act(Method::DELETE, &ApiPath::v1(&["images", name]).query(&query)).await).await
+    each(names, async |name| {
+        client
+            .act(Method::DELETE, &ApiPath::v1(&["images", name]).query(&query))
+            .await
+    })
+    .await
 }
 
 pub(crate) async fn prune(client: &Client, all: bool, json: bool) -> anyhow::Result<u8> {
@@ -262,7 +316,10 @@ mod tests {
 
     #[test]
     fn command_lines_are_split_as_by_a_shell() {
-        assert_eq!(words(r#"sh -c 'a "b" c' d\ e """#).unwrap(), ["sh", "-c", r#"a "b" c"#, "d e", ""]);
+        assert_eq!(
+            words(r#"sh -c 'a "b" c' d\ e """#).unwrap(),
+            ["sh", "-c", r#"a "b" c"#, "d e", ""]
+        );
         assert!(words("a 'b").is_err());
     }
 }

@@ -26,13 +26,20 @@ pub(crate) async fn import(client: &Client, args: KernelImportArgs, json: bool) 
     bring_in(client, &request, json).await
 }
 
-pub(crate) async fn build(client: &Client, source: Option<PathBuf>, jobs: Option<u32>, json: bool) -> anyhow::Result<u8> {
+pub(crate) async fn build(
+    client: &Client,
+    source: Option<PathBuf>,
+    jobs: Option<u32>,
+    json: bool,
+) -> anyhow::Result<u8> {
     let source = source.as_deref().map(absolute).transpose()?;
     bring_in(client, &ImportKernel::Build { source, jobs }, json).await
 }
 
 async fn bring_in(client: &Client, request: &ImportKernel, json: bool) -> anyhow::Result<u8> {
-    let mut lines = client.lines::<KernelLine>(Method::POST, &ApiPath::v1(&["kernels", "import"]), Some(request)).await?;
+    let mut lines = client
+        .lines::<KernelLine>(Method::POST, &ApiPath::v1(&["kernels", "import"]), Some(request))
+        .await?;
     let mut bars = Bars::new();
     let outcome = loop {
         match lines.next().await {
@@ -48,7 +55,12 @@ async fn bring_in(client: &Client, request: &ImportKernel, json: bool) -> anyhow
     if json {
         print_json(&kernel)?;
     } else {
-        print_line(format!("{} {}{}", kernel.id, kernel.version, if kernel.default { " (default)" } else { "" }));
+        print_line(format!(
+            "{} {}{}",
+            kernel.id,
+            kernel.version,
+            if kernel.default { " (default)" } else { "" }
+        ));
     }
     Ok(0)
 }
@@ -78,12 +90,17 @@ pub(crate) async fn ls(client: &Client, json: bool) -> anyhow::Result<u8> {
 }
 
 pub(crate) async fn rm(client: &Client, names: &[String]) -> anyhow::Result<u8> {
-    each(names, async |name| client.act(Method::DELETE, &ApiPath::v1(&["kernels", name])).await).await
+    each(names, async |name| {
+        client.act(Method::DELETE, &ApiPath::v1(&["kernels", name])).await
+    })
+    .await
 }
 
 pub(crate) async fn default(client: &Client, wanted: Option<String>, json: bool) -> anyhow::Result<u8> {
     if let Some(wanted) = wanted {
-        client.act(Method::POST, &ApiPath::v1(&["kernels", &wanted, "default"])).await?;
+        client
+            .act(Method::POST, &ApiPath::v1(&["kernels", &wanted, "default"]))
+            .await?;
     }
     let list: KernelList = client.get(&ApiPath::v1(&["kernels"])).await?;
     let Some(kernel): Option<&Kernel> = list.kernels.iter().find(|kernel| kernel.default) else {

@@ -1,6 +1,8 @@
 //! Machines: list, look, act.
 
-use hearth_api::{KillQuery, ListMachinesQuery, Machine, MachineList, MachineState, RemoveQuery, StopQuery, WaitResult};
+use hearth_api::{
+    KillQuery, ListMachinesQuery, Machine, MachineList, MachineState, RemoveQuery, StopQuery, WaitResult,
+};
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
 use serde::Serialize;
@@ -28,7 +30,11 @@ pub(crate) async fn ps(client: &Client, args: &PsArgs, json: bool) -> anyhow::Re
 }
 
 async fn list(client: &Client, all: bool) -> Result<Vec<Machine>, ClientError> {
-    let mut query = ListMachinesQuery { all, limit: Some(PAGE), ..ListMachinesQuery::default() };
+    let mut query = ListMachinesQuery {
+        all,
+        limit: Some(PAGE),
+        ..ListMachinesQuery::default()
+    };
     let mut machines = Vec::new();
     loop {
         let page: MachineList = client.get(&ApiPath::v1(&["machines"]).query(&query)).await?;
@@ -43,7 +49,11 @@ async fn list(client: &Client, all: bool) -> Result<Vec<Machine>, ClientError> {
 /// The machines that run, by name.
 pub(crate) async fn running(client: &Client) -> Result<Vec<String>, ClientError> {
     let machines = list(client, false).await?;
-    Ok(machines.into_iter().filter(|m| m.state == MachineState::Running).map(|m| m.name).collect())
+    Ok(machines
+        .into_iter()
+        .filter(|m| m.state == MachineState::Running)
+        .map(|m| m.name)
+        .collect())
 }
 
 fn row(machine: &Machine) -> [String; 7] {
@@ -68,7 +78,9 @@ fn row(machine: &Machine) -> [String; 7] {
 
 fn status(machine: &Machine) -> String {
     let since = |time: Option<jiff::Timestamp>| {
-        time.map_or_else(String::new, |t| format!(" {}", span(jiff::Timestamp::now().duration_since(t).as_secs().max(0))))
+        time.map_or_else(String::new, |t| {
+            format!(" {}", span(jiff::Timestamp::now().duration_since(t).as_secs().max(0)))
+        })
     };
     match machine.state {
         MachineState::Running => format!("running{}", since(machine.started_at)),
@@ -90,12 +102,25 @@ pub(crate) async fn inspect(client: &Client, names: &[String]) -> anyhow::Result
 }
 
 /// Does the same to each machine and names those that it was done to; one that fails does not spare the others.
-pub(crate) async fn act_on<Q: Serialize>(client: &Client, names: &[String], verb: &str, query: &Q) -> anyhow::Result<u8> {
-    each(names, async |name| client.act(Method::POST, &machine_path(name, &[verb]).query(query)).await).await
+pub(crate) async fn act_on<Q: Serialize>(
+    client: &Client,
+    names: &[String],
+    verb: &str,
+    query: &Q,
+) -> anyhow::Result<u8> {
+    each(names, async |name| {
+        client
+            .act(Method::POST, &machine_path(name, &[verb]).query(query))
+            .await
+    })
+    .await
 }
 
 /// As [`act_on`], for any action.
-pub(crate) async fn each(names: &[String], action: impl AsyncFn(&str) -> Result<(), ClientError>) -> anyhow::Result<u8> {
+pub(crate) async fn each(
+    names: &[String],
+    action: impl AsyncFn(&str) -> Result<(), ClientError>,
+) -> anyhow::Result<u8> {
     let mut code = 0;
     for name in names {
         match action(name).await {
@@ -111,17 +136,30 @@ pub(crate) async fn each(names: &[String], action: impl AsyncFn(&str) -> Result<
 }
 
 pub(crate) async fn stop(client: &Client, args: &StopArgs, verb: &str) -> anyhow::Result<u8> {
-    let query = StopQuery { timeout_ms: args.timeout.map(|seconds| seconds.saturating_mul(1000)) };
+    let query = StopQuery {
+        timeout_ms: args.timeout.map(|seconds| seconds.saturating_mul(1000)),
+    };
     act_on(client, &args.machines, verb, &query).await
 }
 
 pub(crate) async fn kill(client: &Client, args: &KillArgs) -> anyhow::Result<u8> {
-    act_on(client, &args.machines, "kill", &KillQuery { signal: Some(args.signal.clone()) }).await
+    act_on(
+        client,
+        &args.machines,
+        "kill",
+        &KillQuery {
+            signal: Some(args.signal.clone()),
+        },
+    )
+    .await
 }
 
 pub(crate) async fn rm(client: &Client, args: &RmArgs) -> anyhow::Result<u8> {
     let query = RemoveQuery { force: args.force };
-    each(&args.machines, async |name| client.act(Method::DELETE, &machine_path(name, &[]).query(&query)).await).await
+    each(&args.machines, async |name| {
+        client.act(Method::DELETE, &machine_path(name, &[]).query(&query)).await
+    })
+    .await
 }
 
 pub(crate) async fn wait(client: &Client, names: &[String], json: bool) -> anyhow::Result<u8> {

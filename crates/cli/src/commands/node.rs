@@ -16,20 +16,45 @@ pub(crate) async fn info(client: &Client, json: bool) -> anyhow::Result<u8> {
         .iter()
         .map(|driver| {
             let name = format!("{:?}", driver.name).to_lowercase();
-            format!("{name} ({})", if driver.accelerated { "hardware virtualisation" } else { "software emulation" })
+            format!(
+                "{name} ({})",
+                if driver.accelerated {
+                    "hardware virtualisation"
+                } else {
+                    "software emulation"
+                }
+            )
         })
         .collect();
     let rows = [
         ("node", format!("{} on {}", info.id, info.host_name)),
         ("hearth", info.version),
         ("host kernel", format!("{} {}", info.host_kernel, info.architecture)),
-        ("vCPUs", format!("{} of {} given out ({} CPUs × {})", info.cpus.allocated, info.cpus.total, info.cpus.capacity, info.cpus.overcommit)),
-        ("memory", format!("{} of {} MiB given out", info.memory_mib.allocated, info.memory_mib.total)),
-        ("machines", format!("{}, of which {} active", info.machines, info.machines_active)),
+        (
+            "vCPUs",
+            format!(
+                "{} of {} given out ({} CPUs × {})",
+                info.cpus.allocated, info.cpus.total, info.cpus.capacity, info.cpus.overcommit
+            ),
+        ),
+        (
+            "memory",
+            format!(
+                "{} of {} MiB given out",
+                info.memory_mib.allocated, info.memory_mib.total
+            ),
+        ),
+        (
+            "machines",
+            format!("{}, of which {} active", info.machines, info.machines_active),
+        ),
         ("images", info.images.to_string()),
         ("default driver", format!("{:?}", info.default_driver).to_lowercase()),
         ("drivers", drivers.join(", ")),
-        ("default kernel", info.default_kernel.unwrap_or_else(|| "none".to_owned())),
+        (
+            "default kernel",
+            info.default_kernel.unwrap_or_else(|| "none".to_owned()),
+        ),
     ];
     for (name, value) in rows {
         print_line(format!("{name:<15} {value}"));

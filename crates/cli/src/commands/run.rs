@@ -34,7 +34,12 @@ pub(crate) async fn run(client: &Client, args: RunArgs, json: bool) -> anyhow::R
     // Attached before it starts, so that nothing is missed.
     let attached = client.session(&machine_path(&id, &["attach"])).await?;
     start(client, &id, request.auto_remove).await?;
-    let program = session::Program { client, machine: Some(id), stdin, tty };
+    let program = session::Program {
+        client,
+        machine: Some(id),
+        stdin,
+        tty,
+    };
     session::drive(attached, &program).await
 }
 
@@ -62,7 +67,10 @@ async fn create(client: &Client, request: &CreateMachine) -> anyhow::Result<Mach
 }
 
 fn create_request(args: RunArgs) -> anyhow::Result<CreateMachine> {
-    anyhow::ensure!(!(args.detach && args.interactive && args.tty), "--detach leaves no terminal to be interactive on");
+    anyhow::ensure!(
+        !(args.detach && args.interactive && args.tty),
+        "--detach leaves no terminal to be interactive on"
+    );
     Ok(CreateMachine {
         image: args.image,
         name: args.name.map(String::from),
@@ -107,18 +115,31 @@ pub(crate) async fn exec(client: &Client, args: ExecArgs) -> anyhow::Result<u8> 
     };
     let mut opened = client.session(&machine_path(&args.machine, &["exec"])).await?;
     opened.sender.begin(&request).await?;
-    let program = session::Program { client, machine: None, stdin: args.interactive, tty: args.tty };
+    let program = session::Program {
+        client,
+        machine: None,
+        stdin: args.interactive,
+        tty: args.tty,
+    };
     session::drive(opened, &program).await
 }
 
 /// Whether a machine's program has not begun yet.
 pub(crate) async fn is_coming_up(client: &Client, id: &str) -> bool {
     let machine: Result<Machine, ClientError> = client.get(&machine_path(id, &[])).await;
-    machine.is_ok_and(|m| matches!(m.state, MachineState::Pending | MachineState::Preparing | MachineState::Starting))
+    machine.is_ok_and(|m| {
+        matches!(
+            m.state,
+            MachineState::Pending | MachineState::Preparing | MachineState::Starting
+        )
+    })
 }
 
 /// A path as the daemon, which may run elsewhere in the file system, can open it.
 pub(crate) fn absolute(path: &Path) -> anyhow::Result<String> {
     let absolute = std::path::absolute(path)?;
-    absolute.into_os_string().into_string().map_err(|path| anyhow::anyhow!("path {path:?} is not valid UTF-8"))
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|path| anyhow::anyhow!("path {path:?} is not valid UTF-8"))
 }

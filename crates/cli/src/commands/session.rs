@@ -40,10 +40,16 @@ pub(crate) struct Program<'a> {
 
 /// Joins a program until it ends, and gives its exit code.
 pub(crate) async fn drive(session: Session, program: &Program<'_>) -> anyhow::Result<u8> {
-    let raw = if program.tty && program.stdin { terminal::RawTerminal::enter()? } else { None };
+    let raw = if program.tty && program.stdin {
+        terminal::RawTerminal::enter()?
+    } else {
+        None
+    };
     let (frames, outgoing) = mpsc::channel(INPUT_FRAMES);
     let sending = tokio::spawn(send_all(session.sender, outgoing));
-    if program.tty && let Some(size) = terminal::size() {
+    if program.tty
+        && let Some(size) = terminal::size()
+    {
         let _ = frames.send(ClientFrame::Control(Control::Resize(size))).await;
     }
     if program.stdin {
@@ -107,8 +113,12 @@ fn exit_code(end: SessionEnd) -> u8 {
         }
         return u8::try_from(exit.code & 0xff).unwrap_or(EXIT_FAILED);
     }
-    let reason = end.reason.unwrap_or_else(|| "it ended, and nothing tells how".to_owned());
-    let state = end.state.map_or_else(String::new, |state: MachineState| format!("the machine {state}: "));
+    let reason = end
+        .reason
+        .unwrap_or_else(|| "it ended, and nothing tells how".to_owned());
+    let state = end
+        .state
+        .map_or_else(String::new, |state: MachineState| format!("the machine {state}: "));
     eprintln!("hearth: {state}{reason}");
     EXIT_NOT_RUN
 }
@@ -155,8 +165,13 @@ async fn on_signal(
     if let Some(machine) = &program.machine
         && (impatient || is_coming_up(program.client, machine).await)
     {
-        let query = KillQuery { signal: Some("KILL".to_owned()) };
-        let killed = program.client.act(Method::POST, &machine_path(machine, &["kill"]).query(&query)).await;
+        let query = KillQuery {
+            signal: Some("KILL".to_owned()),
+        };
+        let killed = program
+            .client
+            .act(Method::POST, &machine_path(machine, &["kill"]).query(&query))
+            .await;
         if let Err(error) = killed {
             eprintln!("hearth: cannot end the machine: {error}");
         }
@@ -171,11 +186,13 @@ async fn on_signal(
 
 /// What was on its way when the user had enough.
 async fn drain(mut receiver: SessionReceiver) {
-    let rest = async { while let Some(Ok(frame)) = receiver.next().await {
-        if take(Some(Ok(frame))).ok().flatten().is_some() {
-            return;
+    let rest = async {
+        while let Some(Ok(frame)) = receiver.next().await {
+            if take(Some(Ok(frame))).ok().flatten().is_some() {
+                return;
+            }
         }
-    } };
+    };
     let _ = tokio::time::timeout(Duration::from_millis(500), rest).await;
 }
 
@@ -195,7 +212,11 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
-            window: if tty { Some(signal(SignalKind::window_change())?) } else { None },
+            window: if tty {
+                Some(signal(SignalKind::window_change())?)
+            } else {
+                None
+            },
         })
     }
 

@@ -16,7 +16,12 @@ use crate::{
 const STATS_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(crate) async fn logs(client: &Client, args: LogsArgs, json: bool) -> anyhow::Result<u8> {
-    let query = LogsQuery { follow: args.follow, since: args.since, tail: args.tail, format: LogFormat::Ndjson };
+    let query = LogsQuery {
+        follow: args.follow,
+        since: args.since,
+        tail: args.tail,
+        format: LogFormat::Ndjson,
+    };
     let path = machine_path(&args.machine, &["logs"]).query(&query);
     let mut lines = client.lines::<LogLine>(Method::GET, &path, None::<&()>).await?;
     while let Some(line) = lines.next().await {
@@ -38,7 +43,12 @@ pub(crate) async fn logs(client: &Client, args: LogsArgs, json: bool) -> anyhow:
 }
 
 pub(crate) async fn events(client: &Client, args: EventsArgs, json: bool) -> anyhow::Result<u8> {
-    let query = EventsQuery { follow: !args.no_follow, since: args.since, after: None, machine: args.machine };
+    let query = EventsQuery {
+        follow: !args.no_follow,
+        since: args.since,
+        after: None,
+        machine: args.machine,
+    };
     let path = ApiPath::v1(&["events"]).query(&query);
     let mut lines = client.lines::<EventLine>(Method::GET, &path, None::<&()>).await?;
     while let Some(line) = lines.next().await {
@@ -56,14 +66,21 @@ fn sentence(event: &Event) -> String {
         hearth_api::EventKind::State => event.state.to_string(),
         kind => kind.as_str().to_owned(),
     };
-    let why = event.reason.as_deref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let why = event
+        .reason
+        .as_deref()
+        .map_or_else(String::new, |reason| format!(" ({reason})"));
     format!("{} {} {} {what}{why}", event.at, event.machine_id, event.machine_name)
 }
 
 pub(crate) async fn stats(client: &Client, args: &StatsArgs, json: bool) -> anyhow::Result<u8> {
     let mut before: Vec<Stats> = Vec::new();
     loop {
-        let names = if args.machines.is_empty() { machine::running(client).await? } else { args.machines.clone() };
+        let names = if args.machines.is_empty() {
+            machine::running(client).await?
+        } else {
+            args.machines.clone()
+        };
         let mut now = Vec::new();
         for name in &names {
             match measure(client, name).await {
@@ -77,7 +94,10 @@ pub(crate) async fn stats(client: &Client, args: &StatsArgs, json: bool) -> anyh
             now.iter().try_for_each(print_json_line)?;
         } else {
             let rows: Vec<[String; 7]> = now.iter().map(|stats| row(stats, &before)).collect();
-            print_table(["ID", "NAME", "CPU", "MEMORY", "GUEST MEMORY", "NET IN/OUT", "PROCESSES"], &rows);
+            print_table(
+                ["ID", "NAME", "CPU", "MEMORY", "GUEST MEMORY", "NET IN/OUT", "PROCESSES"],
+                &rows,
+            );
         }
         if args.no_stream {
             return Ok(0);
@@ -108,8 +128,14 @@ fn row(stats: &Stats, before: &[Stats]) -> [String; 7] {
         stats.machine_name.clone(),
         cpu,
         bytes(stats.memory_bytes),
-        format!("{} / {}", stats.guest_memory_used_bytes.map_or_else(|| "-".to_owned(), bytes), bytes(stats.memory_limit_bytes)),
+        format!(
+            "{} / {}",
+            stats.guest_memory_used_bytes.map_or_else(|| "-".to_owned(), bytes),
+            bytes(stats.memory_limit_bytes)
+        ),
         format!("{} / {}", bytes(stats.net_rx_bytes), bytes(stats.net_tx_bytes)),
-        stats.processes.map_or_else(|| "-".to_owned(), |count| count.to_string()),
+        stats
+            .processes
+            .map_or_else(|| "-".to_owned(), |count| count.to_string()),
     ]
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -26,12 +27,14 @@ const LOG_LINES: usize = 15;
 pub(crate) fn start(socket: &Path, args: &UpArgs) -> anyhow::Result<u8> {
     std::fs::create_dir_all(&args.state_dir)?;
     let log_path = args.state_dir.join("hearth.log");
-    let log = OpenOptions::new().create(true).append(true).open(&log_path);
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&log_path);
     let log = log.with_context(|| format!("cannot write {}", log_path.display()))?;
     if let Some(folder) = socket.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let own_args = std::env::args_os().skip(1).filter(|arg| arg != "--detach" && arg != "-d");
+    let own_args = std::env::args_os()
+        .skip(1)
+        .filter(|arg| arg != "--detach" && arg != "-d");
     let mut child = Command::new(std::env::current_exe()?)
         .args(own_args)
         .env(DETACHED, "1")
@@ -44,14 +47,30 @@ pub(crate) fn start(socket: &Path, args: &UpArgs) -> anyhow::Result<u8> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         if let Some(status) = child.try_wait()? {
-            bail!("the daemon ended at once ({status}); its log {} ends with:\n{}", log_path.display(), tail(&log_path));
+            bail!(
+                "the daemon ended at once ({status}); its log {} ends with:\n{}",
+                log_path.display(),
+                tail(&log_path)
+            );
         }
-        if runtime.block_on(client.get::<Version>(&ApiPath::v1(&["version"]))).is_ok() {
-            print_line(format!("hearth is up: pid {}, socket {}, log {}", child.id(), socket.display(), log_path.display()));
+        if runtime
+            .block_on(client.get::<Version>(&ApiPath::v1(&["version"])))
+            .is_ok()
+        {
+            print_line(format!(
+                "hearth is up: pid {}, socket {}, log {}",
+                child.id(),
+                socket.display(),
+                log_path.display()
+            ));
             return Ok(0);
         }
         if Instant::now() > deadline {
-            bail!("the daemon (pid {}) does not answer; see its log {}", child.id(), log_path.display());
+            bail!(
+                "the daemon (pid {}) does not answer; see its log {}",
+                child.id(),
+                log_path.display()
+            );
         }
         std::thread::sleep(STEP);
     }

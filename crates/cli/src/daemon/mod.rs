@@ -40,7 +40,9 @@ pub(crate) fn up(socket: &Path, args: UpArgs) -> anyhow::Result<u8> {
 
 fn log_to_stderr(json: bool) {
     let filter = EnvFilter::try_from_env("HEARTH_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if json {
         lines.json().init();
     } else {
@@ -58,7 +60,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
     let images = open_images(args, state).await?;
     let kernels_dir = state.subfolder("kernels")?;
     let kernels = Arc::new(tokio::task::spawn_blocking(move || KernelStore::open(&kernels_dir)).await??);
-    let store = Store::open(&state.path().join("hearth.db")).await?;
+    let store = Store::open(&state.private_file("hearth.db")?).await?;
     let network = Arc::new(open_network(args, state).await?);
     let parts = NodeParts {
         roots: Arc::new(ImageRoots(images.clone())),
@@ -68,7 +70,10 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
         drivers: drivers(state),
     };
     let config = NodeConfig {
-        overcommit: Overcommit { cpu: args.cpu_overcommit, memory: args.memory_overcommit },
+        overcommit: Overcommit {
+            cpu: args.cpu_overcommit,
+            memory: args.memory_overcommit,
+        },
         default_driver: args.driver,
         ..NodeConfig::new(state.path())
     };
@@ -109,8 +114,13 @@ async fn open_images(args: &UpArgs, state: &StateDir) -> anyhow::Result<ImageSto
         ca_files: args.registry_ca.clone(),
         ..RegistryConfig::default()
     };
-    let config = StoreConfig { registry, ..StoreConfig::default() };
-    ImageStore::open(&state.subfolder("images")?, config).await.context("cannot open the image store")
+    let config = StoreConfig {
+        registry,
+        ..StoreConfig::default()
+    };
+    ImageStore::open(&state.subfolder("images")?, config)
+        .await
+        .context("cannot open the image store")
 }
 
 async fn open_network(args: &UpArgs, state: &StateDir) -> anyhow::Result<SlotPool> {
@@ -120,7 +130,9 @@ async fn open_network(args: &UpArgs, state: &StateDir) -> anyhow::Result<SlotPoo
         config.resolvers.clone_from(&args.dns);
     }
     let alive: HashSet<_> = machines_under_way(state.path()).into_iter().collect();
-    SlotPool::open(config, alive).await.context("cannot open the network; hearth needs root for namespaces and taps")
+    SlotPool::open(config, alive)
+        .await
+        .context("cannot open the network; hearth needs root for namespaces and taps")
 }
 
 fn drivers(state: &StateDir) -> Vec<Arc<dyn Driver>> {

@@ -1,8 +1,8 @@
 //! The folder that everything is kept in, of one daemon at a time.
 
 use std::{
-    fs::{self, File, Permissions},
-    os::unix::fs::PermissionsExt,
+    fs::{self, File, OpenOptions, Permissions},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -42,6 +42,16 @@ impl StateDir {
         let path = self.path.join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         fs::set_permissions(&path, Permissions::from_mode(0o711))?;
+        Ok(path)
+    }
+
+    /// A file in it for the daemon's eyes alone: specs carry environments, and environments carry secrets. What SQLite
+    /// puts beside its database has the database's mode.
+    pub(crate) fn private_file(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
         Ok(path)
     }
 
