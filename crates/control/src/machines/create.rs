@@ -144,10 +144,10 @@ async fn facts(app: &App, request: &CreateMachine, driver: DriverKind) -> ApiRes
                 Some(wanted) => kernels.get(&wanted).map(Some),
                 None => Ok(kernels.default_bundle()),
             };
-            (images.resolve(&image), kernel)
+            (images.find(&image), kernel)
         })
         .await?;
-    let image = image?;
+    let (image_id, config) = image?;
     let kernel_id = match kernel? {
         Some(bundle) => bundle.id,
         // The fake driver boots nothing.
@@ -160,9 +160,9 @@ async fn facts(app: &App, request: &CreateMachine, driver: DriverKind) -> ApiRes
         }
     };
     Ok(Facts {
-        image_id: image.id.to_string(),
-        image_entrypoint: image.config.entrypoint,
-        image_cmd: image.config.cmd,
+        image_id: image_id.to_string(),
+        image_entrypoint: config.entrypoint,
+        image_cmd: config.cmd,
         kernel_id,
     })
 }

@@ -5,7 +5,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -57,11 +57,26 @@ struct StoredName {
 pub(crate) struct Catalog {
     pub(crate) paths: Paths,
     pub(crate) session: Arc<Session>,
+    pub(crate) turn: Arc<Mutex<()>>,
+}
+
+/// The right to change the catalogue, until it is dropped.
+pub(crate) struct Change<'a> {
+    // In this order: whoever is next here finds the file's lock free.
+    _lock: FileLock,
+    _turn: MutexGuard<'a, ()>,
 }
 
 impl Catalog {
-    pub(crate) fn lock(&self) -> Result<FileLock, StoreError> {
-        FileLock::take(&self.paths.store_lock())
+    /// Those of this process queue up here, since the file's lock is waited for by asking again and again.
+    pub(crate) fn lock(&self) -> Result<Change<'_>, StoreError> {
+        // It guards no data, so a panic has left nothing half-changed in memory.
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = FileLock::take(&self.paths.store_lock())?;
+        Ok(Change {
+            _lock: lock,
+            _turn: turn,
+        })
     }
 
     pub(crate) fn image(&self, id: ImageId) -> Result<Option<StoredImage>, StoreError> {
@@ -241,6 +256,9 @@ impl Catalog {
     }
 
     /// Records that `holder` needs the image, until [`Catalog::release`].
+    ///
+    /// Not synced, as what its holder then writes of itself is not: a crash of the host that loses the one, loses the
+    /// other, which comes later, as well.
     pub(crate) fn hold(&self, id: ImageId, holder: &str) -> Result<StoredImage, ImageError> {
         check_holder(holder)?;
         let _change = self.lock()?;
@@ -257,22 +275,19 @@ impl Catalog {
         let folder = self.paths.holders_of(id);
         fs::create_dir_all(&folder).map_err(StoreError::file("create folder", &folder))?;
         let file = folder.join(holder);
-        fs::write(&file, b"").map_err(StoreError::file("write", &file))?;
-        sync_parent(&file)?;
-        sync_parent(&folder)?;
+        if !file.exists() {
+            fs::write(&file, b"").map_err(StoreError::file("write", &file))?;
+        }
         Ok(image)
     }
 
-    /// `holder` needs no image any more.
+    /// `holder` needs no image any more. Not synced: a hold that comes back is one whose holder is gone.
     pub(crate) fn release(&self, holder: &str) -> Result<(), ImageError> {
         check_holder(holder)?;
         let _change = self.lock()?;
         for image in names_in(&self.paths.holders())? {
             let file = self.paths.holders().join(image).join(holder);
-            if file.exists() {
-                remove_file(&file)?;
-                sync_parent(&file)?;
-            }
+            remove_file(&file)?;
         }
         Ok(())
     }

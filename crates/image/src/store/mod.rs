@@ -133,7 +133,11 @@ impl ImageStore {
         let opened = tokio::task::spawn_blocking(move || {
             let paths = Paths::create(&folder)?;
             let session = Arc::new(Session::open(&paths)?);
-            Ok(Catalog { paths, session })
+            Ok(Catalog {
+                paths,
+                session,
+                turn: Arc::default(),
+            })
         });
         let catalog = opened
             .await
@@ -175,6 +179,12 @@ impl ImageStore {
     /// The image of a name, an ID, or the start of an ID that only one image has.
     pub fn resolve(&self, name_or_id: &str) -> Result<ImageRecord, ImageError> {
         self.describe(self.inner.catalog.resolve(name_or_id)?)
+    }
+
+    /// The same, as far as a machine needs it: what it costs does not grow with the names and holders of the image.
+    pub fn find(&self, name_or_id: &str) -> Result<(ImageId, ImageConfig), ImageError> {
+        let image = self.inner.catalog.resolve(name_or_id)?;
+        Ok((image.id, image.config()?))
     }
 
     pub(crate) fn config(&self) -> &StoreConfig {
