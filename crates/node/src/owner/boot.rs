@@ -77,6 +77,15 @@ impl Life {
     }
 
     async fn kernel_files(&self) -> Result<KernelFiles, Reason> {
+        if !self.driver.capabilities().guest {
+            // Boots nothing, and may have been asked for where there is no kernel at all.
+            return Ok(KernelFiles {
+                bzimage: PathBuf::new(),
+                vmlinux: PathBuf::new(),
+                initramfs: PathBuf::new(),
+                cmdline: String::new(),
+            });
+        }
         let (services, kernel_id) = (self.services.clone(), self.spec.kernel_id.clone());
         let driver = self.spec.driver;
         tokio::task::spawn_blocking(move || services.kernels.files(&kernel_id, driver))
