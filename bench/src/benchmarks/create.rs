@@ -26,6 +26,8 @@ const MACHINE_LIMIT_KIB: f64 = 50.0;
 const AT_ONCE: usize = 64;
 /// No machine's making takes longer, however many are asked for.
 const CREATE_TIMEOUT: Duration = Duration::from_mins(1);
+/// All of them run soon after the last was asked for.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room for many machines of the usual size on a small host; no daemon allows more.
 const ARGS: [&str; 4] = ["--cpu-overcommit", "1000", "--memory-overcommit", "1000"];
 
@@ -42,6 +44,7 @@ pub(crate) async fn measure(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let started = Instant::now();
     let failed = concurrent(&client, many).await;
     let wall = started.elapsed();
+    all_running(&daemon, one_by_one + many - failed).await?;
     let full_kib = resident_kib(daemon.pid())?;
     let a_machine_kib = (full_kib - idle_kib) / count(one_by_one + many);
     Ok(vec![
@@ -118,6 +121,19 @@ async fn create(client: &Client) -> anyhow::Result<()> {
         .await
         .context("a create took too long")??;
     Ok(())
+}
+
+/// Waits until that many machines run; a start goes on after its request was answered.
+async fn all_running(daemon: &Daemon, wanted: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        let running = daemon.hearth(&["ps", "-q"]).await?.lines().count();
+        if running == wanted {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "of {wanted} machines {running} run");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// What a process holds in memory, in KiB.
