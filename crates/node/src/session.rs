@@ -180,7 +180,7 @@ fn not_run(error: &GuestError) -> Option<ExitStatus> {
     };
     let code = match answer.code {
         Code::NotFound => EXIT_NOT_FOUND,
-        Code::PermissionDenied | Code::Unauthenticated => EXIT_NOT_EXECUTABLE,
+        Code::PermissionDenied | Code::InvalidArgument => EXIT_NOT_EXECUTABLE,
         _ => return None,
     };
     Some(ExitStatus {
