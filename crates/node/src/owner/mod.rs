@@ -239,15 +239,16 @@ impl Owner {
                 None => std::future::pending().await,
             }
         };
-        let command = match self.later.pop_front() {
-            Some(command) => command,
-            None => tokio::select! {
+        let command = if let Some(command) = self.later.pop_front() {
+            command
+        } else {
+            tokio::select! {
                 command = self.commands.recv() => command?,
                 () = restart => {
                     self.life.restart_by_policy();
                     return Some(());
                 }
-            },
+            }
         };
         match command {
             Command::Start(reply) => {
