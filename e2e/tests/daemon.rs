@@ -1,5 +1,11 @@
 //! What befalls a daemon: kills, orders, second daemons, full disks, floods and crowds.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a fixture that cannot be made fails its test"
+)]
+
 use std::{
     fs,
     io::{Read, Write},
@@ -52,8 +58,12 @@ fn kill_vmm(host: &Host, machine: &str) {
 fn nothing_left(host: &Host) {
     let machines = host.hearth(&["ps", "-aq"]).ok().to_owned();
     for machine in machines.split_whitespace() {
-        host.hearth(&["rm", "-f", machine]).ok();
+        // One that removes itself may have gone meanwhile.
+        host.hearth(&["rm", "-f", machine]);
     }
+    wait_for("all machines to be gone", || {
+        host.hearth(&["ps", "-aq"]).ok().is_empty().then_some(())
+    });
     assert_eq!(host.leftovers(), Vec::<String>::new());
 }
 
@@ -202,7 +212,9 @@ fn what_cannot_be_read_is_cleared_away() {
     exec(&host, "whole", "true");
     let left = host.leftovers();
     assert!(
-        !left.iter().any(|what| what.contains(&broken) || what.contains("-x")),
+        !left
+            .iter()
+            .any(|what| what.contains(&broken) || what.ends_with("ing-x")),
         "{left:?}"
     );
     nothing_left(&host);
@@ -307,7 +319,14 @@ fn a_flood_fills_no_disk_and_blocks_nobody() {
         assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     }
     let tail = host.hearth(&["logs", "--tail", "3", "flood"]);
-    assert_eq!(tail.ok().lines().last(), Some("0123456789abcdefghijklmnopqrstuvwxyz"));
+    // The last line may be cut where the program was heard last.
+    assert!(
+        tail.ok().contains(
+            "0123456789abcdefghijklmnopqrstuvwxyz
+"
+        ),
+        "{tail:?}"
+    );
     // Ends, though the machine goes on.
     host.hearth(&["logs", "flood"]).ok();
     let size = folder_bytes(&host.state_dir().join("machines"));
@@ -378,7 +397,7 @@ fn a_crowd_is_served() {
     assert_eq!(host.hearth(&["ps", "-aq"]).ok(), "");
     nothing_left(&host);
     let info = host.hearth(&["--json", "node", "info"]).json();
-    assert_eq!(info["allocation"]["memory_mib"], 0, "{info}");
+    assert_eq!(info["memory_mib"]["allocated"], 0, "{info}");
     let status = fs::read_to_string(format!("/proc/{}/status", host.daemon_pid())).unwrap();
     let rss = status
         .lines()

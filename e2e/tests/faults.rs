@@ -3,6 +3,12 @@
 //! Each point is reached by what a user does, in a daemon that ends itself there by SIGKILL. Then a daemon without the
 //! fault takes over the same state folder.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a fixture that cannot be made fails its test"
+)]
+
 use std::{fs, os::unix::process::ExitStatusExt, process::Stdio};
 
 use hearth_e2e::{BUSYBOX, Host, HostOptions, wait_for};
