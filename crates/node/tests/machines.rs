@@ -1,6 +1,10 @@
 //! Machines on the fake driver, without a daemon: their lives, their failures, and what the next node finds of them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a fixture that cannot be made fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a fixture that cannot be made fails its test"
+)]
 
 mod support;
 
