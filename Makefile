@@ -25,7 +25,7 @@ lint: tools-test ## rustfmt, clippy, cargo-deny, rustdoc
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --log-level error check bans licenses sources
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --locked --document-private-items
 
 e2e: tools-test ## Only the tests with real microVMs
 	@scripts/test e2e
