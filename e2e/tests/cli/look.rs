@@ -80,7 +80,12 @@ fn machines_are_listed_shown_and_measured() {
 #[test]
 fn logs_are_kept_and_followed_to_the_end() {
     on_each_driver(|host| {
-        detached(host, "m", &["-i"], "echo one; echo two >&2; echo three; exec sleep 4");
+        detached(
+            host,
+            "m",
+            &["-i"],
+            "echo one; sleep 0.5; echo two >&2; sleep 0.5; echo three; exec sleep 3",
+        );
         let followed = host.hearth(&["logs", "-f", "m"]);
         assert_eq!((&*followed.stdout, &*followed.stderr), ("one\nthree\n", "two\n"));
         assert_eq!(
