@@ -22,6 +22,6 @@ fn what_the_node_does_not_have_is_refused_with_what_is_free() {
 #[test]
 fn too_little_memory_to_boot_is_said_with_the_consoles_last_lines() {
     on_each_driver(|host| {
-        sh(host, &["--memory", "24m"], "true").failed(125, &["memory", "24 MiB"]);
+        sh(host, &["--memory", "24m"], "true").failed(125, &["24 MiB", "--memory"]);
     });
 }

@@ -1,12 +1,12 @@
 //! From pending to running.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use hearth_domain::{MachineEvent, StateWord};
-use hearth_driver::{KernelFiles, NetAttachment, StartPlan, VmmHandle, VmmUser};
+use hearth_driver::{DriverError, KernelFiles, NetAttachment, StartPlan, VmmUser};
 use hearth_network::{Slot, SlotRequest, TapOwner};
 use rand::RngCore;
 
@@ -156,7 +156,12 @@ impl Life {
             self.enter(MachineEvent::Launch);
         }
         fault::point("launch.recorded");
-        let handle = self.driver.start(plan).await.map_err(|error| chain(&error))?;
+        let handle = match self.driver.start(plan).await {
+            Ok(handle) => handle,
+            // A guest can end its VMM before the VMM is heard of: a kernel without room does.
+            Err(error @ DriverError::DiedEarly { .. }) => return Err(self.explain(chain(&error), &plan.folder).await),
+            Err(error) => return Err(chain(&error)),
+        };
         fault::point("launch.started");
         self.change(|record| record.handle = Some(handle));
         fault::point("launch.handle");
@@ -178,7 +183,7 @@ impl Life {
                 _ = self.driver.wait(&handle) => Err("its VMM ended while the guest was booting".to_owned()),
             };
             if let Err(reason) = outcome {
-                return Err(self.explain(reason, &handle).await);
+                return Err(self.explain(reason, &handle.folder).await);
             }
             fault::point("ready.initialised");
             self.publish_guest(Some(client));
@@ -189,8 +194,8 @@ impl Life {
     }
 
     /// The reason of a failed boot, with what the guest said last.
-    async fn explain(&self, reason: String, handle: &VmmHandle) -> Reason {
-        let console = self.driver.console_tail(&handle.folder, CONSOLE_TAIL_BYTES).await;
+    async fn explain(&self, reason: String, folder: &Path) -> Reason {
+        let console = self.driver.console_tail(folder, CONSOLE_TAIL_BYTES).await;
         let console = printable(&console);
         let memory_mib = self.spec.resources.memory_mib;
         let starved = [
