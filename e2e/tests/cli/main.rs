@@ -1,5 +1,7 @@
 //! The command line, with real machines: each test on a daemon of its own, for each driver that works here.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod copy;
 mod exec;
 mod image;
