@@ -1,9 +1,9 @@
 //! Streams between a client and a machine: logs, attachments, execs, files.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use hearth_domain::{ExitStatus, StateWord};
 use hearth_guest_api::{
     GuestClient, GuestError,
@@ -27,6 +27,8 @@ use crate::{
 
 /// Pieces of input that may wait for a guest.
 const INPUT_MAX: usize = 16;
+/// What a command that is cut off by its machine's end has for its last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Signals that a program's end by signal adds to its code.
 const SIGNAL_CODE: i32 = 128;
 const EXIT_NOT_EXECUTABLE: i32 = 126;
@@ -158,7 +160,12 @@ pub(crate) async fn exec(owner: &OwnerHandle, request: ExecRequest) -> Result<Ex
         }),
         stdin: request.stdin,
     };
-    let session = match guest.exec(asked).await {
+    let mut over = machine_over(owner);
+    let started = tokio::select! {
+        started = guest.exec(asked) => started,
+        () = &mut over => return Err(machine_ended()),
+    };
+    let session = match started {
         Ok(session) => session,
         Err(error) => {
             let exit = not_run(&error).ok_or_else(|| node_error(&format!("run {cmd:?}"), &error))?;
@@ -168,7 +175,12 @@ pub(crate) async fn exec(owner: &OwnerHandle, request: ExecRequest) -> Result<Ex
     let (input, inbox) = mpsc::channel(INPUT_MAX);
     tokio::spawn(feed_exec(session.input(), inbox));
     Ok(ExecSession {
-        output: exec_output(Running { session, ended: false }).boxed(),
+        output: exec_output(Running {
+            session,
+            over,
+            ended: false,
+        })
+        .boxed(),
         input,
     })
 }
@@ -202,7 +214,22 @@ fn ended(exit: ExitStatus) -> ExecSession {
 /// A command that is killed when nobody wants it any more.
 struct Running {
     session: guest_client::ExecSession,
+    over: BoxFuture<'static, ()>,
     ended: bool,
+}
+
+/// Resolves soon after a machine has ended. Its guest says no farewell, and its silence would be waited on for long.
+fn machine_over(owner: &OwnerHandle) -> BoxFuture<'static, ()> {
+    let mut guest = owner.guest.clone();
+    Box::pin(async move {
+        // An error is an owner that is gone, with its machine or with the node.
+        let _ = guest.wait_for(Option::is_none).await.map(drop);
+        tokio::time::sleep(LAST_WORDS).await;
+    })
+}
+
+fn machine_ended() -> NodeError {
+    NodeError::new(ErrorKind::Unavailable, "the machine ended before the command did")
 }
 
 impl Drop for Running {
@@ -220,7 +247,11 @@ impl Drop for Running {
 fn exec_output(running: Running) -> impl futures::Stream<Item = Result<ExecEvent, NodeError>> {
     stream::unfold(Some(running), |running| async {
         let mut running = running?;
-        let event = match running.session.next().await? {
+        let event = tokio::select! {
+            event = running.session.next() => event?,
+            () = &mut running.over => return Some((Err(machine_ended()), None)),
+        };
+        let event = match event {
             Ok(event) => event,
             Err(error) => return Some((Err(node_error("follow the command", &error)), None)),
         };
