@@ -41,7 +41,7 @@ fn exec(host: &Host, machine: &str, script: &str) -> String {
 
 /// The machine may be gone before the command's own end is heard.
 fn end_counter(host: &Host, machine: &str) {
-    host.hearth(&["exec", machine, "touch", "/tmp/end"]);
+    host.hearth(&["exec", machine, "sh", "-c", "touch /tmp/end"]);
 }
 
 fn boot_id(host: &Host, machine: &str) -> String {
