@@ -163,6 +163,7 @@ impl Daemon {
             command
                 .env("HEARTH_SOCKET", self.socket())
                 .args(args)
+                .process_group(0)
                 .stderr(Stdio::null())
                 .output()
         };

@@ -6,7 +6,7 @@
 use std::{
     ffi::OsString,
     fs,
-    os::unix::ffi::OsStringExt as _,
+    os::unix::{ffi::OsStringExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -132,9 +132,12 @@ impl Bare {
         let started = Instant::now();
         let mut qemu = Qemu(self.spawn()?);
         let outcome = runtime.block_on(async {
-            tokio::time::timeout(BOOT_TIMEOUT, run_true(&client))
-                .await
-                .context("the bare guest took too long")?
+            tokio::select! {
+                outcome = tokio::time::timeout(BOOT_TIMEOUT, run_true(&client)) => {
+                    outcome.context("it took too long")?
+                }
+                () = qemu.ended() => Err(anyhow::anyhow!("its QEMU is gone")),
+            }
         });
         let took = started.elapsed();
         let ended = qemu.0.try_wait()?;
@@ -199,6 +202,15 @@ async fn run_true(client: &GuestClient) -> anyhow::Result<()> {
 /// Killed when dropped.
 struct Qemu(Child);
 
+impl Qemu {
+    /// Returns when it has ended by itself, as at Ctrl-C.
+    async fn ended(&mut self) {
+        while matches!(self.0.try_wait(), Ok(None)) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
 impl Drop for Qemu {
     fn drop(&mut self) {
         // It may have ended by itself; either way it is gone afterwards.
@@ -236,7 +248,12 @@ impl Drop for Namespace {
 }
 
 fn ip(args: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("ip").args(args).output().context("cannot run ip")?;
+    // A process group of its own: a second Ctrl-C must not hinder the cleaning up after the first.
+    let output = Command::new("ip")
+        .args(args)
+        .process_group(0)
+        .output()
+        .context("cannot run ip")?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "ip {args:?}: {}", said.trim());
     Ok(())
