@@ -1,6 +1,9 @@
 //! The command line, as a person who knows docker would expect it.
 
-#![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help, where [X] stands for an optional X")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are the help, where [X] stands for an optional X"
+)]
 
 use std::{net::SocketAddr, path::PathBuf};
 
