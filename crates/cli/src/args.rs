@@ -2,6 +2,7 @@
 
 #![allow(
     rustdoc::broken_intra_doc_links,
+    clippy::doc_markdown,
     reason = "these comments are the help, where [X] stands for an optional X"
 )]
 
@@ -133,6 +134,7 @@ pub(crate) struct UpArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct RunArgs {
     /// Remove the machine when it has stopped
     #[arg(long)]

@@ -43,7 +43,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         return Ok(0);
     }
     if let Command::Up(args) = cli.command {
-        return daemon::up(&cli.socket, args);
+        return daemon::up(&cli.socket, &args);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::new(cli.host.map_or(Endpoint::Unix(cli.socket), Endpoint::Tcp));

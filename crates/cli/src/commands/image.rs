@@ -254,7 +254,9 @@ pub(crate) async fn ls(client: &Client, quiet: bool, json: bool) -> anyhow::Resu
     if json {
         print_json(&list.images)?;
     } else if quiet {
-        list.images.iter().for_each(|image| print_line(&image.id));
+        for image in &list.images {
+            print_line(&image.id);
+        }
     } else {
         let rows: Vec<[String; 5]> = list
             .images
@@ -304,7 +306,9 @@ pub(crate) async fn prune(client: &Client, all: bool, json: bool) -> anyhow::Res
     if json {
         print_json(&result)?;
     } else {
-        result.removed.iter().for_each(print_line);
+        for removed in &result.removed {
+            print_line(removed);
+        }
         print_line(format!("reclaimed {}", bytes(result.reclaimed_bytes)));
     }
     Ok(0)

@@ -21,7 +21,9 @@ pub(crate) async fn ps(client: &Client, args: &PsArgs, json: bool) -> anyhow::Re
     if json {
         print_json(&machines)?;
     } else if args.quiet {
-        machines.iter().for_each(|machine| print_line(machine.id.to_string()));
+        for machine in &machines {
+            print_line(machine.id.to_string());
+        }
     } else {
         let rows: Vec<[String; 7]> = machines.iter().map(row).collect();
         print_table(["ID", "NAME", "IMAGE", "STATUS", "CREATED", "DRIVER", "PORTS"], &rows);

@@ -141,5 +141,5 @@ pub(crate) fn absolute(path: &Path) -> anyhow::Result<String> {
     absolute
         .into_os_string()
         .into_string()
-        .map_err(|path| anyhow::anyhow!("path {path:?} is not valid UTF-8"))
+        .map_err(|path| anyhow::anyhow!("path {} is not valid UTF-8", path.display()))
 }

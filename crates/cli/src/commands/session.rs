@@ -60,10 +60,11 @@ pub(crate) async fn drive(session: Session, program: &Program<'_>) -> anyhow::Re
     let mut interrupts = 0_u32;
     let outcome = loop {
         tokio::select! {
-            frame = receiver.next() => match take(frame)? {
-                Some(end) => break Ok(end),
-                None => {}
-            },
+            frame = receiver.next() => {
+                if let Some(end) = take(frame)? {
+                    break Ok(end);
+                }
+            }
             number = signals.next() => match number {
                 None => resize(&frames).await,
                 Some(number) => {

@@ -17,7 +17,7 @@ use crate::{args::UpArgs, output::print_line};
 /// Tells the child what it is.
 const DETACHED: &str = "HEARTH_DETACHED";
 /// Adopting many machines takes a while.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(20);
 /// How much of a failed daemon's log is shown, in lines.

@@ -24,15 +24,15 @@ use tracing_subscriber::EnvFilter;
 use crate::args::UpArgs;
 
 /// Runs the daemon until it is told to end, or starts it and leaves it running.
-pub(crate) fn up(socket: &Path, args: UpArgs) -> anyhow::Result<u8> {
+pub(crate) fn up(socket: &Path, args: &UpArgs) -> anyhow::Result<u8> {
     if args.detach {
-        return detach::start(socket, &args);
+        return detach::start(socket, args);
     }
     detach::leave_terminal();
     log_to_stderr(args.log_json);
     let state = StateDir::claim(&args.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve(socket, &args, &state));
+    let outcome = runtime.block_on(serve(socket, args, &state));
     // What blocks (a conversion, a read of a slow disk) is left to its own recovery.
     runtime.shutdown_background();
     outcome.map(|()| 0)
