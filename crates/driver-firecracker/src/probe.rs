@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::Path};
 
-use hearth_driver::{Check, CheckOutcome, DriverError};
+use hearth_driver::{Check, CheckOutcome, DriverError, chain};
 
 use crate::{
     config::FirecrackerConfig,
@@ -118,12 +118,6 @@ fn device(name: &str, path: &Path, advice: &str) -> Check {
             Some(advice),
         ),
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

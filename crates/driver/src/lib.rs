@@ -8,6 +8,7 @@
 //! Every driver passes the same conformance suite ([`conformance`]).
 
 pub mod access;
+mod chain;
 pub mod conformance;
 pub mod fake;
 pub mod kvm;
@@ -19,6 +20,7 @@ pub mod tsc;
 use std::path::Path;
 
 use async_trait::async_trait;
+pub use chain::chain;
 use hearth_domain::DriverKind;
 use hearth_ids::MachineId;
 pub use plan::{

@@ -9,6 +9,7 @@ use std::{
 
 use hearth_domain::{Allocation, Capacity, DriverKind, Refusal, Resources, admit};
 use hearth_driver::Driver;
+pub(crate) use hearth_driver::chain;
 use hearth_ids::MachineId;
 use hearth_network::Network;
 use hearth_node_api::NodeEvent;
@@ -131,18 +132,6 @@ pub(crate) fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

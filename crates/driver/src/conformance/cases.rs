@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{DEADLINE, Fixture, Outcome, processes_of};
-use crate::{Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle, process::ProcessId};
+use crate::{Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle, chain, process::ProcessId};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Case {
@@ -391,15 +391,4 @@ fn ensure(holds: bool, otherwise: &str) -> Verdict {
     } else {
         Err(Outcome::Failed(otherwise.into()))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
