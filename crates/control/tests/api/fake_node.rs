@@ -20,7 +20,7 @@ use hearth_node_api::{
     Transition,
 };
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tokio_stream::wrappers::ReceiverStream;
 
 type Answer<T> = Result<T, NodeError>;
 
@@ -146,20 +146,26 @@ impl FakeNode {
         if !follow {
             return Ok(stream::iter(machine.output.borrow().clone()).map(Ok).boxed());
         }
-        let rest = machine.status.subscribe();
-        let ended = async move {
-            let mut rest = rest;
-            let _ = rest.wait_for(|status| status.state.is_at_rest()).await;
-        };
-        let mut seen = 0;
-        let news = WatchStream::new(machine.output.subscribe())
-            .take_until(ended)
-            .flat_map(move |chunks| {
-                let new = chunks[seen..].to_vec();
-                seen = chunks.len();
-                stream::iter(new)
-            })
-            .map(Ok);
+        let (status, output) = (machine.status.subscribe(), machine.output.subscribe());
+        // What was written before the end is told after it, too: hence the state is looked at before the output.
+        let news = stream::unfold((status, output, 0), |(mut status, mut output, seen)| async move {
+            loop {
+                let over = status.borrow_and_update().state.is_at_rest();
+                let new = output.borrow_and_update()[seen..].to_vec();
+                if !new.is_empty() {
+                    let seen = seen + new.len();
+                    return Some((stream::iter(new).map(Ok), (status, output, seen)));
+                }
+                if over {
+                    return None;
+                }
+                tokio::select! {
+                    changed = status.changed() => changed.ok()?,
+                    changed = output.changed() => changed.ok()?,
+                }
+            }
+        })
+        .flatten();
         Ok(news.boxed())
     }
 
