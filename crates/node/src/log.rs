@@ -23,8 +23,8 @@ const FILE_BYTES: u64 = 8 << 20;
 const OWNER_ONLY: u32 = 0o600;
 /// Length, our number, the guest's number, time, stream.
 const HEADER_BYTES: usize = 4 + 8 + 8 + 8 + 1;
-/// No record is longer, in bytes; the guest's are cut to it.
-pub(crate) const RECORD_BYTES: usize = 256 << 10;
+/// No record is longer, in bytes.
+const RECORD_BYTES: usize = 256 << 10;
 
 /// How far the log has come; sent to readers.
 #[derive(Debug, Clone)]
@@ -118,17 +118,16 @@ impl LogWriter {
             .send_if_modified(|p| std::mem::replace(&mut p.closed, closed) != closed);
     }
 
-    /// Adds a record. The guest's number may leap (the guest dropped something) but never falls back; what falls back
-    /// was written before and is passed over.
+    /// Adds a guest's record, as several of ours if it is longer than one may be. The guest's number may leap (the
+    /// guest dropped something) but never falls back; what falls back was written before and is passed over.
     pub(crate) fn append(&mut self, guest_seq: u64, unix_ns: u64, stream: LogStream, bytes: &[u8]) -> io::Result<()> {
         if guest_seq < self.guest_next {
             return Ok(());
         }
-        let (mut generation, seq) = {
+        let (mut generation, first_seq) = {
             let position = self.position.borrow();
             (position.generation, position.next_seq)
         };
-        let bytes = &bytes[..bytes.len().min(RECORD_BYTES)];
         if self.file.is_some() && self.size >= FILE_BYTES {
             generation += 1;
             self.file = None;
@@ -136,45 +135,53 @@ impl LogWriter {
                 let _ = fs::remove_file(file_path(&self.folder, old));
             }
         }
-        if self.file.is_none() {
-            let path = file_path(&self.folder, generation);
-            let opened = OpenOptions::new()
-                .create(true)
-                .read(true)
-                .append(true)
-                .mode(OWNER_ONLY)
-                .open(path)?;
-            self.file = Some(Arc::new(opened));
-            self.size = 0;
+        let file = match &self.file {
+            Some(file) => Arc::clone(file),
+            None => self.create(generation)?,
+        };
+        let mut records = Vec::with_capacity(HEADER_BYTES + bytes.len());
+        let mut next_seq = first_seq;
+        for piece in bytes.chunks(RECORD_BYTES) {
+            put_record(&mut records, [next_seq, guest_seq, unix_ns], stream, piece);
+            next_seq += 1;
         }
-        let mut record = Vec::with_capacity(HEADER_BYTES + bytes.len());
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        record.extend_from_slice(&len.to_le_bytes());
-        record.extend_from_slice(&seq.to_le_bytes());
-        record.extend_from_slice(&guest_seq.to_le_bytes());
-        record.extend_from_slice(&unix_ns.to_le_bytes());
-        record.push(stream_byte(stream));
-        record.extend_from_slice(bytes);
-        if let Some(mut file) = self.file.as_deref()
-            && let Err(error) = file.write_all(&record)
-        {
+        if let Err(error) = file.as_ref().write_all(&records) {
             // A full disk may have taken half of it; readers must never see that half.
             let _ = file.set_len(self.size);
             return Err(error);
         }
-        self.size += record.len() as u64;
+        self.size += records.len() as u64;
         self.guest_next = guest_seq.saturating_add(1);
-        let file = self.file.clone();
         self.position.send_modify(|p| {
             if p.generation != generation {
                 p.files[0] = p.files[1].take();
             }
-            p.files[1] = file;
+            p.files[1] = Some(file);
             p.generation = generation;
-            p.next_seq = seq + 1;
+            p.next_seq = next_seq;
         });
         Ok(())
     }
+
+    fn create(&mut self, generation: u64) -> io::Result<Arc<File>> {
+        let path = file_path(&self.folder, generation);
+        let mut options = OpenOptions::new();
+        options.create(true).read(true).append(true).mode(OWNER_ONLY);
+        let file = Arc::new(options.open(path)?);
+        self.file = Some(Arc::clone(&file));
+        self.size = 0;
+        Ok(file)
+    }
+}
+
+fn put_record(out: &mut Vec<u8>, numbers: [u64; 3], stream: LogStream, bytes: &[u8]) {
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&len.to_le_bytes());
+    for number in numbers {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.push(stream_byte(stream));
+    out.extend_from_slice(bytes);
 }
 
 /// A walk through the log from its oldest record on.
@@ -464,6 +471,22 @@ mod tests {
         }
         writer.set_closed(true);
         assert_eq!(follower.await.unwrap().len(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_long_record_is_kept_whole_in_pieces() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = LogWriter::open(folder.path()).unwrap();
+        let long: Vec<u8> = (0..2 * RECORD_BYTES + 7)
+            .map(|i| u8::try_from(i % 251).unwrap())
+            .collect();
+        writer.append(0, 0, LogStream::Stdout, &long).unwrap();
+        writer.append(1, 0, LogStream::Stdout, b"next").unwrap();
+        let found = all(writer.source().read(false)).await;
+        let numbers: Vec<u64> = found.iter().map(|(seq, _)| *seq).collect();
+        let bytes = found.iter().map(|(_, bytes)| &bytes[..]).collect::<Vec<_>>().concat();
+        assert_eq!(numbers, [0, 1, 2, 3]);
+        assert_eq!(bytes, [&long[..], b"next"].concat());
     }
 
     #[tokio::test]

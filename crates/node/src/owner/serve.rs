@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::{Command, Departure, Life, Owner, answer, conflict, not_at_rest};
 use crate::{
     fault, guest_link,
-    log::RECORD_BYTES,
     record::End,
     services::{chain, now_ms},
 };
@@ -194,10 +193,8 @@ impl Life {
         match record.body? {
             Body::Chunk(chunk) => {
                 let stream = guest_link::log_stream(chunk.stream);
-                for piece in chunk.data.chunks(RECORD_BYTES) {
-                    if let Err(error) = self.log.append(record.seq, unix_ns, stream, piece) {
-                        tracing::warn!(machine = %self.spec.id, %error, "cannot write the machine's log; this piece is lost");
-                    }
+                if let Err(error) = self.log.append(record.seq, unix_ns, stream, &chunk.data) {
+                    tracing::warn!(machine = %self.spec.id, %error, "cannot write the machine's log; this piece is lost");
                 }
                 None
             }
