@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::Response};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -45,7 +45,12 @@ pub(crate) async fn serve(listener: Listener, router: Router, shutdown: Cancella
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, peer, router.clone(), shutdown.clone());
+                let service = Service {
+                    router: router.clone(),
+                    peer,
+                    tasks: connections.clone(),
+                };
+                let connection = connection(stream, service, shutdown.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -81,10 +86,35 @@ async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Peer)> {
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, peer: Peer, router: Router, shutdown: CancellationToken) {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        router.clone().oneshot(request.map(Body::new))
+/// What answers the requests of one connection.
+struct Service {
+    router: Router,
+    peer: Peer,
+    tasks: TaskTracker,
+}
+
+impl Service {
+    /// A request that changes something is a task of its own: a client that goes away in the middle of it must not
+    /// leave it half done. One that only reads ends with its client.
+    async fn answer(&self, mut request: Request<Incoming>) -> io::Result<Response> {
+        request.extensions_mut().insert(self.peer);
+        let reads = request.method().is_safe();
+        let answer = self.router.clone().oneshot(request.map(Body::new));
+        let Ok(response) = if reads {
+            answer.await
+        } else {
+            self.tasks.spawn(answer).await.map_err(io::Error::other)?
+        };
+        Ok(response)
+    }
+}
+
+async fn connection(stream: Box<dyn Stream>, service: Service, shutdown: CancellationToken) {
+    let peer = service.peer;
+    let service = Arc::new(service);
+    let service = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        async move { service.answer(request).await }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

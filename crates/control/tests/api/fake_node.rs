@@ -33,6 +33,8 @@ pub(crate) struct FakeNode {
     pub(crate) archives: Mutex<HashMap<String, Vec<u8>>>,
     /// Resizes and signals that came.
     pub(crate) inputs: Mutex<Vec<Input>>,
+    /// Who holds it keeps machines from being made.
+    pub(crate) door: tokio::sync::Mutex<()>,
 }
 
 struct Machine {
@@ -60,6 +62,7 @@ impl FakeNode {
             refusal: Mutex::default(),
             archives: Mutex::default(),
             inputs: Mutex::default(),
+            door: tokio::sync::Mutex::default(),
         })
     }
 
@@ -192,6 +195,7 @@ impl NodeService for FakeNode {
         if let Some(error) = self.refusal.lock().unwrap().take() {
             return Err(error);
         }
+        let _open = self.door.lock().await;
         let status = MachineStatus {
             sequence: 0,
             state: MachineState::Pending,

@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt as _, process::Stdio, sync::Arc};
 
-use hearth_api::ProblemCode;
+use hearth_api::{CreateMachine, Machine, MachineState, ProblemCode};
 use hearth_control::Listener;
 use http::{Method, StatusCode};
 use http_body_util::Full;
@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     fake_node::FakeNode,
-    fixture::{DEADLINE, Fixture, json_request, request, send_on},
+    fixture::{Answer, DEADLINE, Fixture, json_request, machine, request, send_on},
 };
 
 #[tokio::test]
@@ -67,6 +67,34 @@ async fn every_mistake_is_a_problem() {
         ProblemCode::MachineNotFound
     );
     assert_eq!(f.get("/healthz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_was_begun_is_finished_though_its_client_has_gone() {
+    let f = Fixture::new().await;
+    let door = f.node.door.lock().await;
+    let body = serde_json::to_string(&CreateMachine {
+        name: Some("web".into()),
+        start: true,
+        ..machine(&["sleep"])
+    });
+    let body = body.unwrap();
+    let head = format!(
+        "POST /v1/machines HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = UnixStream::connect(&f.socket).await.unwrap();
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    let noted = |answer: &Answer| answer.status == StatusCode::OK;
+    f.until("/v1/machines/web", noted).await;
+    drop(stream);
+    // Time enough for the server to see that.
+    for _ in 0..20 {
+        f.get("/healthz").await;
+    }
+    drop(door);
+    let running = |answer: &Answer| answer.json::<Machine>().state == MachineState::Running;
+    f.until("/v1/machines/web", running).await;
 }
 
 #[tokio::test]
