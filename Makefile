@@ -21,8 +21,9 @@ build: tools-build ## Build the release binary
 test: tools-test lint ## Everything that must hold: lint, unit, integration, real microVMs, leak check
 	@scripts/test
 
-lint: tools-test ## rustfmt, clippy, cargo-deny, rustdoc
+lint: tools-test ## rustfmt, shellcheck, clippy, cargo-deny, rustdoc
 	cargo fmt --all --check
+	shellcheck --external-sources .ci/run scripts/*
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --locked --document-private-items
