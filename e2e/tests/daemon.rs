@@ -198,6 +198,33 @@ fn a_second_daemon_is_refused() {
 }
 
 #[test]
+fn firecracker_without_kvm_is_refused_at_once() {
+    if hearth_driver::kvm::usable().is_ok() {
+        return hearth_e2e::skip("a host without usable KVM");
+    }
+    let programs = match hearth_testkit::firecracker::firecracker() {
+        Ok(programs) => programs,
+        Err(missing) => return hearth_e2e::skip(&missing),
+    };
+    let folder = programs.firecracker.parent().unwrap().to_str().unwrap();
+    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+    let host = Host::with(&HostOptions::default().env("PATH", &path));
+    let info = host.hearth(&["node", "info"]).ok().to_owned();
+    assert!(info.contains("firecracker (unusable: it needs KVM"), "{info}");
+    assert!(info.contains("qemu (software emulation)"), "{info}");
+    // Neither by itself nor by choice does it come to a boot that nobody can wait for.
+    assert_eq!(
+        host.hearth(&["--json", "node", "info"]).json()["default_driver"],
+        "qemu"
+    );
+    let asked = Instant::now();
+    let refused = host.hearth(&["run", "--rm", "--driver", "firecracker", BUSYBOX, "true"]);
+    refused.failed(125, &["driver firecracker cannot be used", "KVM", "--driver qemu"]);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    nothing_left(&host);
+}
+
+#[test]
 fn what_cannot_be_read_is_cleared_away() {
     let mut host = Host::start();
     detached(&host, "broken", &[], "sleep 1000");

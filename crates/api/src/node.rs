@@ -64,6 +64,9 @@ pub struct DriverInfo {
     pub pause: bool,
     /// Hardware virtualisation is in use.
     pub accelerated: bool,
+    /// Why no machine of it can start here; absent if one can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
 }
 
 /// What `hearth doctor` found.

@@ -56,8 +56,10 @@ fn driver(info: &hearth_node_api::DriverInfo) -> DriverInfo {
         outlives,
         pause,
         accelerated,
+        ref unusable,
     } = *info;
     DriverInfo {
+        unusable: unusable.clone(),
         name: kind.into(),
         guest,
         outlives,

@@ -10,6 +10,7 @@ use crate::features::Features;
 /// Configuration of the driver, the same for all of its machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
 pub struct FirecrackerConfig {
     /// The program; else it is looked for on `PATH`.
     pub firecracker: Option<PathBuf>,
@@ -17,6 +18,8 @@ pub struct FirecrackerConfig {
     pub jailer: Option<PathBuf>,
     /// How the VMM is kept from the host.
     pub confinement: Confinement,
+    /// Whether KVM is taken for usable whatever the trial says.
+    pub trust_kvm: bool,
     /// Whether snapshots may hold only what changed. Costs the guest's writes some speed.
     pub track_dirty_pages: bool,
     /// Hides CPU features, so that snapshots move between CPU models.
@@ -80,6 +83,7 @@ impl Default for FirecrackerConfig {
             firecracker: None,
             jailer: None,
             confinement: Confinement::default(),
+            trust_kvm: false,
             track_dirty_pages: false,
             cpu_template: None,
             huge_pages: None,

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use hearth_domain::DriverKind;
 use hearth_driver::{
-    Capabilities, Check, Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle,
+    Capabilities, Check, Driver, DriverError, Liveness, StartPlan, Unusable, VmmExit, VmmHandle,
     launch::{self, Launcher},
     process::ProcessId,
 };
@@ -182,6 +182,10 @@ impl Driver for FirecrackerDriver {
             pause: true,
             accelerated: hearth_driver::kvm::usable().is_ok(),
         }
+    }
+
+    async fn usable(&self) -> Result<(), Unusable> {
+        probe::usable(&self.config).await
     }
 
     async fn probe(&self) -> Vec<Check> {

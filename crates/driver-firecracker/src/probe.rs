@@ -2,7 +2,10 @@
 
 use std::{fs::File, path::Path};
 
-use hearth_driver::{Check, CheckOutcome, DriverError, chain};
+use hearth_driver::{
+    Check, CheckOutcome, DriverError, Unusable, chain,
+    kvm::{self, KvmUnusable},
+};
 
 use crate::{
     config::FirecrackerConfig,
@@ -17,13 +20,39 @@ pub(crate) async fn probe(config: &FirecrackerConfig) -> Vec<Check> {
     if let Ok(programs) = &programs {
         checks.push(jailer(programs).await);
     }
-    checks.push(kvm());
+    checks.push(kvm_row(config.trust_kvm));
     checks.push(device(
         "tun",
         Path::new("/dev/net/tun"),
         "load the kernel's module: modprobe tun",
     ));
     checks
+}
+
+/// The first thing without which no machine starts.
+pub(crate) async fn usable(config: &FirecrackerConfig) -> Result<(), Unusable> {
+    let trust_kvm = config.trust_kvm;
+    // The first trial takes a while: off the runtime's threads.
+    let tried = tokio::task::spawn_blocking(move || judge(trust_kvm, kvm::usable()));
+    tried.await.unwrap_or(Ok(()))?;
+    Programs::locate(config).map(drop).map_err(|error| Unusable {
+        reason: match error {
+            DriverError::MissingProgram { program, .. } => format!("cannot find {program}"),
+            other => chain(&other),
+        },
+        advice: ADVICE.to_owned(),
+    })
+}
+
+/// There is no Firecracker without KVM.
+fn judge(trust_kvm: bool, usable: Result<(), KvmUnusable>) -> Result<(), Unusable> {
+    match usable {
+        Err(error) if !trust_kvm => Err(Unusable {
+            reason: format!("it needs KVM: {}", chain(&error)),
+            advice: error.advice().to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn check(name: &str, outcome: CheckOutcome, detail: String, advice: Option<&str>) -> Check {
@@ -101,9 +130,13 @@ async fn jailer(programs: &Programs) -> Check {
     }
 }
 
-fn kvm() -> Check {
-    match hearth_driver::kvm::usable() {
+fn kvm_row(trust_kvm: bool) -> Check {
+    match kvm::usable() {
         Ok(()) => check("kvm", CheckOutcome::Ok, "a trial machine ran".to_owned(), None),
+        Err(error) if trust_kvm => {
+            let detail = format!("used, as configured, although {error}");
+            check("kvm", CheckOutcome::Warning, detail, Some(error.advice()))
+        }
         Err(error) => check("kvm", CheckOutcome::Failed, chain(&error), Some(error.advice())),
     }
 }
@@ -132,6 +165,26 @@ mod tests {
             version,
         }))
         .outcome
+    }
+
+    #[test]
+    fn without_kvm_there_is_none_unless_it_is_trusted_all_the_same() {
+        let absent = || Err(KvmUnusable::NoCpuSupport);
+        let unusable = judge(false, absent()).unwrap_err();
+        assert!(unusable.reason.contains("vmx") && unusable.advice.contains("firmware"));
+        assert_eq!(judge(true, absent()), Ok(()));
+        assert_eq!(judge(false, Ok(())), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_missing_is_named_at_once() {
+        let config = FirecrackerConfig {
+            firecracker: Some("/nowhere/firecracker".into()),
+            trust_kvm: true,
+            ..Default::default()
+        };
+        let unusable = usable(&config).await.unwrap_err();
+        assert!(unusable.reason.contains("/nowhere/firecracker"), "{unusable}");
     }
 
     #[test]

@@ -38,17 +38,23 @@ pub struct Programs {
 impl Programs {
     /// Finds the programs and asks for their version.
     pub async fn find(config: &FirecrackerConfig) -> Result<Self, DriverError> {
-        let firecracker = locate("firecracker", config.firecracker.as_deref(), None)?;
-        let jailer = match config.confinement {
-            Confinement::Jailer => Some(locate("jailer", config.jailer.as_deref(), firecracker.parent())?),
-            Confinement::None => None,
-        };
+        let (firecracker, jailer) = Self::locate(config)?;
         let version = version_of(&firecracker).await?;
         Ok(Self {
             firecracker,
             jailer,
             version,
         })
+    }
+
+    /// Finds the VMM, and the jailer where one is used, without running them.
+    pub(crate) fn locate(config: &FirecrackerConfig) -> Result<(PathBuf, Option<PathBuf>), DriverError> {
+        let firecracker = locate("firecracker", config.firecracker.as_deref(), None)?;
+        let jailer = match config.confinement {
+            Confinement::Jailer => Some(locate("jailer", config.jailer.as_deref(), firecracker.parent())?),
+            Confinement::None => None,
+        };
+        Ok((firecracker, jailer))
     }
 
     /// What this version can do.

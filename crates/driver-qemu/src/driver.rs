@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use hearth_domain::DriverKind;
 use hearth_driver::{
-    Capabilities, Check, Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle,
+    Capabilities, Check, Driver, DriverError, Liveness, StartPlan, Unusable, VmmExit, VmmHandle,
     access::check_readable,
     launch::{self, LaunchPlan, Launcher},
     process::ProcessId,
@@ -68,13 +68,15 @@ impl QemuDriver {
 
     fn program(&self) -> Result<PathBuf, DriverError> {
         find_program(self.options.program.as_deref()).ok_or_else(|| DriverError::MissingProgram {
-            program: self
-                .options
-                .program
-                .as_ref()
-                .map_or_else(|| PROGRAM.into(), |p| p.display().to_string()),
+            program: self.program_name(),
             advice: probe::INSTALL_ADVICE,
         })
+    }
+
+    /// The program as it is looked for.
+    fn program_name(&self) -> String {
+        let chosen = self.options.program.as_ref();
+        chosen.map_or_else(|| PROGRAM.into(), |path| path.display().to_string())
     }
 
     async fn launch_plan(&self, plan: &StartPlan) -> Result<LaunchPlan, DriverError> {
@@ -183,6 +185,16 @@ impl Driver for QemuDriver {
             pause: true,
             accelerated: self.accel() == Accel::Kvm,
         }
+    }
+
+    async fn usable(&self) -> Result<(), Unusable> {
+        if find_program(self.options.program.as_deref()).is_some() {
+            return Ok(());
+        }
+        Err(Unusable {
+            reason: format!("cannot find {}", self.program_name()),
+            advice: probe::INSTALL_ADVICE.into(),
+        })
     }
 
     async fn probe(&self) -> Vec<Check> {

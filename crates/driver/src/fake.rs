@@ -17,7 +17,8 @@ use hearth_ids::MachineId;
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
-    Capabilities, Check, CheckOutcome, Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle, process::ProcessId,
+    Capabilities, Check, CheckOutcome, Driver, DriverError, Liveness, StartPlan, Unusable, VmmExit, VmmHandle,
+    process::ProcessId,
 };
 
 const SIGKILL: i32 = 9;
@@ -109,6 +110,7 @@ struct Inner {
     dies_after: Option<Duration>,
     started: u64,
     power_button_ignored: bool,
+    unusable: Option<Unusable>,
 }
 
 #[derive(Debug)]
@@ -184,6 +186,11 @@ impl FakeDriver {
         self.inner().power_button_ignored = ignored;
     }
 
+    /// Whether its host lacks what machines need.
+    pub fn lack(&self, unusable: Option<Unusable>) {
+        self.inner().unusable = unusable;
+    }
+
     /// Ends a machine's VMM as if by itself. `false` if none lives.
     pub fn exit(&self, machine: MachineId, exit: VmmExit) -> bool {
         self.inner().vmms.get_mut(&machine).is_some_and(|vmm| vmm.end(exit))
@@ -244,6 +251,10 @@ impl Driver for FakeDriver {
             pause: true,
             accelerated: false,
         }
+    }
+
+    async fn usable(&self) -> Result<(), Unusable> {
+        self.inner().unusable.clone().map_or(Ok(()), Err)
     }
 
     async fn probe(&self) -> Vec<Check> {

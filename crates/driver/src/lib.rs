@@ -24,7 +24,7 @@ pub use chain::chain;
 use hearth_domain::DriverKind;
 use hearth_ids::MachineId;
 pub use plan::{
-    Capabilities, Check, CheckOutcome, DriverError, KernelFiles, Liveness, NetAttachment, StartPlan, VmmExit,
+    Capabilities, Check, CheckOutcome, DriverError, KernelFiles, Liveness, NetAttachment, StartPlan, Unusable, VmmExit,
     VmmHandle, VmmUser,
 };
 
@@ -40,6 +40,10 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether a machine can start here at all, as far as a look tells that costs next to nothing: it is asked before
+    /// each start. [`Driver::probe`] looks at more.
+    async fn usable(&self) -> Result<(), Unusable>;
 
     /// Tries, by use, whatever the driver needs of the host; the rows are what `hearth doctor` prints.
     async fn probe(&self) -> Vec<Check>;

@@ -116,6 +116,16 @@ pub struct Capabilities {
     pub accelerated: bool,
 }
 
+/// Why no machine of a driver can start on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reason}; {advice}")]
+pub struct Unusable {
+    /// What is missing.
+    pub reason: String,
+    /// How to mend it.
+    pub advice: String,
+}
+
 /// One row of `hearth doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {

@@ -47,6 +47,9 @@ pub struct DriverInfo {
     pub pause: bool,
     /// Hardware virtualisation is in use.
     pub accelerated: bool,
+    /// Why no machine of it can start here; none if one can.
+    #[serde(default)]
+    pub unusable: Option<String>,
 }
 
 /// One row of `hearth doctor`.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use hearth_domain::{MachineSpec, MachineState};
-use hearth_driver::CheckOutcome as DriverOutcome;
+use hearth_driver::{CheckOutcome as DriverOutcome, Driver};
 use hearth_ids::MachineId;
 use hearth_node_api::{
     Attachment, Check, CheckOutcome, DriverInfo, ExecRequest, ExecSession, FileStat, LogChunk, LogQuery, MachineStats,
@@ -14,13 +14,33 @@ use tokio::sync::{broadcast, watch};
 
 use crate::{Node, doctor, owner::Command, session};
 
+async fn driver_info(driver: &dyn Driver) -> DriverInfo {
+    // Asked first: what the driver can do may hang on what it finds, and finding may take a moment.
+    let unusable = driver.usable().await.err();
+    let can = driver.capabilities();
+    DriverInfo {
+        kind: driver.kind(),
+        guest: can.guest,
+        outlives: can.outlives,
+        pause: can.pause,
+        accelerated: can.accelerated,
+        unusable: unusable.map(|unusable| unusable.reason),
+    }
+}
+
 #[async_trait]
 impl NodeService for Node {
     async fn create(&self, spec: MachineSpec) -> Result<(), NodeError> {
+        self.check_usable(spec.driver).await?;
         self.make(spec)
     }
 
     async fn start(&self, id: MachineId) -> Result<(), NodeError> {
+        let owner = self.owner(id)?;
+        let state = owner.status.borrow().state.clone();
+        if state.is_at_rest() || state == MachineState::Pending {
+            self.check_usable(owner.spec.driver).await?;
+        }
         self.command(id, Command::Start).await
     }
 
@@ -116,16 +136,10 @@ impl NodeService for Node {
             .filter(|owner| !owner.status.borrow().state.is_at_rest())
             .count();
         let host = rustix::system::uname();
-        let drivers = self.services.drivers.values().map(|driver| {
-            let can = driver.capabilities();
-            DriverInfo {
-                kind: driver.kind(),
-                guest: can.guest,
-                outlives: can.outlives,
-                pause: can.pause,
-                accelerated: can.accelerated,
-            }
-        });
+        let mut drivers = Vec::new();
+        for driver in self.services.drivers.values() {
+            drivers.push(driver_info(&**driver).await);
+        }
         Ok(NodeInfo {
             id: self.id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -138,7 +152,7 @@ impl NodeService for Node {
             machines: owners.len() as u64,
             machines_active: active as u64,
             default_driver: self.default_driver,
-            drivers: drivers.collect(),
+            drivers,
         })
     }
 

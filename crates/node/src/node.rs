@@ -111,6 +111,9 @@ impl Node {
             .map(|driver| (driver.kind(), driver))
             .collect();
         let default_driver = choose_driver(config.default_driver, &drivers).await?;
+        if let Some(Err(unusable)) = usable(&drivers, default_driver).await {
+            tracing::warn!(driver = %default_driver, %unusable, "machines that name no driver cannot start");
+        }
         let services = Arc::new(Services {
             ledger: Ledger::new(host::detect_capacity(), config.overcommit),
             uids: UidPool::new(config.first_vmm_uid),
@@ -296,6 +299,37 @@ impl Node {
         self.services.events.subscribe()
     }
 
+    fn driver(&self, wanted: DriverKind) -> Result<Arc<dyn Driver>, NodeError> {
+        self.services.drivers.get(&wanted).cloned().ok_or_else(|| {
+            let there: Vec<&str> = self.services.drivers.keys().map(|kind| kind.as_str()).collect();
+            let message = format!(
+                "driver {wanted} is not to be had on this node; it has: {}",
+                there.join(", ")
+            );
+            NodeError::new(ErrorKind::InvalidInput, message)
+        })
+    }
+
+    /// Refuses a driver that can start nothing here, before anything is made for it.
+    pub(crate) async fn check_usable(&self, wanted: DriverKind) -> Result<(), NodeError> {
+        let Err(unusable) = self.driver(wanted)?.usable().await else {
+            return Ok(());
+        };
+        let mut others = Vec::new();
+        for (kind, driver) in &self.services.drivers {
+            if *kind != wanted && driver.usable().await.is_ok() {
+                others.push(kind.as_str());
+            }
+        }
+        let other = if others.is_empty() {
+            String::new()
+        } else {
+            format!(", or use another driver (--driver {})", others.join(" or --driver "))
+        };
+        let message = format!("driver {wanted} cannot be used on this node: {unusable}{other}");
+        Err(NodeError::new(ErrorKind::Unavailable, message))
+    }
+
     /// Writes the machine's folder and puts an owner to it.
     pub(crate) fn make(&self, spec: MachineSpec) -> Result<(), NodeError> {
         let id = spec.id;
@@ -307,15 +341,7 @@ impl Node {
         {
             return Ok(());
         }
-        let driver = self.services.drivers.get(&spec.driver).cloned().ok_or_else(|| {
-            let there: Vec<&str> = self.services.drivers.keys().map(|kind| kind.as_str()).collect();
-            let message = format!(
-                "driver {} is not to be had on this node; it has: {}",
-                spec.driver,
-                there.join(", ")
-            );
-            NodeError::new(ErrorKind::InvalidInput, message)
-        })?;
+        let driver = self.driver(spec.driver)?;
         self.services
             .ledger
             .reserve(id, spec.resources)
@@ -386,6 +412,13 @@ fn end_while_away(record: &MachineRecord) -> End {
         });
     }
     End::Failed("its VMM ended while the daemon was away".to_owned())
+}
+
+async fn usable(
+    drivers: &BTreeMap<DriverKind, Arc<dyn Driver>>,
+    kind: DriverKind,
+) -> Option<Result<(), hearth_driver::Unusable>> {
+    Some(drivers.get(&kind)?.usable().await)
 }
 
 /// The driver for machines that name none: the wanted one, or the first that finds all it needs.

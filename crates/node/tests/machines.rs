@@ -13,7 +13,7 @@ use std::{fs, time::Duration};
 use futures::StreamExt;
 use hearth_domain::{Allocation, RestartPolicy, StateWord};
 use hearth_driver::{
-    VmmExit,
+    Unusable, VmmExit,
     fake::{FailurePlan, Step},
 };
 use hearth_ids::MachineId;
@@ -145,6 +145,35 @@ async fn who_does_not_fit_is_refused_before_anything_is_made() {
     node.remove(id, false).await.unwrap();
     node.create(second.clone()).await.unwrap();
     node.remove(second.id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn a_driver_that_its_host_cannot_carry_is_refused_and_said() {
+    let world = World::new();
+    let node = world.open().await;
+    let made_before = spec();
+    node.create(made_before.clone()).await.unwrap();
+    world.driver.lack(Some(Unusable {
+        reason: "no such thing".to_owned(),
+        advice: "buy one".to_owned(),
+    }));
+    for refused in [node.create(spec()).await, node.start(made_before.id).await] {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Unavailable);
+        assert_eq!(
+            refused.message,
+            "driver fake cannot be used on this node: no such thing; buy one"
+        );
+    }
+    assert_eq!(world.folders(), [made_before.id.to_string()]);
+    let shown = node.info().await.unwrap().drivers;
+    assert_eq!(shown[0].unusable.as_deref(), Some("no such thing"));
+    world.driver.lack(None);
+    node.start(made_before.id).await.unwrap();
+    world.is(&node, made_before.id, StateWord::Running).await;
+    assert_eq!(node.info().await.unwrap().drivers[0].unusable, None);
+    node.remove(made_before.id, true).await.unwrap();
     world.nothing_is_left(&node).await;
 }
 

@@ -1,6 +1,6 @@
 //! The node.
 
-use hearth_api::{CheckList, CheckOutcome, NodeInfo};
+use hearth_api::{CheckList, CheckOutcome, DriverInfo, NodeInfo};
 use hearth_client::{ApiPath, Client};
 
 use crate::output::{print_json, print_line, print_table};
@@ -11,21 +11,7 @@ pub(crate) async fn info(client: &Client, json: bool) -> anyhow::Result<u8> {
         print_json(&info)?;
         return Ok(0);
     }
-    let drivers: Vec<String> = info
-        .drivers
-        .iter()
-        .map(|driver| {
-            let name = format!("{:?}", driver.name).to_lowercase();
-            format!(
-                "{name} ({})",
-                if driver.accelerated {
-                    "hardware virtualisation"
-                } else {
-                    "software emulation"
-                }
-            )
-        })
-        .collect();
+    let drivers: Vec<String> = info.drivers.iter().map(driver).collect();
     let rows = [
         ("node", format!("{} on {}", info.id, info.host_name)),
         ("hearth", info.version),
@@ -60,6 +46,17 @@ pub(crate) async fn info(client: &Client, json: bool) -> anyhow::Result<u8> {
         print_line(format!("{name:<15} {value}"));
     }
     Ok(0)
+}
+
+/// A driver, and what becomes of machines under it.
+fn driver(info: &DriverInfo) -> String {
+    let name = format!("{:?}", info.name).to_lowercase();
+    match &info.unusable {
+        Some(reason) => format!("{name} (unusable: {reason})"),
+        None if !info.guest => format!("{name} (runs nothing)"),
+        None if info.accelerated => format!("{name} (hardware virtualisation)"),
+        None => format!("{name} (software emulation)"),
+    }
 }
 
 /// The exit code says whether machines can run.

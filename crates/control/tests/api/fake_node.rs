@@ -410,6 +410,7 @@ impl NodeService for FakeNode {
                 outlives: false,
                 pause: true,
                 accelerated: false,
+                unusable: None,
             }],
         })
     }

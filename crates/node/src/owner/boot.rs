@@ -44,6 +44,10 @@ impl Life {
 
     /// Gathers what the VMM needs. What an earlier, cut off try left is taken up or replaced.
     async fn prepare(&mut self, root: PathBuf) -> Result<StartPlan, Reason> {
+        if let Err(unusable) = self.driver.usable().await {
+            let driver = self.spec.driver;
+            return Err(format!("driver {driver} cannot be used on this node: {unusable}"));
+        }
         let mut kernel = self.kernel_files().await?;
         let user = VmmUser {
             uid: self.record().vmm_uid,
