@@ -1,7 +1,7 @@
 //! The agent inside the guest: PID 1.
 //!
-//! Started by the kernel from the initramfs it boots the guest ([`boot`]) and serves ([`server`]) until it is told to end
-//! ([`shutdown`]). Started as `hearth-guest --test ADDRESS` it only serves: no mounts, no names, no clock, no reset.
+//! Started by the kernel from the initramfs it boots the guest ([`boot`]) and serves ([`server`]) until it is told to end, by
+//! call or by its power button ([`power`], [`shutdown`]). Started as `hearth-guest --test ADDRESS` it only serves: no mounts, no names, no clock, no reset.
 //!
 //! One thread runs everything that touches state; only blocking file work goes to helper threads. So there are no locks, and a
 //! child's exit can never be seen before its start is noted ([`process::reaper`]).
@@ -16,7 +16,9 @@ mod ioctl;
 mod log;
 mod metrics;
 mod names;
+mod netlink;
 mod paths;
+mod power;
 mod process;
 mod server;
 mod shutdown;
@@ -31,10 +33,6 @@ use std::time::Duration;
 use agent::{Agent, Boot};
 use process::reaper::Reaper;
 use process::table::ProcessTable;
-use tokio::signal::unix::{SignalKind, signal};
-
-/// For the workload, when the machine is told to end by Ctrl-Alt-Del instead of by call.
-const SIGNALLED_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One line on the guest's console, which the host keeps.
 pub(crate) fn console(line: &str) {
@@ -115,25 +113,11 @@ fn run(boot: Boot, listener: TcpListener) -> std::io::Result<()> {
         let agent = Agent::new(boot, ProcessTable::new(reaper.clone()));
         let children = tokio::task::spawn_local(reaper.run());
         if is_init {
-            tokio::task::spawn_local(end_on_signal(Rc::clone(&agent)));
+            tokio::task::spawn_local(power::end_when_told(Rc::clone(&agent)));
         }
         tokio::select! {
             () = server::serve(agent, listener) => Ok(()),
             ended = children => ended.map_err(std::io::Error::other)?,
         }
     })
-}
-
-/// Ctrl-Alt-Del reaches PID 1 as SIGINT, and a plain `reboot` or `poweroff` inside the guest may send others.
-async fn end_on_signal(agent: Rc<Agent>) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    shutdown::stop_workload(&agent, 0, SIGNALLED_SHUTDOWN_TIMEOUT).await;
-    shutdown::schedule_reset(&agent);
 }

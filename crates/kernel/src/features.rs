@@ -38,7 +38,7 @@ const fn optional(module: &'static str, option: &'static str) -> Feature {
 /// In load order, as far as dependencies leave a choice: what the root needs first, conveniences last.
 ///
 /// `virtio_pci` is not here: neither VMM is given PCI.
-pub(crate) const FEATURES: [Feature; 12] = [
+pub(crate) const FEATURES: [Feature; 13] = [
     required("virtio_mmio", "VIRTIO_MMIO"),
     required("virtio_blk", "VIRTIO_BLK"),
     required("erofs", "EROFS_FS"),
@@ -51,6 +51,8 @@ pub(crate) const FEATURES: [Feature; 12] = [
     optional("vmw_vsock_virtio_transport", "VIRTIO_VSOCKETS"),
     optional("fuse", "FUSE_FS"),
     optional("tun", "TUN"),
+    // A guest whose agent cannot be reached still ends by its power button.
+    optional("button", "ACPI_BUTTON"),
 ];
 
 /// Options that cannot be modules; known only if the kernel's config is. Any one of a row is enough.

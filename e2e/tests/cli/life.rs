@@ -1,6 +1,8 @@
 //! What ends a machine, and what starts it again.
 
-use hearth_e2e::{BUSYBOX, wait_for};
+use std::process::Command;
+
+use hearth_e2e::{BUSYBOX, Host, wait_for};
 
 use crate::{detached, on_each_driver, sleeper};
 
@@ -85,5 +87,26 @@ fn restart_policies_start_it_again() {
         assert_eq!(host.state_of("always").as_deref(), Some("stopped"), "a stop is final");
         let both = ["run", "--rm", "--restart", "always", BUSYBOX];
         host.hearth(&both).failed(125, &["restart", "--rm"]);
+    });
+}
+
+/// Cuts the machine's link, so that its agent hears nothing any more.
+fn cut_link(host: &Host, machine: &str) {
+    let namespace = format!("--net=/proc/{}/ns/net", host.inspect(machine)["pid"]);
+    let cut = Command::new("nsenter")
+        .args([&namespace, "ip", "link", "set", "tap0", "down"])
+        .status();
+    assert!(cut.unwrap().success());
+}
+
+#[test]
+fn a_guest_whose_agent_is_cut_off_ends_by_its_power_button() {
+    on_each_driver(|host| {
+        sleeper(host, "deaf", &[]);
+        cut_link(host, "deaf");
+        host.hearth(&["stop", "--timeout", "1", "deaf"]).ok();
+        let log = host.log();
+        assert!(log.contains("pressing the guest's power button"), "{log}");
+        assert!(!log.contains("does not heed its power button"), "{log}");
     });
 }

@@ -10,6 +10,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::BootError;
+use crate::netlink::{HEADER_BYTES, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, attribute, message, u16_at, u32_at};
 
 /// What a guest's `eth0` gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +44,6 @@ const DEVICE_TIMEOUT: Duration = Duration::from_secs(5);
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
-const NLMSG_ERROR: u16 = 2;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_ACK: u16 = 0x4;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
 const IFF_UP: u32 = 1;
@@ -70,15 +68,6 @@ struct Request {
     flags: u16,
     payload: Vec<u8>,
     is_optional: bool,
-}
-
-fn attribute(payload: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    // Attributes here have at most 16 bytes.
-    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-    payload.extend_from_slice(&length.to_ne_bytes());
-    payload.extend_from_slice(&kind.to_ne_bytes());
-    payload.extend_from_slice(value);
-    payload.resize(payload.len().next_multiple_of(4), 0);
 }
 
 fn octets(address: IpAddr) -> (u8, Vec<u8>) {
@@ -164,26 +153,15 @@ fn requests(index: u32, addresses: &Addresses) -> Vec<Request> {
     requests
 }
 
-/// `struct nlmsghdr` and the payload.
-fn message(request: &Request, sequence: u32) -> Vec<u8> {
-    const HEADER_BYTES: usize = 16;
-    let length = u32::try_from(HEADER_BYTES + request.payload.len()).unwrap_or(u32::MAX);
-    let mut bytes = length.to_ne_bytes().to_vec();
-    bytes.extend_from_slice(&request.kind.to_ne_bytes());
-    bytes.extend_from_slice(&(request.flags | NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
-    bytes.extend_from_slice(&sequence.to_ne_bytes());
-    bytes.extend_from_slice(&0_u32.to_ne_bytes());
-    bytes.extend_from_slice(&request.payload);
-    bytes
+fn encode(request: &Request, sequence: u32) -> Vec<u8> {
+    let flags = request.flags | NLM_F_REQUEST | NLM_F_ACK;
+    message(request.kind, flags, sequence, &request.payload)
 }
 
 /// The errno in an acknowledgement: `struct nlmsgerr` after the header.
 fn acknowledged(reply: &[u8]) -> io::Result<()> {
-    let kind = reply.get(4..6).map(|bytes| u16::from_ne_bytes([bytes[0], bytes[1]]));
-    let code = reply
-        .get(16..20)
-        .map(|bytes| i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-    match (kind, code) {
+    let code = u32_at(reply, HEADER_BYTES).map(u32::cast_signed);
+    match (u16_at(reply, 4), code) {
         (Some(NLMSG_ERROR), Some(0)) => Ok(()),
         (Some(NLMSG_ERROR), Some(code)) => Err(io::Error::from_raw_os_error(-code)),
         _ => Err(io::Error::other("the kernel's answer is not an acknowledgement")),
@@ -214,7 +192,7 @@ fn device_index() -> Result<u32, BootError> {
 
 fn send(socket: &OwnedFd, request: &Request, sequence: u32) -> io::Result<()> {
     let kernel = SocketAddrNetlink::new(0, 0);
-    rustix::net::sendto(socket, &message(request, sequence), SendFlags::empty(), &kernel)?;
+    rustix::net::sendto(socket, &encode(request, sequence), SendFlags::empty(), &kernel)?;
     let mut reply = [0; 1024];
     let (_, received) = rustix::net::recv(socket, &mut reply[..], RecvFlags::empty())?;
     acknowledged(&reply[..received.min(reply.len())])
@@ -242,7 +220,7 @@ mod tests {
     #[test]
     fn messages_have_the_kernels_layout() {
         let request = add_address(2, "169.254.0.2".parse().unwrap(), 30);
-        let bytes = message(&request, 7);
+        let bytes = encode(&request, 7);
         assert_eq!(bytes.len(), 16 + 8 + 8 + 8);
         assert_eq!(bytes[..4], 40_u32.to_ne_bytes());
         assert_eq!(bytes[16..20], [AF_INET, 30, 0, 0]);
