@@ -36,6 +36,7 @@ pub(crate) fn init_request(
     let mut entropy = vec![0; ENTROPY_BYTES];
     rand::rng().fill_bytes(&mut entropy);
     let host_name = spec.name.host_name();
+    let workload = workload(spec, config)?;
     Ok(InitRequest {
         tokens: None,
         hostname: host_name.clone(),
@@ -51,7 +52,11 @@ pub(crate) fn init_request(
                 names: vec![host_name],
             }],
         }),
-        workload: Some(workload(spec, config)?),
+        // As docker has it, a further command starts where the program does.
+        default_cwd: Some(&workload.cwd)
+            .filter(|cwd| !cwd.is_empty())
+            .map_or_else(|| "/".to_owned(), Clone::clone),
+        workload: Some(workload),
         ..InitRequest::default()
     })
 }

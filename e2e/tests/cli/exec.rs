@@ -2,7 +2,7 @@
 
 use hearth_e2e::BUSYBOX;
 
-use crate::{on_each_driver, sleeper};
+use crate::{exec, on_each_driver, sleeper};
 
 #[test]
 fn a_command_in_a_running_machine_is_as_the_first_one() {
@@ -39,5 +39,19 @@ fn a_command_in_a_running_machine_is_as_the_first_one() {
         host.wait_for_state("m", "stopped");
         host.hearth(&["exec", "m", "id"]).failed(125, &["not running"]);
         host.hearth(&["run", "--rm", BUSYBOX, ""]).failed(125, &["empty"]);
+    });
+}
+
+#[test]
+fn a_command_has_the_programs_user_folder_and_environment() {
+    on_each_driver(|host| {
+        let told = "echo $(id -un) $PWD $HOME $OF";
+        sleeper(host, "plain", &["-u", "root"]);
+        assert_eq!(exec(host, "plain", told), "root / /root");
+        let flags = ["-u", "nobody", "-w", "/srv/work", "-e", "OF=machine"];
+        sleeper(host, "dressed", &flags);
+        assert_eq!(exec(host, "dressed", told), "nobody /srv/work / machine");
+        let own = ["exec", "-u", "root", "-w", "/", "dressed", "sh", "-c", told];
+        assert_eq!(host.hearth(&own).ok(), "root / /root machine");
     });
 }
