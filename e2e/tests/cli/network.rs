@@ -66,6 +66,7 @@ fn a_machine_reaches_its_link_and_nothing_near() {
         sleeper(host, "m", &[]);
         // Its link stays without a network, too, for the node to speak to the agent; nothing goes out over it.
         sleeper(host, "alone", &["--network", "none"]);
+        assert_eq!(exec(host, "alone", "cat /etc/resolv.conf"), "");
         let gateway = exec(host, "m", "ip route | busybox awk '/default/ {print $3}'");
         assert!(!gateway.is_empty());
         assert!(exec(host, "m", "ip -6 addr show scope global").contains("inet6 fd"));

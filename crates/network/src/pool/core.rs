@@ -98,6 +98,11 @@ impl Core {
             });
         }
         let addresses = self.site.plan.addresses(index);
+        let resolvers = match request.mode {
+            // It could not ask them.
+            NetworkMode::None => Vec::new(),
+            NetworkMode::Default | NetworkMode::Bridge => self.site.resolvers.clone(),
+        };
         Ok(Slot {
             index,
             netns: Some(self.site.netns(index)),
@@ -106,7 +111,7 @@ impl Core {
             guest_addr: IpAddr::V4(addresses.slot_ipv4),
             guest_addr_v6: self.site.ipv6.then_some(addresses.slot_ipv6),
             kernel_ip: None,
-            resolvers: self.site.resolvers.clone(),
+            resolvers,
         })
     }
 
