@@ -6,16 +6,15 @@
     reason = "these comments are the help, where [X] stands for an optional X"
 )]
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use hearth_client::DEFAULT_SOCKET;
 use hearth_domain::{
     DiskMib, DriverKind, MachineName, MemoryMib, NetworkMode, PortMapping, RestartPolicy, Vcpus, parse_size_mib,
 };
 
-/// Where the daemon listens.
-pub(crate) const DEFAULT_SOCKET: &str = "/run/hearth/hearth.sock";
 /// Where the daemon keeps everything.
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
 
@@ -92,7 +91,7 @@ pub(crate) enum Command {
     #[command(hide = true, disable_help_flag = true)]
     VmmLaunch {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<std::ffi::OsString>,
+        args: Vec<OsString>,
     },
 }
 
@@ -447,6 +446,11 @@ fn ratio(text: &str) -> Result<f64, String> {
         Ok(ratio) if (0.1..=1000.0).contains(&ratio) => Ok(ratio),
         _ => Err("give a number from 0.1 to 1000".to_owned()),
     }
+}
+
+/// Whether a command line that cannot be read asks for JSON all the same. What follows `--` is the program's.
+pub(crate) fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
+    args.take_while(|arg| arg != "--").any(|arg| arg == "--json")
 }
 
 /// A time, or an age before now.

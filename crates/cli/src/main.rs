@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod daemon;
+mod failure;
 mod output;
 mod progress;
 mod terminal;
@@ -11,15 +12,14 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
-use hearth_client::{Client, ClientError, Endpoint};
-
-/// What `run` and `exec` give when the program was never reached; docker's word for it.
-const EXIT_NOT_RUN: u8 = 125;
-/// Any other failure.
-const EXIT_FAILED: u8 = 1;
+use failure::{EXIT_FAILED, EXIT_NOT_RUN};
+use hearth_client::{Client, Endpoint};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(failure::usage(&error, args::asks_for_json(std::env::args_os()))),
+    };
     // Before any thread: this one becomes a VMM.
     if let Command::VmmLaunch { args } = cli.command {
         return hearth_driver::launch::main(args);
@@ -28,10 +28,11 @@ fn main() -> ExitCode {
         Command::Run(_) | Command::Exec(_) => EXIT_NOT_RUN,
         _ => EXIT_FAILED,
     };
+    let json = cli.json;
     match run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            report(&error);
+            failure::report(&error, json);
             ExitCode::from(failure_code)
         }
     }
@@ -43,7 +44,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         return Ok(0);
     }
     if let Command::Up(args) = cli.command {
-        return daemon::up(&cli.socket, &args);
+        return daemon::up(&cli.socket, &args, cli.json);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::new(cli.host.map_or(Endpoint::Unix(cli.socket), Endpoint::Tcp));
@@ -51,13 +52,4 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     // A read of standard input cannot be cut off, and nobody waits for it any more.
     runtime.shutdown_background();
     outcome
-}
-
-/// Prints an error with its causes; a problem of the daemon's says all in one sentence.
-fn report(error: &anyhow::Error) {
-    if let Some(ClientError::Problem(problem)) = error.downcast_ref() {
-        eprintln!("hearth: {}", problem.detail);
-        return;
-    }
-    eprintln!("hearth: {error:#}");
 }

@@ -27,6 +27,13 @@ pub(crate) fn print_json_line(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says something by the way, on standard error. Where JSON is wanted, nothing but failures goes there.
+pub(crate) fn note(text: impl std::fmt::Display, json: bool) {
+    if !json {
+        eprintln!("hearth: {text}");
+    }
+}
+
 /// Prints rows under their headings, each column as wide as it needs.
 pub(crate) fn print_table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
     let mut widths = headings.map(|h| h.chars().count());

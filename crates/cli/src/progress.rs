@@ -3,18 +3,23 @@
 use std::{collections::HashMap, time::Duration};
 
 use hearth_api::{ImagePhase, ImageProgress, KernelPhase, KernelProgress};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Bars, one an item. They vanish when done, and are not drawn where standard error is no terminal.
+/// Bars, one an item. They vanish when done, and are not drawn where standard error is no terminal or is for JSON.
 pub(crate) struct Bars {
     all: MultiProgress,
     bars: HashMap<String, ProgressBar>,
 }
 
 impl Bars {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(json: bool) -> Self {
+        let all = if json {
+            MultiProgress::with_draw_target(ProgressDrawTarget::hidden())
+        } else {
+            MultiProgress::new()
+        };
         Self {
-            all: MultiProgress::new(),
+            all,
             bars: HashMap::new(),
         }
     }

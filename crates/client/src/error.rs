@@ -1,19 +1,18 @@
 //! Why a call failed.
 
-use hearth_api::{Problem, frame::FrameError};
+use std::{io::ErrorKind, path::Path};
+
+use hearth_api::{Problem, ProblemCode, frame::FrameError};
 use http::StatusCode;
 use thiserror::Error;
 
-use crate::Endpoint;
+use crate::{DEFAULT_SOCKET, Endpoint};
 
 /// Why a call failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error(
-        "cannot reach the hearth daemon at {endpoint}; start it with: hearth up --detach{}",
-        hint(endpoint)
-    )]
+    #[error("cannot reach the hearth daemon at {endpoint}")]
     NoDaemon {
         /// Where.
         endpoint: Endpoint,
@@ -83,11 +82,68 @@ pub enum ClientError {
     },
 }
 
-fn hint(endpoint: &Endpoint) -> String {
-    match endpoint {
-        Endpoint::Unix(path) if path != std::path::Path::new("/run/hearth/hearth.sock") => {
-            format!(" --socket {}", path.display())
+impl ClientError {
+    /// Whether the daemon went away, or never was there: what a new one mends.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::NoDaemon { .. } | Self::Transport { .. } | Self::Body { .. } | Self::Session { .. } => true,
+            Self::Problem(problem) => problem.code == ProblemCode::Unavailable,
+            Self::Status { .. }
+            | Self::Frame { .. }
+            | Self::Encode { .. }
+            | Self::Request { .. }
+            | Self::Decode { .. } => false,
         }
-        _ => String::new(),
+    }
+
+    /// The way out, where the daemon could not tell it.
+    pub fn hint(&self) -> Option<String> {
+        let Self::NoDaemon { endpoint, source } = self else {
+            return None;
+        };
+        Some(match endpoint {
+            Endpoint::Unix(_) if source.kind() == ErrorKind::PermissionDenied => {
+                "call as root or as a member of the group hearth".to_owned()
+            }
+            Endpoint::Unix(path) if path == Path::new(DEFAULT_SOCKET) => "start it with: hearth up --detach".to_owned(),
+            Endpoint::Unix(path) => format!("start it with: hearth up --detach --socket {}", path.display()),
+            Endpoint::Tcp(address) if address.ip().is_loopback() => {
+                format!("start it with: hearth up --detach --listen {address}")
+            }
+            Endpoint::Tcp(_) => {
+                "it listens on loopback only (hearth up --listen 127.0.0.1:PORT); from afar, lead its port here by ssh -L"
+                    .to_owned()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(endpoint: Endpoint, kind: ErrorKind) -> String {
+        let source = kind.into();
+        ClientError::NoDaemon { endpoint, source }.hint().unwrap()
+    }
+
+    #[test]
+    fn who_is_not_there_is_told_how_to_start() {
+        let refused = ErrorKind::ConnectionRefused;
+        assert_eq!(
+            hint(Endpoint::Unix(DEFAULT_SOCKET.into()), ErrorKind::NotFound),
+            "start it with: hearth up --detach"
+        );
+        assert!(hint(Endpoint::Unix("/x/sock".into()), ErrorKind::NotFound).ends_with("--socket /x/sock"));
+        assert!(hint(Endpoint::Unix("/x/sock".into()), ErrorKind::PermissionDenied).contains("group hearth"));
+        assert!(hint(Endpoint::Tcp("127.0.0.1:7".parse().unwrap()), refused).ends_with("--listen 127.0.0.1:7"));
+        assert!(hint(Endpoint::Tcp("192.0.2.1:7".parse().unwrap()), refused).contains("loopback only"));
+    }
+
+    #[test]
+    fn an_outage_is_not_a_refusal() {
+        let problem = |code| ClientError::Problem(Box::new(Problem::new(code, "x")));
+        assert!(problem(ProblemCode::Unavailable).is_outage());
+        assert!(!problem(ProblemCode::StateConflict).is_outage());
     }
 }

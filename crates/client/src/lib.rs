@@ -27,6 +27,9 @@ use tokio::{
     time::timeout,
 };
 
+/// Where a daemon listens that was not told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/hearth/hearth.sock";
+
 /// A daemon that does not take a connection within this is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// No plain answer is larger, in bytes.
@@ -77,6 +80,11 @@ impl Client {
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|source| ClientError::Encode { source })?;
         self.json(Method::POST, path, full(body)).await
+    }
+
+    /// Removes something that leaves an account.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &ApiPath) -> Result<T, ClientError> {
+        self.json(Method::DELETE, path, empty()).await
     }
 
     /// Does something that has no answer.

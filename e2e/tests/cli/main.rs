@@ -5,6 +5,7 @@
 mod copy;
 mod exec;
 mod image;
+mod json;
 mod life;
 mod look;
 mod network;

@@ -3,18 +3,24 @@
 use std::{
     io::{self, Read},
     path::{Component, Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anyhow::{Context, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use hearth_api::{ArchiveQuery, PATH_STAT_HEADER, PathKind, PathStat};
 use hearth_client::{ApiPath, ByteStream, Client, ClientError};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{image::ChunkWriter, machine_path};
-use crate::args::CpArgs;
+use crate::{args::CpArgs, output::print_json};
 
 /// Chunks that may wait for the other side.
 const CHUNKS_MAX: usize = 4;
@@ -25,12 +31,28 @@ enum Side<'a> {
     There { machine: &'a str, path: &'a str },
 }
 
-pub(crate) async fn cp(client: &Client, args: &CpArgs) -> anyhow::Result<u8> {
-    match (side(&args.source), side(&args.target)) {
+/// What a copy came to.
+#[derive(Debug, Serialize)]
+struct Copied<'a> {
+    source: &'a str,
+    target: &'a str,
+    /// Bytes of the archive that went over.
+    bytes: u64,
+}
+
+pub(crate) async fn cp(client: &Client, args: &CpArgs, json: bool) -> anyhow::Result<u8> {
+    let bytes = match (side(&args.source), side(&args.target)) {
         (Side::There { machine, path }, Side::Here(target)) => fetch(client, machine, path, target).await?,
         (Side::Here(source), Side::There { machine, path }) => send(client, source, machine, path).await?,
         (Side::Here(_), Side::Here(_)) => bail!("neither side is in a machine; write it as MACHINE:PATH"),
         (Side::There { .. }, Side::There { .. }) => bail!("one side must be here; copy by way of a file"),
+    };
+    if json {
+        print_json(&Copied {
+            source: &args.source,
+            target: &args.target,
+            bytes,
+        })?;
     }
     Ok(0)
 }
@@ -58,7 +80,7 @@ async fn open(client: &Client, machine: &str, path: &str) -> Result<(Option<Path
     Ok((stat, stream))
 }
 
-async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> anyhow::Result<()> {
+async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> anyhow::Result<u64> {
     let (_, mut stream) = open(client, machine, path).await?;
     let (chunks, received) = mpsc::channel(CHUNKS_MAX);
     let target = target.to_owned();
@@ -71,7 +93,9 @@ async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> any
             &target,
         )
     });
+    let mut bytes = 0;
     while let Some(chunk) = stream.next().await {
+        bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         let broken = chunk.is_err();
         let sent = chunks.send(chunk.map_err(io::Error::other)).await;
         if broken || sent.is_err() {
@@ -79,7 +103,8 @@ async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> any
         }
     }
     drop(chunks);
-    unpacking.await?
+    unpacking.await??;
+    Ok(bytes)
 }
 
 /// Unpacks a tar that a guest made, which may hold anything: nothing leaves the target.
@@ -131,7 +156,7 @@ fn unpack_into(tar: impl Read, folder: &Path) -> anyhow::Result<Option<PathBuf>>
     Ok(top)
 }
 
-async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyhow::Result<()> {
+async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyhow::Result<u64> {
     ensure!(source.symlink_metadata().is_ok(), "{} does not exist", source.display());
     let own_name = source
         .canonicalize()
@@ -156,11 +181,14 @@ async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyh
             let _ = chunks.blocking_send(Err(io::Error::other(error.to_string())));
         }
     });
-    client
-        .upload_tar(&archive_path(machine, &folder), ReceiverStream::new(stream))
-        .await?;
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
+    let counted = ReceiverStream::new(stream).inspect_ok(move |chunk| {
+        counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    });
+    client.upload_tar(&archive_path(machine, &folder), counted).await?;
     packing.await?;
-    Ok(())
+    Ok(sent.load(Ordering::Relaxed))
 }
 
 /// The folder of a path, and the name in it.

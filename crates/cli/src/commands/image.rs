@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::machine::each;
 use crate::{
     args::{ImageImportArgs, ImportKindArg},
-    output::{ago, bytes, print_json, print_line, print_table, short_image},
+    output::{ago, bytes, note, print_json, print_line, print_table, short_image},
     progress::Bars,
 };
 
@@ -30,25 +30,25 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNKS_MAX: usize = 4;
 
 pub(crate) async fn pull(client: &Client, reference: &str, json: bool) -> anyhow::Result<u8> {
-    let image = fetch(client, reference, PullPolicy::Always).await?;
+    let image = fetch(client, reference, PullPolicy::Always, json).await?;
     show(&image, json)
 }
 
 /// Pulls with progress.
-pub(crate) async fn fetch(client: &Client, reference: &str, policy: PullPolicy) -> anyhow::Result<Image> {
+pub(crate) async fn fetch(client: &Client, reference: &str, policy: PullPolicy, json: bool) -> anyhow::Result<Image> {
     let request = PullImage {
         reference: reference.to_owned(),
         policy,
-        auth: auth(reference).await,
+        auth: auth(reference, json).await,
     };
     let lines = client
         .lines(Method::POST, &ApiPath::v1(&["images", "pull"]), Some(&request))
         .await?;
-    follow(lines).await
+    follow(lines, json).await
 }
 
 /// Credentials of this user, who is not the daemon's.
-async fn auth(reference: &str) -> Option<RegistryAuth> {
+async fn auth(reference: &str, json: bool) -> Option<RegistryAuth> {
     let reference: Reference = reference.parse().ok()?;
     let found = async {
         DockerConfig::load(&docker_config()?)
@@ -64,9 +64,10 @@ async fn auth(reference: &str) -> Option<RegistryAuth> {
         Some(Credentials::Bearer(token)) => Some(RegistryAuth::Bearer { token }),
         Some(Credentials::Anonymous) => None,
         None => {
-            eprintln!(
-                "hearth: cannot read docker's credentials for {}; going on without",
-                reference.registry()
+            let registry = reference.registry();
+            note(
+                format_args!("cannot read docker's credentials for {registry}; going on without"),
+                json,
             );
             None
         }
@@ -82,8 +83,8 @@ fn docker_config() -> Option<PathBuf> {
     Some(folder.join("config.json"))
 }
 
-async fn follow(mut lines: Lines<ImageLine>) -> anyhow::Result<Image> {
-    let mut bars = Bars::new();
+async fn follow(mut lines: Lines<ImageLine>, json: bool) -> anyhow::Result<Image> {
+    let mut bars = Bars::new(json);
     let outcome = loop {
         match lines.next().await {
             Some(Ok(ImageLine::Progress(step))) => bars.image(&step),
@@ -128,7 +129,7 @@ pub(crate) async fn import(client: &Client, args: ImageImportArgs, json: bool) -
     };
     let path = ApiPath::v1(&["images", "import"]).query(&query);
     let lines = client.upload_lines(&path, stream_source(args.source)).await?;
-    show(&follow(lines).await?, json)
+    show(&follow(lines, json).await?, json)
 }
 
 /// An OCI layout says so in a file of its own, a docker archive in its manifest; everything else is a root.
@@ -282,19 +283,17 @@ pub(crate) async fn ls(client: &Client, quiet: bool, json: bool) -> anyhow::Resu
 }
 
 pub(crate) async fn inspect(client: &Client, names: &[String]) -> anyhow::Result<u8> {
-    let mut images: Vec<Image> = Vec::new();
-    for name in names {
-        images.push(client.get(&ApiPath::v1(&["images", name])).await?);
-    }
-    print_json(&images)?;
-    Ok(0)
+    each(names, true, async |name| {
+        client.get::<Image>(&ApiPath::v1(&["images", name])).await
+    })
+    .await
 }
 
-pub(crate) async fn rm(client: &Client, names: &[String], force: bool) -> anyhow::Result<u8> {
+pub(crate) async fn rm(client: &Client, names: &[String], force: bool, json: bool) -> anyhow::Result<u8> {
     let query = RemoveQuery { force };
-    each(names, async |name| {
+    each(names, json, async |name| {
         client
-            .act(Method::DELETE, &ApiPath::v1(&["images", name]).query(&query))
+            .delete::<PruneResult>(&ApiPath::v1(&["images", name]).query(&query))
             .await
     })
     .await

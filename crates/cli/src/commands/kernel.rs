@@ -6,7 +6,10 @@ use hearth_api::{ImportKernel, Kernel, KernelLine, KernelList};
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
 
-use super::{machine::each, run::absolute};
+use super::{
+    machine::{Removed, each},
+    run::absolute,
+};
 use crate::{
     args::KernelImportArgs,
     output::{ago, bytes, print_json, print_line, print_table, short_image},
@@ -40,7 +43,7 @@ async fn bring_in(client: &Client, request: &ImportKernel, json: bool) -> anyhow
     let mut lines = client
         .lines::<KernelLine>(Method::POST, &ApiPath::v1(&["kernels", "import"]), Some(request))
         .await?;
-    let mut bars = Bars::new();
+    let mut bars = Bars::new(json);
     let outcome = loop {
         match lines.next().await {
             Some(Ok(KernelLine::Progress(step))) => bars.kernel(&step),
@@ -89,9 +92,12 @@ pub(crate) async fn ls(client: &Client, json: bool) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-pub(crate) async fn rm(client: &Client, names: &[String]) -> anyhow::Result<u8> {
-    each(names, async |name| {
-        client.act(Method::DELETE, &ApiPath::v1(&["kernels", name])).await
+pub(crate) async fn rm(client: &Client, names: &[String], json: bool) -> anyhow::Result<u8> {
+    each(names, json, async |name| {
+        client
+            .act(Method::DELETE, &ApiPath::v1(&["kernels", name]))
+            .await
+            .map(|()| Removed::of(name))
     })
     .await
 }

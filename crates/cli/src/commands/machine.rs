@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::machine_path;
 use crate::{
     args::{KillArgs, PsArgs, RmArgs, StopArgs},
+    failure::{self, EXIT_FAILED},
     output::{ago, print_json, print_line, print_table, span},
 };
 
@@ -95,88 +96,102 @@ fn status(machine: &Machine) -> String {
 }
 
 pub(crate) async fn inspect(client: &Client, names: &[String]) -> anyhow::Result<u8> {
-    let mut machines: Vec<Machine> = Vec::new();
-    for name in names {
-        machines.push(client.get(&machine_path(name, &[])).await?);
-    }
-    print_json(&machines)?;
-    Ok(0)
+    each(names, true, async |name| {
+        client.get::<Machine>(&machine_path(name, &[])).await
+    })
+    .await
 }
 
-/// Does the same to each machine and names those that it was done to; one that fails does not spare the others.
+/// Does the same to each machine and names those that it was done to, or shows them as JSON.
 pub(crate) async fn act_on<Q: Serialize>(
     client: &Client,
     names: &[String],
     verb: &str,
     query: &Q,
+    json: bool,
 ) -> anyhow::Result<u8> {
-    each(names, async |name| {
-        client
-            .act(Method::POST, &machine_path(name, &[verb]).query(query))
-            .await
+    each(names, json, async |name| {
+        client.post::<Machine>(&machine_path(name, &[verb]).query(query)).await
     })
     .await
 }
 
-/// As [`act_on`], for any action.
-pub(crate) async fn each(
+/// What a removal leaves to show.
+#[derive(Debug, Serialize)]
+pub(crate) struct Removed {
+    removed: [String; 1],
+}
+
+impl Removed {
+    pub(crate) fn of(name: &str) -> Self {
+        Self {
+            removed: [name.to_owned()],
+        }
+    }
+}
+
+/// Does something for each name, and prints the name or, as JSON, what came of it.
+pub(crate) async fn each<T: Serialize>(
     names: &[String],
-    action: impl AsyncFn(&str) -> Result<(), ClientError>,
+    json: bool,
+    action: impl AsyncFn(&str) -> Result<T, ClientError>,
 ) -> anyhow::Result<u8> {
-    let mut code = 0;
+    each_in_words(names, json, action, |name, _| name.to_owned()).await
+}
+
+/// As [`each`], with other words. One that fails does not spare the others.
+async fn each_in_words<T: Serialize>(
+    names: &[String],
+    json: bool,
+    action: impl AsyncFn(&str) -> Result<T, ClientError>,
+    words: impl Fn(&str, &T) -> String,
+) -> anyhow::Result<u8> {
+    let (mut code, mut done) = (0, Vec::new());
     for name in names {
         match action(name).await {
-            Ok(()) => print_line(name),
+            Ok(outcome) if json => done.push(outcome),
+            Ok(outcome) => print_line(words(name, &outcome)),
             Err(error @ ClientError::NoDaemon { .. }) => return Err(error.into()),
             Err(error) => {
-                eprintln!("hearth: {name}: {error}");
-                code = 1;
+                failure::report(&anyhow::Error::from(error).context(name.clone()), json);
+                code = EXIT_FAILED;
             }
         }
+    }
+    if json {
+        print_json(&done)?;
     }
     Ok(code)
 }
 
-pub(crate) async fn stop(client: &Client, args: &StopArgs, verb: &str) -> anyhow::Result<u8> {
+pub(crate) async fn stop(client: &Client, args: &StopArgs, verb: &str, json: bool) -> anyhow::Result<u8> {
     let query = StopQuery {
         timeout_ms: args.timeout.map(|seconds| seconds.saturating_mul(1000)),
     };
-    act_on(client, &args.machines, verb, &query).await
+    act_on(client, &args.machines, verb, &query, json).await
 }
 
-pub(crate) async fn kill(client: &Client, args: &KillArgs) -> anyhow::Result<u8> {
-    act_on(
-        client,
-        &args.machines,
-        "kill",
-        &KillQuery {
-            signal: Some(args.signal.clone()),
-        },
-    )
-    .await
+pub(crate) async fn kill(client: &Client, args: &KillArgs, json: bool) -> anyhow::Result<u8> {
+    let query = KillQuery {
+        signal: Some(args.signal.clone()),
+    };
+    act_on(client, &args.machines, "kill", &query, json).await
 }
 
-pub(crate) async fn rm(client: &Client, args: &RmArgs) -> anyhow::Result<u8> {
+pub(crate) async fn rm(client: &Client, args: &RmArgs, json: bool) -> anyhow::Result<u8> {
     let query = RemoveQuery { force: args.force };
-    each(&args.machines, async |name| {
-        client.act(Method::DELETE, &machine_path(name, &[]).query(&query)).await
+    each(&args.machines, json, async |name| {
+        client
+            .act(Method::DELETE, &machine_path(name, &[]).query(&query))
+            .await
+            .map(|()| Removed::of(name))
     })
     .await
 }
 
 pub(crate) async fn wait(client: &Client, names: &[String], json: bool) -> anyhow::Result<u8> {
-    let mut results = Vec::new();
-    for name in names {
-        let result = until_rest(client, name).await?;
-        if !json {
-            print_line(exit_code(&result).to_string());
-        }
-        results.push(result);
-    }
-    if json {
-        print_json(&results)?;
-    }
-    Ok(0)
+    let waited = async |name: &str| until_rest(client, name).await;
+    each_in_words(names, json, waited, |_, result| exit_code(result).to_string()).await
 }
 
 /// Waits, in long polls, until a machine is at rest.

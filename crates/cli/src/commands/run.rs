@@ -9,7 +9,7 @@ use http::Method;
 use super::{image, machine_path, session};
 use crate::{
     args::{ExecArgs, RunArgs},
-    output::{print_json, print_line},
+    output::{note, print_json, print_line},
     terminal,
 };
 
@@ -20,7 +20,7 @@ pub(crate) async fn run(client: &Client, args: RunArgs, json: bool) -> anyhow::R
     let detach = args.detach;
     let request = create_request(args)?;
     let (stdin, tty) = (request.stdin, request.tty);
-    let machine = create(client, &request).await?;
+    let machine = create(client, &request, json).await?;
     let id = machine.id.to_string();
     if detach {
         start(client, &id, request.auto_remove).await?;
@@ -39,6 +39,7 @@ pub(crate) async fn run(client: &Client, args: RunArgs, json: bool) -> anyhow::R
         machine: Some(id),
         stdin,
         tty,
+        json,
     };
     session::drive(attached, &program).await
 }
@@ -54,12 +55,15 @@ async fn start(client: &Client, id: &str, auto_remove: bool) -> Result<(), Clien
 }
 
 /// Makes the machine, and fetches its image first if that is not here yet.
-async fn create(client: &Client, request: &CreateMachine) -> anyhow::Result<Machine> {
+async fn create(client: &Client, request: &CreateMachine, json: bool) -> anyhow::Result<Machine> {
     let path = ApiPath::v1(&["machines"]);
     match client.post_json(&path, request).await {
         Err(ClientError::Problem(problem)) if problem.code == ProblemCode::ImageNotFound => {
-            eprintln!("image {} is not here yet; pulling it", request.image);
-            image::fetch(client, &request.image, PullPolicy::Missing).await?;
+            note(
+                format_args!("image {} is not here yet; pulling it", request.image),
+                json,
+            );
+            image::fetch(client, &request.image, PullPolicy::Missing, json).await?;
             Ok(client.post_json(&path, request).await?)
         }
         outcome => Ok(outcome?),
@@ -104,7 +108,7 @@ fn with_value(variable: String) -> Option<String> {
     std::env::var(&variable).ok().map(|value| format!("{variable}={value}"))
 }
 
-pub(crate) async fn exec(client: &Client, args: ExecArgs) -> anyhow::Result<u8> {
+pub(crate) async fn exec(client: &Client, args: ExecArgs, json: bool) -> anyhow::Result<u8> {
     let request = ExecRequest {
         cmd: args.cmd,
         env: args.env.into_iter().filter_map(with_value).collect(),
@@ -120,6 +124,7 @@ pub(crate) async fn exec(client: &Client, args: ExecArgs) -> anyhow::Result<u8> 
         machine: None,
         stdin: args.interactive,
         tty: args.tty,
+        json,
     };
     session::drive(opened, &program).await
 }

@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use super::{machine_path, run::is_coming_up};
-use crate::{EXIT_FAILED, EXIT_NOT_RUN, terminal};
+use crate::{
+    failure::{self, EXIT_FAILED, EXIT_NOT_RUN},
+    terminal,
+};
 
 /// Bytes of standard input sent at once.
 const INPUT_BYTES: usize = 64 << 10;
@@ -36,6 +39,8 @@ pub(crate) struct Program<'a> {
     pub(crate) machine: Option<String>,
     pub(crate) stdin: bool,
     pub(crate) tty: bool,
+    /// Whether failures are told as JSON.
+    pub(crate) json: bool,
 }
 
 /// Joins a program until it ends, and gives its exit code.
@@ -79,7 +84,7 @@ pub(crate) async fn drive(session: Session, program: &Program<'_>) -> anyhow::Re
     sending.abort();
     drop(raw);
     match outcome {
-        Ok(end) => Ok(exit_code(end)),
+        Ok(end) => Ok(exit_code(end, program.json)),
         Err(code) => {
             drain(receiver).await;
             Ok(code)
@@ -103,14 +108,14 @@ fn write_out(out: &mut impl Write, bytes: &[u8]) {
     let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
-fn exit_code(end: SessionEnd) -> u8 {
+fn exit_code(end: SessionEnd, json: bool) -> u8 {
     if let Some(problem) = end.problem {
-        eprintln!("hearth: {}", problem.detail);
+        failure::report(&ClientError::Problem(Box::new(problem)).into(), json);
         return EXIT_NOT_RUN;
     }
     if let Some(exit) = end.exit {
         if let Some(message) = exit.message.filter(|_| exit.code != 0) {
-            eprintln!("hearth: {message}");
+            failure::tell("program_failed", "The program failed", &message, json);
         }
         return u8::try_from(exit.code & 0xff).unwrap_or(EXIT_FAILED);
     }
@@ -120,7 +125,12 @@ fn exit_code(end: SessionEnd) -> u8 {
     let state = end
         .state
         .map_or_else(String::new, |state: MachineState| format!("the machine {state}: "));
-    eprintln!("hearth: {state}{reason}");
+    failure::tell(
+        "machine_failed",
+        "The machine failed",
+        &format!("{state}{reason}"),
+        json,
+    );
     EXIT_NOT_RUN
 }
 
@@ -174,7 +184,8 @@ async fn on_signal(
             .act(Method::POST, &machine_path(machine, &["kill"]).query(&query))
             .await;
         if let Err(error) = killed {
-            eprintln!("hearth: cannot end the machine: {error}");
+            let error = anyhow::Error::from(error).context("cannot end the machine");
+            failure::report(&error, program.json);
         }
         return Some(EXIT_INTERRUPTED);
     }

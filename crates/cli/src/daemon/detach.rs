@@ -12,7 +12,10 @@ use anyhow::{Context, bail};
 use hearth_api::Version;
 use hearth_client::{ApiPath, Client, Endpoint};
 
-use crate::{args::UpArgs, output::print_line};
+use crate::{
+    args::UpArgs,
+    output::{print_json, print_line},
+};
 
 /// Tells the child what it is.
 const DETACHED: &str = "HEARTH_DETACHED";
@@ -24,7 +27,7 @@ const STEP: Duration = Duration::from_millis(20);
 const LOG_LINES: usize = 15;
 
 /// Starts a daemon and returns once it answers.
-pub(crate) fn start(socket: &Path, args: &UpArgs) -> anyhow::Result<u8> {
+pub(crate) fn start(socket: &Path, args: &UpArgs, json: bool) -> anyhow::Result<u8> {
     std::fs::create_dir_all(&args.state_dir)?;
     let log_path = args.state_dir.join("hearth.log");
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&log_path);
@@ -57,12 +60,7 @@ pub(crate) fn start(socket: &Path, args: &UpArgs) -> anyhow::Result<u8> {
             .block_on(client.get::<Version>(&ApiPath::v1(&["version"])))
             .is_ok()
         {
-            print_line(format!(
-                "hearth is up: pid {}, socket {}, log {}",
-                child.id(),
-                socket.display(),
-                log_path.display()
-            ));
+            tell(child.id(), socket, &log_path, json)?;
             return Ok(0);
         }
         if Instant::now() > deadline {
@@ -74,6 +72,18 @@ pub(crate) fn start(socket: &Path, args: &UpArgs) -> anyhow::Result<u8> {
         }
         std::thread::sleep(STEP);
     }
+}
+
+fn tell(pid: u32, socket: &Path, log: &Path, json: bool) -> anyhow::Result<()> {
+    if json {
+        return print_json(&serde_json::json!({"pid": pid, "socket": socket, "log": log}));
+    }
+    print_line(format!(
+        "hearth is up: pid {pid}, socket {}, log {}",
+        socket.display(),
+        log.display()
+    ));
+    Ok(())
 }
 
 /// In the child: a session of its own, so that no terminal's end concerns it.

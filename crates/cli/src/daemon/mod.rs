@@ -24,9 +24,9 @@ use tracing_subscriber::EnvFilter;
 use crate::args::UpArgs;
 
 /// Runs the daemon until it is told to end, or starts it and leaves it running.
-pub(crate) fn up(socket: &Path, args: &UpArgs) -> anyhow::Result<u8> {
+pub(crate) fn up(socket: &Path, args: &UpArgs, json: bool) -> anyhow::Result<u8> {
     if args.detach {
-        return detach::start(socket, args);
+        return detach::start(socket, args, json);
     }
     detach::leave_terminal();
     log_to_stderr(args.log_json);
