@@ -5,11 +5,13 @@
 //! ```
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::elf;
 use crate::error::KernelError;
 
 /// A kernel bundle in the store.
@@ -87,6 +89,11 @@ pub(crate) const BZIMAGE: &str = "bzImage";
 pub(crate) const VMLINUX: &str = "vmlinux";
 pub(crate) const MODULES: &str = "modules";
 
+/// Holds an ELF file's header and some 70 program headers; a kernel has five.
+const ELF_HEAD_BYTES: u64 = 4096;
+/// What a VMM aligns an initramfs to.
+const PAGE_BYTES: u64 = 4096;
+
 impl Bundle {
     /// Reads the bundle in `folder`, whose name must be its ID.
     pub(crate) fn load(folder: &Path) -> Result<Self, KernelError> {
@@ -123,6 +130,24 @@ impl Bundle {
     /// What QEMU boots fastest: the ELF kernel where it can, which saves unpacking (0.3 s of software emulation).
     pub fn qemu_kernel(&self) -> &Path {
         if self.pvh { &self.vmlinux } else { &self.bzimage }
+    }
+
+    /// Memory in MiB below which no guest comes up: what the kernel fills when it is loaded, and the initramfs above it.
+    /// With less, the kernel overwrites itself or is not there when it is jumped to; it hangs or resets, and in either
+    /// case says nothing. (With hardly more it panics, and says so.)
+    pub fn memory_min_mib(&self) -> Result<u64, KernelError> {
+        let mut head = Vec::new();
+        fs::File::open(&self.vmlinux)
+            .and_then(|file| file.take(ELF_HEAD_BYTES).read_to_end(&mut head))
+            .map_err(KernelError::io("read", &self.vmlinux))?;
+        let kernel_end = elf::memory_end(&head).ok_or_else(|| KernelError::Damaged {
+            id: self.short_id().to_owned(),
+            reason: format!("{VMLINUX} has no program headers"),
+        })?;
+        let initramfs = self.agent_digest.as_deref().map(initramfs_name);
+        let initramfs = initramfs.and_then(|name| fs::metadata(self.folder().join(name)).ok());
+        let initramfs_bytes = initramfs.map_or(0, |found| found.len().next_multiple_of(PAGE_BYTES));
+        Ok(kernel_end.saturating_add(initramfs_bytes).div_ceil(1 << 20))
     }
 
     /// The first digits of the ID, for people.

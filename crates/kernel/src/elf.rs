@@ -39,6 +39,17 @@ pub(crate) fn check_vmlinux(vmlinux: &[u8]) -> Result<bool, KernelError> {
     }
 }
 
+/// How much memory the kernel fills where it is loaded: its highest physical address. Only the headers are read, of
+/// which `head` is the file's beginning.
+pub(crate) fn memory_end(head: &[u8]) -> Option<u64> {
+    let header = FileHeader64::<LE>::parse(head).ok()?;
+    let segments = header.program_headers(LE, head).ok()?;
+    let loads = segments.iter().filter(|segment| segment.p_type(LE) == PT_LOAD);
+    loads
+        .map(|segment| segment.p_paddr(LE).saturating_add(segment.p_memsz(LE)))
+        .max()
+}
+
 /// Whether `bytes` are an x86-64 ELF program: the agent must be one.
 pub(crate) fn is_program(bytes: &[u8]) -> bool {
     FileHeader64::<LE>::parse(bytes)
@@ -79,6 +90,7 @@ mod tests {
         assert!(!check_vmlinux(&elf).unwrap());
         assert!(check_vmlinux(&elf[..elf.len() - 1]).is_err());
         assert!(check_vmlinux(b"\x7FELF").is_err());
+        assert_eq!((memory_end(&elf[..120]), memory_end(&elf[..100])), (Some(6), None));
         assert!(is_program(&elf) && !is_program(b"#!/bin/sh\n"));
     }
 }

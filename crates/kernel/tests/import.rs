@@ -37,6 +37,7 @@ fn debians_kernel_becomes_a_bundle() {
 
     assert!(bundle.version.ends_with("-cloud-amd64"), "{}", bundle.version);
     assert!(bundle.pvh);
+    assert!((32..128).contains(&bundle.memory_min_mib().unwrap()));
     assert!(bundle.builtins.iter().any(|name| name == "ext4"));
     for (before, after) in [
         ("virtio_ring", "virtio_mmio"),

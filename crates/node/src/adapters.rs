@@ -67,4 +67,8 @@ impl Kernels for KernelBundles {
             cmdline,
         })
     }
+
+    fn memory_min_mib(&self, kernel_id: &str) -> Result<u64, ProvisionError> {
+        Ok(self.store.get(kernel_id)?.memory_min_mib()?)
+    }
 }

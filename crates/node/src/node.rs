@@ -342,6 +342,7 @@ impl Node {
             return Ok(());
         }
         let driver = self.driver(spec.driver)?;
+        self.services.check_memory(&spec, &*driver)?;
         self.services
             .ledger
             .reserve(id, spec.resources)

@@ -43,4 +43,7 @@ pub trait Roots: Send + Sync {
 pub trait Kernels: Send + Sync {
     /// The files of a bundle, with an initramfs that carries the current agent. Blocks when it has to be made.
     fn files(&self, kernel_id: &str, driver: DriverKind) -> Result<KernelFiles, ProvisionError>;
+
+    /// Memory in MiB below which no guest of a bundle can even say that it has too little.
+    fn memory_min_mib(&self, kernel_id: &str) -> Result<u64, ProvisionError>;
 }

@@ -7,12 +7,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use hearth_domain::{Allocation, Capacity, DriverKind, Refusal, Resources, admit};
+use hearth_domain::{Allocation, Capacity, DriverKind, MachineSpec, Refusal, Resources, admit};
 use hearth_driver::Driver;
 pub(crate) use hearth_driver::chain;
 use hearth_ids::MachineId;
 use hearth_network::Network;
-use hearth_node_api::NodeEvent;
+use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
 use tokio::sync::broadcast;
 
 use crate::{
@@ -35,6 +35,28 @@ pub(crate) struct Services {
     pub(crate) ledger: Ledger,
     pub(crate) uids: UidPool,
     pub(crate) events: broadcast::Sender<NodeEvent>,
+}
+
+impl Services {
+    /// Refuses what no guest boots in. Where there is no guest, any memory will do.
+    pub(crate) fn check_memory(&self, spec: &MachineSpec, driver: &dyn Driver) -> Result<(), NodeError> {
+        if !driver.capabilities().guest {
+            return Ok(());
+        }
+        let min_mib = self.kernels.memory_min_mib(&spec.kernel_id).map_err(|error| {
+            let message = format!("kernel {} is not to be had: {}", spec.kernel_id, chain(&*error));
+            NodeError::new(ErrorKind::NotFound, message)
+        })?;
+        let memory_mib = spec.resources.memory_mib.get();
+        if u64::from(memory_mib) >= min_mib {
+            return Ok(());
+        }
+        let kernel = spec.kernel_id.get(..12).unwrap_or(&spec.kernel_id);
+        let message = format!(
+            "memory {memory_mib} MiB is too little: kernel {kernel} with its initramfs fills {min_mib} MiB before it can say a word, and needs more to boot; give it more with --memory"
+        );
+        Err(NodeError::new(ErrorKind::InvalidInput, message))
+    }
 }
 
 /// Who holds what. One lock, never held over an await.

@@ -12,7 +12,7 @@ fn what_the_node_does_not_have_is_refused_with_what_is_free() {
         if info["cpus"]["total"].as_u64().unwrap() < 32 {
             sh(host, &["--cpus", "32"], "true").failed(125, &["32 vCPUs", "free"]);
         }
-        sh(host, &["--name", "no/name"], "true").failed(2, &["no/name"]);
+        sh(host, &["--name", "no/name"], "true").failed(125, &["no/name"]);
         host.hearth(&["run", "--rm", "--kernel", "no-such", BUSYBOX])
             .failed(125, &["no-such"]);
         assert_eq!(host.hearth(&["ps", "-aq"]).ok(), "", "what is refused leaves nothing");
@@ -22,6 +22,25 @@ fn what_the_node_does_not_have_is_refused_with_what_is_free() {
 #[test]
 fn too_little_memory_to_boot_is_said_with_the_consoles_last_lines() {
     on_each_driver(|host| {
-        sh(host, &["--memory", "24m"], "true").failed(125, &["24 MiB", "--memory"]);
+        // The kernel would not fit at all, and could not even say so: refused before it is tried.
+        let refused = sh(host, &["--memory", "16m"], "true");
+        refused.failed(125, &["memory 16 MiB is too little", "--memory"]);
+        let filled = refused.stderr.split("fills ").nth(1).unwrap();
+        let min_mib: u64 = filled.split(' ').next().unwrap().parse().unwrap();
+        assert!((32..128).contains(&min_mib), "{refused:?}");
+        // Hardly more: it begins to boot, and panics.
+        let asked = std::time::Instant::now();
+        let memory = format!("{}m", min_mib + 1);
+        sh(host, &["--memory", &memory], "true").failed(
+            125,
+            &[
+                "did not come up",
+                "Kernel panic",
+                "console",
+                "too little memory",
+                "--memory",
+            ],
+        );
+        assert!(asked.elapsed().as_secs() < 60, "{:?}", asked.elapsed());
     });
 }

@@ -13,7 +13,9 @@ use rand::RngCore;
 use super::Life;
 use crate::{cgroup::Limits, disk, fault, guest_link, provisions::RootConfig, services::chain};
 
-/// How much of the console goes into the reason of a failed boot, in bytes.
+/// How much of the console is looked through for the cause of a failed boot, in bytes.
+const CONSOLE_SEARCH_BYTES: usize = 16 << 10;
+/// How much of it goes into the reason, in bytes.
 const CONSOLE_TAIL_BYTES: usize = 1500;
 /// CPU time for the VMM's own threads beside the guest's, in thousandths of a CPU.
 const VMM_CPU_MILLIS: u64 = 500;
@@ -49,6 +51,10 @@ impl Life {
             return Err(format!("driver {driver} cannot be used on this node: {unusable}"));
         }
         let mut kernel = self.kernel_files().await?;
+        // Once more: with a new release of the agent, the initramfs may have grown.
+        self.services
+            .check_memory(&self.spec, &*self.driver)
+            .map_err(|refused| refused.message)?;
         let user = VmmUser {
             uid: self.record().vmm_uid,
             gid: self.record().vmm_uid,
@@ -199,31 +205,44 @@ impl Life {
 
     /// The reason of a failed boot, with what the guest said last.
     async fn explain(&self, reason: String, folder: &Path) -> Reason {
-        let console = self.driver.console_tail(folder, CONSOLE_TAIL_BYTES).await;
+        let console = self.driver.console_tail(folder, CONSOLE_SEARCH_BYTES).await;
         let console = printable(&console);
         let memory_mib = self.spec.resources.memory_mib;
-        let starved = [
-            "Out of memory",
-            "out of memory",
-            "deadlocked on memory",
-            "not enough memory",
-            "Cannot allocate",
-        ]
-        .iter()
-        .any(|sign| console.contains(sign));
-        let hint = if starved {
+        let failed = format!("the guest did not come up with {memory_mib} MiB of memory: {reason}");
+        if console.is_empty() {
+            return format!(
+                "{failed}; its console is silent (too little memory for the kernel also looks like this: try more with --memory)"
+            );
+        }
+        let hint = if STARVED.iter().any(|sign| console.contains(sign)) {
             "; this looks like too little memory: try more with --memory"
         } else {
             ""
         };
-        if console.is_empty() {
-            return format!(
-                "the guest did not come up with {memory_mib} MiB of memory: {reason}; its console is silent (too little memory for the kernel also looks like this: try more with --memory)"
-            );
-        }
-        format!(
-            "the guest did not come up with {memory_mib} MiB of memory: {reason}{hint}; its console ends with:\n{console}"
-        )
+        format!("{failed}{hint}; {}", last_words(&console))
+    }
+}
+
+/// What a guest's kernel says when memory is short.
+const STARVED: [&str; 5] = [
+    "Out of memory",
+    "out of memory",
+    "deadlocked on memory",
+    "not enough memory",
+    "Cannot allocate",
+];
+
+/// A console's last lines, and the panic before them: what the kernel prints after one is long.
+fn last_words(console: &str) -> String {
+    let mut from = console.len().saturating_sub(CONSOLE_TAIL_BYTES);
+    while !console.is_char_boundary(from) {
+        from += 1;
+    }
+    let tail = &console[from..];
+    let panic = console[..from].lines().rev().find(|line| line.contains("Kernel panic"));
+    match panic {
+        Some(panic) => format!("its console says {:?} and ends with:\n{tail}", panic.trim()),
+        None => format!("its console ends with:\n{tail}"),
     }
 }
 
@@ -269,6 +288,18 @@ mod tests {
     #[test]
     fn a_console_cannot_paint_the_users_terminal() {
         assert_eq!(printable(b"a\x1b[31mb\x1b[0m\r\nc\x07\x1b"), "ab\nc");
+    }
+
+    #[test]
+    fn a_panic_is_told_though_much_follows_it() {
+        let after = "[ 0.9]  some_function+0x1/0x2\n".repeat(100);
+        let told = last_words(&format!("[ 0.1] Kernel panic - not syncing: x\n{after}é"));
+        assert!(
+            told.contains(r#"says "[ 0.1] Kernel panic - not syncing: x" and ends"#),
+            "{told}"
+        );
+        assert!(told.len() < CONSOLE_TAIL_BYTES + 200);
+        assert_eq!(last_words("Kernel panic"), "its console ends with:\nKernel panic");
     }
 
     #[test]

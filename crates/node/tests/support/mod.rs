@@ -61,6 +61,10 @@ impl Kernels for FakeKernels {
             cmdline: String::new(),
         })
     }
+
+    fn memory_min_mib(&self, _: &str) -> Result<u64, ProvisionError> {
+        Ok(0)
+    }
 }
 
 /// What nodes are opened over, one after another.
