@@ -52,7 +52,7 @@ impl Host {
 
     /// The same, with options.
     pub fn with(options: &HostOptions) -> Self {
-        let mut host = Self::without_daemon();
+        let mut host = Self::bare();
         fixture::sow(&host.state_dir());
         host.up(options);
         host
@@ -60,12 +60,13 @@ impl Host {
 
     /// A host without kernel and images, and a daemon that runs.
     pub fn empty(options: &HostOptions) -> Self {
-        let mut host = Self::without_daemon();
+        let mut host = Self::bare();
         host.up(options);
         host
     }
 
-    fn without_daemon() -> Self {
+    /// A host without a daemon.
+    pub fn bare() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("hearth-e2e-")
             .tempdir()

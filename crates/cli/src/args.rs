@@ -15,6 +15,20 @@ use hearth_domain::{
     DiskMib, DriverKind, MachineName, MemoryMib, NetworkMode, PortMapping, RestartPolicy, Vcpus, parse_size_mib,
 };
 
+/// Docker's, wherever docker has one.
+const RUN_EXIT_CODES: &str = "\
+Exit codes:
+  the program's own; 128 + N where signal N ended it
+  127  the program was not found
+  126  the program cannot be executed, or its working folder cannot be entered
+  125  hearth could not do it: a wrong command line, no such image, no room, no such user in it,
+       a machine that does not come up, or a daemon that went away";
+const EXEC_EXIT_CODES: &str = "\
+Exit codes:
+  the command's own; 128 + N where signal N ended it
+  127  the command was not found
+  126  the command cannot be executed: no permission, no such user, no such working folder
+  125  hearth could not do it: a wrong command line, no such machine, one that does not run, or a daemon that went away";
 /// Where the daemon keeps everything.
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
 
@@ -133,6 +147,7 @@ pub(crate) struct UpArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = RUN_EXIT_CODES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct RunArgs {
     /// Remove the machine when it has stopped
@@ -217,6 +232,7 @@ pub(crate) struct MachinesArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = EXEC_EXIT_CODES)]
 pub(crate) struct ExecArgs {
     /// Forward standard input
     #[arg(short, long)]

@@ -24,6 +24,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const ENTROPY_BYTES: usize = 64;
 /// Until a client tells the size of its own.
 const DEFAULT_TERMINAL: TerminalSize = TerminalSize { cols: 80, rows: 24 };
+/// The exit code of a program that could not be tried.
+const EXIT_NOT_RUN: i32 = 125;
 /// What a message from the guest may add to a reason.
 const MESSAGE_CHARS: usize = 400;
 
@@ -111,13 +113,19 @@ fn workload(spec: &MachineSpec, config: &RootConfig) -> Result<Workload, String>
     })
 }
 
-/// How the guest says its program ended. It may lie; codes are cut to what a shell can show.
+/// How the guest says its program ended. It may lie; codes are cut to what a shell can show. A user who does not exist
+/// is a fault of what was asked for rather than of the program, as docker has it.
 pub(crate) fn exit_status(exited: &record::Exited) -> ExitStatus {
     // A program that ran needs no more words than its code.
     let ran = [ExitKind::Exited as i32, ExitKind::Signaled as i32].contains(&exited.kind);
     let why = (!ran && !exited.message.is_empty()).then(|| message(&exited.message));
+    let code = if exited.kind == ExitKind::BadUser as i32 {
+        EXIT_NOT_RUN
+    } else {
+        exited.code & 0xff
+    };
     ExitStatus {
-        code: exited.code & 0xff,
+        code,
         signal: (exited.signal > 0).then_some(exited.signal),
         oom_killed: exited.oom,
         message: why.or_else(|| {

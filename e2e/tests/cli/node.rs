@@ -38,7 +38,19 @@ fn a_command_without_a_daemon_says_how_to_start_it() {
     host.hearth(&["ps"]).failed(1, &["start it with", "hearth up"]);
     host.hearth(&["run", "x"]).failed(125, &["start it with"]);
     assert!(host.hearth(&["completion", "bash"]).ok().contains("_hearth"));
-    host.hearth(&["run", "--cpus", "none", "x"]).failed(2, &["--cpus"]);
+}
+
+#[test]
+fn a_wrong_command_line_has_dockers_exit_code() {
+    let host = Host::bare();
+    host.hearth(&["run", "--cpus", "none", "x"]).failed(125, &["--cpus"]);
     host.hearth(&["run", "--no-such-flag", "x"])
-        .failed(2, &["--no-such-flag"]);
+        .failed(125, &["--no-such-flag"]);
+    host.hearth(&["run"]).failed(125, &["IMAGE"]);
+    host.hearth(&["exec", "--no-such-flag", "m", "id"])
+        .failed(125, &["--no-such-flag"]);
+    host.hearth(&["exec", "m"]).failed(125, &["CMD"]);
+    host.hearth(&["no-such-command"]).failed(125, &["no-such-command"]);
+    assert!(host.hearth(&["run", "--help"]).ok().contains("125"));
+    assert!(host.hearth(&["exec", "--help"]).ok().contains("125"));
 }

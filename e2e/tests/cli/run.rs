@@ -97,7 +97,7 @@ fn the_program_is_given_what_was_asked_for() {
         );
         assert_eq!(sh(host, &["-u", "12:34"], "id -u; id -g").ok(), "12\n34");
         assert_eq!(sh(host, &["-u", "0:nogroup"], "id -u; id -g").ok(), "0\n65534");
-        sh(host, &["-u", "nosuchuser"], "id").failed(126, &["nosuchuser"]);
+        sh(host, &["-u", "nosuchuser"], "id").failed(125, &["nosuchuser"]);
         let echo = ["run", "--rm", "--entrypoint", "/bin/echo", BUSYBOX, "one", "two"];
         assert_eq!(host.hearth(&echo).ok(), "one two");
     });
