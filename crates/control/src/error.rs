@@ -53,14 +53,8 @@ impl ApiError {
 
     /// The cause with its causes, on one line.
     pub(crate) fn chain(&self) -> Option<String> {
-        let mut text = self.cause.as_ref()?.to_string();
-        let mut next = self.cause.as_ref()?.source();
-        while let Some(error) = next {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            next = error.source();
-        }
-        Some(text)
+        let cause = self.cause.as_deref()?;
+        Some(hearth_domain::chain(cause))
     }
 }
 

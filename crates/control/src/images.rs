@@ -269,22 +269,8 @@ impl From<ImageError> for ApiError {
             (_, ErrorKind::Corrupt) => ProblemCode::ImageDamaged,
             (_, ErrorKind::Internal) => ProblemCode::Internal,
         };
-        let detail = with_causes(&error);
+        // What went wrong with a registry or an archive is the user's to mend, and the causes say how.
+        let detail = hearth_domain::chain(&error);
         Self::new(code, detail).caused_by(error)
     }
-}
-
-/// What went wrong with a registry or an archive is the user's to mend, and the causes say how.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -289,7 +289,7 @@ impl From<KernelError> for ApiError {
             (_, ErrorKind::NoSpace) => ProblemCode::DiskFull,
             (_, ErrorKind::Internal) => ProblemCode::Internal,
         };
-        let detail = crate::images::with_causes(&error);
+        let detail = hearth_domain::chain(&error);
         Self::new(code, detail).caused_by(error)
     }
 }

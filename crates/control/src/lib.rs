@@ -41,6 +41,7 @@ use hearth_kernel::KernelStore;
 use hearth_node_api::NodeService;
 use hearth_store::{Store, StoreError};
 pub use listen::{GROUP, ListenError, Listener};
+pub use node::check_list;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -72,8 +72,14 @@ fn driver(info: &hearth_node_api::DriverInfo) -> DriverInfo {
 #[utoipa::path(get, path = "/v1/doctor", tag = "node", operation_id = "doctor",
     responses((status = 200, description = "What was found", body = CheckList), Problems))]
 pub(crate) async fn doctor(State(app): State<Arc<App>>) -> Json<CheckList> {
-    let checks = app.node.doctor().await.into_iter().map(check).collect();
-    Json(CheckList { checks })
+    Json(check_list(app.node.doctor().await))
+}
+
+/// What was found, as clients see it.
+pub fn check_list(found: Vec<hearth_node_api::Check>) -> CheckList {
+    CheckList {
+        checks: found.into_iter().map(check).collect(),
+    }
 }
 
 fn check(found: hearth_node_api::Check) -> Check {

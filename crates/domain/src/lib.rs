@@ -4,16 +4,20 @@
 //! argument. So each rule can be tested by itself, and crash recovery can ask the same rule as the happy path.
 
 mod capacity;
+mod error;
 mod name;
 mod resources;
 mod restart;
+mod signal;
 mod spec;
 mod state;
 
 pub use capacity::{Allocation, Capacity, Overcommit, Refusal, admit};
+pub use error::chain;
 pub use name::{InvalidName, MachineName};
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
+pub use signal::{SIGNAL_MAX, parse_signal};
 pub use spec::{
     DriverKind, InvalidSpec, MachineSpec, NetworkMode, PortMapping, Protocol, Resources, RestartPolicy, Workload,
 };

@@ -109,6 +109,17 @@ pub struct PortMapping {
     pub protocol: Protocol,
 }
 
+impl PortMapping {
+    /// Whether both claim the same port of the same address.
+    pub fn clashes_with(&self, other: &Self) -> bool {
+        let same_address = match (self.host_ip, other.host_ip) {
+            (Some(one), Some(other)) => one == other || one.is_unspecified() || other.is_unspecified(),
+            _ => true,
+        };
+        self.protocol == other.protocol && self.host_port == other.host_port && same_address
+    }
+}
+
 /// What starts machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -268,6 +279,14 @@ mod tests {
         for bad in ["", "80", "0:80", "80:0", "x:80", "80:80/sctp", "1.2.3:80:80", "70000:1"] {
             assert!(bad.parse::<PortMapping>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn mappings_clash_by_port_protocol_and_address() {
+        let mapping = |text: &str| text.parse::<PortMapping>().unwrap();
+        assert!(mapping("80:1").clashes_with(&mapping("127.0.0.1:80:2")));
+        assert!(!mapping("127.0.0.2:80:1").clashes_with(&mapping("127.0.0.1:80:2")));
+        assert!(!mapping("80:1/udp").clashes_with(&mapping("80:1")));
     }
 
     #[test]

@@ -8,7 +8,6 @@
 //! Every driver passes the same conformance suite ([`conformance`]).
 
 pub mod access;
-mod chain;
 pub mod conformance;
 pub mod fake;
 pub mod kvm;
@@ -20,8 +19,8 @@ pub mod tsc;
 use std::path::Path;
 
 use async_trait::async_trait;
-pub use chain::chain;
 use hearth_domain::DriverKind;
+pub use hearth_domain::chain;
 use hearth_ids::MachineId;
 pub use plan::{
     Capabilities, Check, CheckOutcome, DriverError, KernelFiles, Liveness, NetAttachment, StartPlan, Unusable, VmmExit,

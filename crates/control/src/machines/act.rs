@@ -20,7 +20,6 @@ use crate::{
     extract::{ApiPath, ApiQuery},
 };
 
-const STOP_TIMEOUT_MAX_MS: u64 = 3_600_000;
 const SIGKILL: i32 = 9;
 
 /// The machine as it is after an action. One that removes itself may be gone already: then as it was last seen.
@@ -48,7 +47,7 @@ async fn after(app: &App, row: MachineRow) -> ApiResult<Json<Machine>> {
 fn timeout(query: &StopQuery) -> ApiResult<Option<u64>> {
     query
         .timeout_ms
-        .map(|ms| input::at_most("timeout_ms", ms, STOP_TIMEOUT_MAX_MS))
+        .map(|ms| input::stop_timeout_ms("timeout_ms", ms))
         .transpose()
 }
 

@@ -1,39 +1,28 @@
 //! Checks of what clients send that more than one endpoint makes. Pure.
 
-use std::{collections::BTreeMap, str::FromStr as _};
+use std::collections::BTreeMap;
 
-use nix::sys::signal::Signal;
+use hearth_domain::{SIGNAL_MAX, parse_signal};
 
 use crate::error::{ApiError, ApiResult};
 
-const SIGNAL_MAX: i32 = 64;
+const STOP_TIMEOUT_MAX_MS: u64 = 3_600_000;
 const PATH_MAX: usize = 4096;
 
-/// A signal by name, with or without `SIG`, or by number.
+/// A signal, as [`parse_signal`] reads it.
 pub(crate) fn signal(text: &str) -> ApiResult<i32> {
-    let refused = || {
+    parse_signal(text).ok_or_else(|| {
         let text: String = text.chars().take(40).collect();
         ApiError::field(
             "signal",
-            format!("signal {text:?} is not valid: give a name such as TERM, or a number from 1 to 64"),
+            format!("signal {text:?} is not valid: give a name such as TERM, or a number from 1 to {SIGNAL_MAX}"),
         )
-    };
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=SIGNAL_MAX).contains(&number) {
-            Ok(number)
-        } else {
-            Err(refused())
-        };
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = if upper.starts_with("SIG") {
-        upper
-    } else {
-        format!("SIG{upper}")
-    };
-    Signal::from_str(&name)
-        .map(|signal| signal as i32)
-        .map_err(|_| refused())
+    })
+}
+
+/// How long a machine may be given to stop, in milliseconds.
+pub(crate) fn stop_timeout_ms(field: &'static str, value: u64) -> ApiResult<u64> {
+    at_most(field, value, STOP_TIMEOUT_MAX_MS)
 }
 
 /// Lines of `NAME=value`; of two of a name the later holds.
@@ -121,27 +110,6 @@ fn no_nul(field: &str, text: &str) -> ApiResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signals_by_name_and_number() {
-        for (text, number) in [
-            ("TERM", 15),
-            ("sigterm", 15),
-            ("SIGKILL", 9),
-            ("9", 9),
-            ("34", 34),
-            ("usr1", 10),
-        ] {
-            assert_eq!(signal(text).unwrap(), number, "{text}");
-        }
-        for bad in ["", "0", "65", "-1", "SIG", "NOPE", "TERM ", "99999999999"] {
-            assert_eq!(
-                signal(bad).unwrap_err().problem.field.as_deref(),
-                Some("signal"),
-                "{bad}"
-            );
-        }
-    }
 
     #[test]
     fn variables_have_a_name() {

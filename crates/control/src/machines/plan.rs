@@ -12,7 +12,6 @@ use crate::error::{ApiError, ApiResult};
 const DEFAULT_CPUS: u64 = 1;
 const DEFAULT_MEMORY_MIB: u64 = 256;
 const DEFAULT_STOP_TIMEOUT_MS: u64 = 10_000;
-const STOP_TIMEOUT_MAX_MS: u64 = 3_600_000;
 const PORTS_MAX: usize = 256;
 
 /// What a plan takes from its surroundings.
@@ -79,7 +78,7 @@ pub(crate) fn plan(
         ports,
         driver: request.driver.map_or(default_driver, Into::into),
         restart,
-        stop_timeout_ms: input::at_most("stop_timeout_ms", stop_timeout_ms, STOP_TIMEOUT_MAX_MS)?,
+        stop_timeout_ms: input::stop_timeout_ms("stop_timeout_ms", stop_timeout_ms)?,
         auto_remove: request.auto_remove,
         image: request.image.clone(),
         workload: workload(request)?,

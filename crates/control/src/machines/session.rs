@@ -21,6 +21,7 @@ use hearth_api::{
     Problem, ProblemCode,
     frame::{ClientFrame, Control, PAYLOAD_MAX, ServerFrame, SessionEnd},
 };
+use hearth_domain::SIGNAL_MAX;
 use hearth_ids::MachineId;
 use hearth_node_api::{ExecEvent, Input, LogStream, MachineStatus, NodeError, TerminalSize};
 use tokio::{
@@ -43,7 +44,6 @@ const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 const REST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to read the last message.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-const SIGNAL_MAX: i32 = 64;
 
 type Socket = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 

@@ -332,7 +332,7 @@ impl Life {
         let held = self.services.roots.hold(&self.spec.image_id, self.spec.id);
         let of_image = held.ok().and_then(|(_, config)| config.stop_signal);
         let name = self.spec.workload.stop_signal.clone().or(of_image);
-        name.and_then(|name| hearth_guest_api::signals::parse(&name))
+        name.and_then(|name| hearth_domain::parse_signal(name.trim()))
             .unwrap_or(guest_link::SIGTERM)
     }
 
