@@ -94,8 +94,8 @@ pub(crate) enum Command {
     /// The node
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Check, by use, what machines need of this host, and say how to mend it
-    Doctor,
+    /// Check, by use, what machines need of this host, and say how to mend it; with a daemon or without
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -438,6 +438,14 @@ pub(crate) struct KernelImportArgs {
 pub(crate) enum NodeCommand {
     /// Show what the node is, has and holds
     Info,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The exit code is 1 if something fails that machines need.")]
+pub(crate) struct DoctorArgs {
+    /// Folder of the daemon that is to be; one that runs knows its own
+    #[arg(long, env = "HEARTH_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
 }
 
 fn vcpus(text: &str) -> Result<Vcpus, String> {

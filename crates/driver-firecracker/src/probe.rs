@@ -91,12 +91,7 @@ async fn jailer(programs: &Programs) -> Check {
     const NAME: &str = "jailer";
     let Some(jailer) = &programs.jailer else {
         let detail = "turned off: VMMs are confined by their user and seccomp filters only".to_owned();
-        return check(
-            NAME,
-            CheckOutcome::Warning,
-            detail,
-            Some("set confinement to \"jailer\""),
-        );
+        return check(NAME, CheckOutcome::Warning, detail, None);
     };
     if !rustix::process::geteuid().is_root() {
         let detail = format!(

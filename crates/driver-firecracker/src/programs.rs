@@ -19,7 +19,7 @@ use crate::{
 
 /// Where Firecracker comes from.
 pub(crate) const ADVICE: &str = "download a release from https://github.com/firecracker-microvm/firecracker/releases \
-     and put firecracker and jailer on PATH, or name them in the configuration";
+     and put firecracker and jailer on the daemon's PATH";
 
 /// How long `--version` may take.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);

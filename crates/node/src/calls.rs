@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use hearth_domain::{MachineSpec, MachineState};
-use hearth_driver::{CheckOutcome as DriverOutcome, Driver};
+use hearth_driver::Driver;
 use hearth_ids::MachineId;
 use hearth_node_api::{
-    Attachment, Check, CheckOutcome, DriverInfo, ExecRequest, ExecSession, FileStat, LogChunk, LogQuery, MachineStats,
-    MachineStatus, NodeError, NodeEvent, NodeInfo, NodeService,
+    Attachment, Check, DriverInfo, ExecRequest, ExecSession, FileStat, LogChunk, LogQuery, MachineStats, MachineStatus,
+    NodeError, NodeEvent, NodeInfo, NodeService,
 };
 use tokio::sync::{broadcast, watch};
 
@@ -157,31 +157,7 @@ impl NodeService for Node {
     }
 
     async fn doctor(&self) -> Vec<Check> {
-        let services = self.services.clone();
-        // Namespaces and groups are made and removed: off the runtime's threads.
-        let looked = tokio::task::spawn_blocking(move || doctor::host_checks(&services)).await;
-        let mut checks = looked.unwrap_or_default();
-        for driver in self.services.drivers.values() {
-            // A driver that is not the usual one is a choice: without it, machines run all the same.
-            let worst = if driver.kind() == self.default_driver {
-                CheckOutcome::Failed
-            } else {
-                CheckOutcome::Warning
-            };
-            checks.extend(driver.probe().await.into_iter().map(|check| Check {
-                name: check.name,
-                outcome: match check.outcome {
-                    DriverOutcome::Ok => CheckOutcome::Ok,
-                    DriverOutcome::Warning => CheckOutcome::Warning,
-                    DriverOutcome::Failed => worst,
-                },
-                detail: check.detail,
-                advice: check.advice,
-            }));
-        }
-        // Drivers look at the same things.
-        let mut seen = std::collections::HashSet::new();
-        checks.retain(|check| seen.insert((check.name.clone(), check.detail.clone())));
-        checks
+        let drivers = self.services.drivers.values().cloned().collect();
+        doctor::examine(&self.services.config.state_dir, drivers, Some(self.default_driver)).await
     }
 }

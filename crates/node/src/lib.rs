@@ -23,6 +23,7 @@ mod session;
 
 pub use adapters::{ImageRoots, KernelBundles};
 pub use config::NodeConfig;
+pub use doctor::examine;
 pub use host::detect_capacity;
 pub use node::{Node, NodeParts, OpenError, machines_under_way};
 pub use provisions::{Kernels, ProvisionError, RootConfig, Roots};

@@ -423,7 +423,7 @@ async fn usable(
 }
 
 /// The driver for machines that name none: the wanted one, or the first that finds all it needs.
-async fn choose_driver(
+pub(crate) async fn choose_driver(
     wanted: Option<DriverKind>,
     drivers: &BTreeMap<DriverKind, Arc<dyn Driver>>,
 ) -> Result<DriverKind, OpenError> {

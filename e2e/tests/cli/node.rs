@@ -32,6 +32,37 @@ fn the_node_tells_about_itself() {
 }
 
 #[test]
+fn a_host_is_examined_with_or_without_a_daemon() {
+    let names = |ran: &hearth_e2e::Ran| {
+        let checks: serde_json::Value =
+            serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+        let checks = checks.as_array().unwrap().clone();
+        let failed = checks.iter().any(|check| check["outcome"] == "failed");
+        assert_eq!(ran.code, i32::from(failed), "{ran:?}");
+        checks.iter().map(|check| check["name"].to_string()).collect::<Vec<_>>()
+    };
+    let mut host = Host::empty(&hearth_e2e::HostOptions::default());
+    let with = names(&host.hearth(&["doctor", "--json"]));
+    host.down();
+    let without = host.hearth(&["doctor", "--json"]);
+    assert_eq!((names(&without), &*without.stderr), (with, ""));
+    let words = host.hearth(&["doctor"]);
+    assert!(words.stderr.contains("no daemon"), "{words:?}");
+    let advice = "nested virtualisation";
+    assert!(words.stdout.matches(advice).count() <= 1, "said once: {words:?}");
+    // A folder that VMMs cannot walk to.
+    let closed = host.folder().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let closed = closed.join("state");
+    let refused = host.hearth(&["doctor", "--state-dir", closed.to_str().unwrap()]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stdout.contains("chmod o+x"), "{refused:?}");
+    host.hearth(&["doctor", "--host", "127.0.0.1:1"])
+        .failed(1, &["hearth up --detach --listen 127.0.0.1:1"]);
+}
+
+#[test]
 fn a_command_without_a_daemon_says_how_to_start_it() {
     let mut host = Host::empty(&hearth_e2e::HostOptions::default());
     host.down();

@@ -1,6 +1,7 @@
 //! What each command does: calls of the API, and words around them.
 
 mod copy;
+mod doctor;
 mod image;
 mod kernel;
 mod machine;
@@ -44,7 +45,7 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Kernel(KernelCommand::Rm { kernels }) => kernel::rm(client, &kernels, json).await,
         Command::Kernel(KernelCommand::Default { kernel }) => kernel::default(client, kernel, json).await,
         Command::Node(NodeCommand::Info) => node::info(client, json).await,
-        Command::Doctor => node::doctor(client, json).await,
+        Command::Doctor(args) => doctor::doctor(client, &args, json).await,
         Command::Up(_) | Command::Completion { .. } | Command::VmmLaunch { .. } => {
             unreachable!("handled before there is a client")
         }

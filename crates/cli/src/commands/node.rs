@@ -1,9 +1,9 @@
 //! The node.
 
-use hearth_api::{CheckList, CheckOutcome, DriverInfo, NodeInfo};
+use hearth_api::{DriverInfo, NodeInfo};
 use hearth_client::{ApiPath, Client};
 
-use crate::output::{print_json, print_line, print_table};
+use crate::output::{print_json, print_line};
 
 pub(crate) async fn info(client: &Client, json: bool) -> anyhow::Result<u8> {
     let info: NodeInfo = client.get(&ApiPath::v1(&["node"])).await?;
@@ -57,33 +57,4 @@ fn driver(info: &DriverInfo) -> String {
         None if info.accelerated => format!("{name} (hardware virtualisation)"),
         None => format!("{name} (software emulation)"),
     }
-}
-
-/// The exit code says whether machines can run.
-pub(crate) async fn doctor(client: &Client, json: bool) -> anyhow::Result<u8> {
-    let list: CheckList = client.get(&ApiPath::v1(&["doctor"])).await?;
-    let failed = list.checks.iter().any(|check| check.outcome == CheckOutcome::Failed);
-    if json {
-        print_json(&list.checks)?;
-        return Ok(u8::from(failed));
-    }
-    let rows: Vec<[String; 3]> = list
-        .checks
-        .iter()
-        .map(|check| {
-            let word = match check.outcome {
-                CheckOutcome::Ok => "ok",
-                CheckOutcome::Warning => "warning",
-                CheckOutcome::Failed => "FAILED",
-            };
-            [word.to_owned(), check.name.clone(), check.detail.clone()]
-        })
-        .collect();
-    print_table(["", "CHECK", "FOUND"], &rows);
-    for check in &list.checks {
-        if let Some(advice) = check.advice.as_ref().filter(|_| check.outcome != CheckOutcome::Ok) {
-            print_line(format!("\n{}: {advice}", check.name));
-        }
-    }
-    Ok(u8::from(failed))
 }

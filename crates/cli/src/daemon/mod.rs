@@ -67,7 +67,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
         kernels: Arc::new(KernelBundles::new(kernels.clone(), hearth_guest_bin::GUEST)),
         network: network.clone(),
         no_network: Arc::new(NoNetwork),
-        drivers: drivers(state),
+        drivers: drivers(state.path()),
     };
     let config = NodeConfig {
         overcommit: Overcommit {
@@ -135,14 +135,15 @@ async fn open_network(args: &UpArgs, state: &StateDir) -> anyhow::Result<SlotPoo
         .context("cannot open the network; hearth needs root for namespaces and taps")
 }
 
-fn drivers(state: &StateDir) -> Vec<Arc<dyn Driver>> {
+/// All drivers, whether they work here or not.
+pub(crate) fn drivers(state_dir: &Path) -> Vec<Arc<dyn Driver>> {
     let launcher = Launcher::of_this_program();
     let mut drivers: Vec<Arc<dyn Driver>> = vec![
         Arc::new(QemuDriver::new(QemuOptions::default(), launcher.clone())),
         Arc::new(FirecrackerDriver::new(FirecrackerConfig::default(), launcher)),
     ];
     if std::env::var_os("HEARTH_FAKE_DRIVER").is_some() {
-        tracing::warn!(state_dir = %state.path().display(), "the fake driver is on: its machines run nothing");
+        tracing::warn!(state_dir = %state_dir.display(), "the fake driver is on: its machines run nothing");
         drivers.push(Arc::new(FakeDriver::default()));
     }
     drivers
