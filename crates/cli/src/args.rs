@@ -29,6 +29,8 @@ Exit codes:
   127  the command was not found
   126  the command cannot be executed: no permission, no such user, no such working folder
   125  hearth could not do it: a wrong command line, no such machine, one that does not run, or a daemon that went away";
+/// Where help shows what all commands have.
+const GLOBAL: &str = "Global options";
 /// Where the daemon keeps everything.
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
 
@@ -37,13 +39,13 @@ pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
 #[command(name = "hearth", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Unix socket of the daemon
-    #[arg(long, global = true, env = "HEARTH_SOCKET", default_value = DEFAULT_SOCKET)]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "HEARTH_SOCKET", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
     /// Address of the daemon on TCP, instead of its socket
-    #[arg(long, global = true, env = "HEARTH_HOST", value_name = "ADDR:PORT")]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "HEARTH_HOST", value_name = "ADDR:PORT")]
     pub(crate) host: Option<SocketAddr>,
-    /// Print JSON instead of tables and words
-    #[arg(long, global = true)]
+    /// Print JSON instead of tables and words, failures included
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -114,7 +116,7 @@ pub(crate) struct UpArgs {
     /// Folder for everything that the daemon keeps
     #[arg(long, env = "HEARTH_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
     pub(crate) state_dir: PathBuf,
-    /// Also listen on TCP; loopback only
+    /// Also listen on TCP, on loopback only: there is no authentication yet, so every user of this host gets in
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// Return once the daemon answers, and leave it running
@@ -165,22 +167,22 @@ pub(crate) struct RunArgs {
     /// The machine's name [default: made up]
     #[arg(long)]
     pub(crate) name: Option<MachineName>,
-    /// Virtual CPUs
+    /// Virtual CPUs [default: 1]
     #[arg(long, value_parser = vcpus)]
     pub(crate) cpus: Option<Vcpus>,
-    /// Memory, such as 512m or 2g
+    /// Memory, such as 512m or 2g [default: 256m]
     #[arg(short, long, value_parser = memory)]
     pub(crate) memory: Option<MemoryMib>,
-    /// A disk of its own, such as 10g; without it, changes live in the guest's memory
+    /// A disk of its own, such as 10g [default: none; changes live in the guest's memory]
     #[arg(long, value_parser = disk)]
     pub(crate) disk: Option<DiskMib>,
-    /// Set a variable; KEY alone takes its value from here
-    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    /// Set a variable; KEY alone takes its value from the environment here
+    #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
-    /// Working folder
+    /// Working folder [default: the image's, else /]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
-    /// User, by name or number, with an optional :GROUP
+    /// User, by name or number, with an optional :GROUP [default: the image's, else root]
     #[arg(short, long)]
     pub(crate) user: Option<String>,
     /// Replace the image's entrypoint
@@ -192,19 +194,19 @@ pub(crate) struct RunArgs {
     /// Publish a port: [HOST_IP:]HOST:GUEST[/udp]
     #[arg(short, long = "publish", value_name = "HOST:GUEST")]
     pub(crate) publish: Vec<PortMapping>,
-    /// What runs the machine: firecracker or qemu
+    /// What runs the machine: firecracker or qemu [default: the daemon's; see hearth node info]
     #[arg(long)]
     pub(crate) driver: Option<DriverKind>,
     /// Start again when the program ends: no, on-failure[:N] or always
     #[arg(long, default_value = "no")]
     pub(crate) restart: RestartPolicy,
-    /// Seconds that a stop waits before it kills
+    /// Seconds that a stop waits before it kills [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) stop_timeout: Option<u64>,
-    /// Signal that asks the program to end
+    /// Signal that asks the program to end [default: the image's, else TERM]
     #[arg(long, value_name = "SIGNAL")]
     pub(crate) stop_signal: Option<String>,
-    /// Kernel bundle, by ID or version
+    /// Kernel bundle, by ID or version [default: that of hearth kernel default]
     #[arg(long)]
     pub(crate) kernel: Option<String>,
     /// Image
@@ -240,13 +242,13 @@ pub(crate) struct ExecArgs {
     /// Give the command a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
-    /// Set a variable
-    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    /// Set a variable; KEY alone takes its value from the environment here
+    #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
-    /// Working folder
+    /// Working folder [default: the machine's]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
-    /// User, by name or number, with an optional :GROUP
+    /// User, by name or number, with an optional :GROUP [default: the machine's]
     #[arg(short, long)]
     pub(crate) user: Option<String>,
     /// The machine
@@ -421,16 +423,19 @@ pub(crate) enum KernelCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
+#[command(
+    group = clap::ArgGroup::new("kernel").required(true),
+    override_usage = "hearth kernel import --deb FILE\n       hearth kernel import --vmlinuz FILE [--modules FOLDER]"
+)]
 pub(crate) struct KernelImportArgs {
     /// A linux-image-….deb
-    #[arg(long, conflicts_with = "vmlinuz")]
+    #[arg(long, value_name = "FILE", group = "kernel", conflicts_with = "modules")]
     pub(crate) deb: Option<PathBuf>,
     /// A bzImage
-    #[arg(long)]
+    #[arg(long, value_name = "FILE", group = "kernel")]
     pub(crate) vmlinuz: Option<PathBuf>,
-    /// The folder of its modules (lib/modules/VERSION)
-    #[arg(long, requires = "vmlinuz")]
+    /// The folder of its modules (lib/modules/VERSION) [default: none; everything is built in]
+    #[arg(long, value_name = "FOLDER", requires = "vmlinuz")]
     pub(crate) modules: Option<PathBuf>,
 }
 
@@ -526,6 +531,48 @@ mod tests {
                 .to_string();
             assert!(error.contains(flag) && error.contains(hint), "{error}");
         }
+    }
+
+    fn help_of(path: &[&str]) -> String {
+        let mut command = Cli::command();
+        command.build();
+        let found = path
+            .iter()
+            .fold(&mut command, |command, name| command.find_subcommand_mut(name).unwrap());
+        found.render_long_help().to_string()
+    }
+
+    #[test]
+    fn help_tells_defaults_and_keeps_what_all_commands_have_apart() {
+        let run = help_of(&["run"]);
+        for default in ["1", "256m", "10", "the image's, else TERM", "default", "no"] {
+            assert!(run.contains(&format!("[default: {default}]")), "{default}: {run}");
+        }
+        let (own, global) = run.split_once("Global options:").unwrap();
+        assert!(global.contains("--socket") && global.contains("--host") && !own.contains("--socket"));
+        assert!(help_of(&["exec"]).contains("KEY alone takes its value from the environment"));
+        assert!(help_of(&["up"]).contains("no authentication"));
+    }
+
+    #[test]
+    fn a_kernel_is_a_package_or_files() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["hearth", "kernel", "import"], args].concat());
+        assert!(parse(&["--deb", "x"]).is_ok());
+        assert!(parse(&["--vmlinuz", "x", "--modules", "y"]).is_ok());
+        for wrong in [&[][..], &["--modules", "y"], &["--deb", "x", "--modules", "y"]] {
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(
+                error.contains("import --deb FILE\n") && !error.contains("<--modules"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_is_asked_for_before_what_is_the_programs() {
+        let asks = |line: &str| asks_for_json(line.split(' ').map(OsString::from));
+        assert!(asks("hearth --json ps --nonsense") && asks("hearth ps --nonsense --json"));
+        assert!(!asks("hearth exec --nonsense m -- x --json"));
     }
 
     #[test]
