@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hearth_network::InstanceId;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -227,24 +228,51 @@ impl Host {
         panic!("{machine} is {last:?}, not {state}; the daemon says:\n{}", self.log());
     }
 
-    /// What this host's machines have left on the machine that runs the tests: VMMs, namespaces, cgroups, folders.
+    /// What this host's machines have left on the machine that runs the tests: what they hold, and folders.
     pub fn leftovers(&self) -> Vec<String> {
-        let mut found = Vec::new();
+        let mut found = self.held();
+        let state_dir = self.state_dir();
+        let by_image = entries(&state_dir.join("images/holders"));
+        let holds = by_image.iter().flat_map(|folder| entries(folder));
+        found.extend(holds.map(|path| format!("hold on an image {}", path.display())));
+        let folders = entries(&state_dir.join("machines"));
+        found.extend(folders.iter().map(|path| format!("folder {}", path.display())));
+        found
+    }
+
+    /// What only machines hold that are not at rest: VMMs, cgroups, slots.
+    pub fn held(&self) -> Vec<String> {
+        let mut found = self.vmms();
+        found.extend(self.cgroups());
+        let slots = entries(&self.state_dir().join("slots/slots"));
+        found.extend(slots.iter().map(|path| format!("slot {}", path.display())));
+        found
+    }
+
+    /// Namespaces of this host's slots. A daemon that runs keeps some ready; one that went down in order leaves none.
+    pub fn namespaces(&self) -> Vec<String> {
+        let slots = self.state_dir().canonicalize().expect("one's own folder").join("slots");
+        let prefix = format!("hv-{}-", InstanceId::of_folder(&slots).as_str());
+        let namespaces = entries(Path::new("/run/netns")).into_iter();
+        let names = namespaces.map(|path| path.display().to_string());
+        names
+            .filter(|path| path.starts_with(&format!("/run/netns/{prefix}")))
+            .collect()
+    }
+
+    fn vmms(&self) -> Vec<String> {
         let state_dir = self.state_dir().to_string_lossy().into_owned();
-        for entry in fs::read_dir("/proc").expect("there is a /proc").flatten() {
-            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut found = Vec::new();
+        for process in entries(Path::new("/proc")) {
+            let command = fs::read(process.join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            let is_vmm =
-                command.contains("qemu-system") || command.contains("firecracker") || command.contains("vmm-launch");
+            let is_vmm = ["qemu-system", "firecracker", "vmm-launch"]
+                .iter()
+                .any(|name| command.contains(name));
             if is_vmm && command.contains(&state_dir) {
-                found.push(format!("process {}: {command}", entry.file_name().to_string_lossy()));
+                found.push(format!("process {}: {command}", process.display()));
             }
         }
-        let machines = fs::read_dir(self.state_dir().join("machines"));
-        for entry in machines.into_iter().flatten().flatten() {
-            found.push(format!("folder {}", entry.path().display()));
-        }
-        found.extend(self.cgroups());
         found
     }
 
@@ -253,17 +281,20 @@ impl Host {
             return Vec::new();
         };
         let parent = format!("hearth-{}", &id[id.len() - 8..]);
-        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        let tops = hierarchies
-            .map(|entry| entry.path().join(&parent))
-            .chain([Path::new("/sys/fs/cgroup").join(&parent)]);
-        tops.filter_map(|top| fs::read_dir(top).ok())
-            .flatten()
-            .flatten()
-            .filter(|entry| entry.path().is_dir())
-            .map(|entry| format!("cgroup {}", entry.path().display()))
+        let root = Path::new("/sys/fs/cgroup");
+        let tops = entries(root).into_iter().map(|top| top.join(&parent));
+        let tops = tops.chain([root.join(&parent)]);
+        tops.flat_map(|top| entries(&top))
+            .filter(|path| path.is_dir())
+            .map(|path| format!("cgroup {}", path.display()))
             .collect()
     }
+}
+
+/// What lies in a folder that need not be there.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 impl Drop for Host {

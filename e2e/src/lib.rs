@@ -50,12 +50,14 @@ pub fn drivers() -> Vec<String> {
         return chosen.split(',').map(str::to_owned).collect();
     }
     let mut drivers = vec!["qemu".to_owned()];
-    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let accelerated = flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
-    if accelerated && hearth_testkit::firecracker::firecracker().is_ok() {
-        drivers.push("firecracker".to_owned());
-    } else {
-        skip("guests under firecracker: this host's CPU shows neither vmx nor svm");
+    let missing = match (hearth_driver::kvm::usable(), hearth_testkit::firecracker::firecracker()) {
+        (Ok(()), Ok(_)) => None,
+        (Err(unusable), _) => Some(unusable.to_string()),
+        (_, Err(missing)) => Some(missing.to_string()),
+    };
+    match missing {
+        None => drivers.push("firecracker".to_owned()),
+        Some(missing) => skip(&format!("guests under firecracker: {missing}")),
     }
     drivers
 }

@@ -9,10 +9,9 @@
     reason = "a fixture that cannot be made fails its test"
 )]
 
-use std::{fs, os::unix::process::ExitStatusExt, process::Stdio};
+use std::{os::unix::process::ExitStatusExt, process::Stdio};
 
 use hearth_e2e::{BUSYBOX, Host, HostOptions, wait_for};
-use hearth_network::InstanceId;
 use hearth_node::fault::POINTS;
 
 const MACHINE: &str = "victim";
@@ -103,9 +102,8 @@ fn walk(part: usize) {
         check(&host, point, *outcome);
         host.hearth(&["rm", "-f", MACHINE]);
         assert_eq!(host.leftovers(), Vec::<String>::new(), "{point}");
-        assert_eq!(holders(&host), Vec::<String>::new(), "{point}");
         host.down();
-        assert_eq!(network(&host), Vec::<String>::new(), "{point}");
+        assert_eq!(host.namespaces(), Vec::<String>::new(), "{point}");
     }
 }
 
@@ -190,27 +188,4 @@ fn runs(host: &Host, point: &str) {
     host.wait_for_state(MACHINE, "running");
     let said = host.hearth(&["exec", MACHINE, "cat", "/proc/1/comm"]);
     assert_eq!(said.code, 0, "{point}: {said:?}\n{}", host.log());
-}
-
-/// Holds on images. Without a machine there is none.
-fn holders(host: &Host) -> Vec<String> {
-    let by_image = fs::read_dir(host.state_dir().join("images/holders"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let held = by_image.flat_map(|entry| fs::read_dir(entry.path()).into_iter().flatten().flatten());
-    held.map(|entry| entry.path().display().to_string()).collect()
-}
-
-/// Records of held slots, and namespaces of this host: after a daemon that went down in order there is none.
-fn network(host: &Host) -> Vec<String> {
-    let slots = host.state_dir().canonicalize().unwrap().join("slots");
-    let prefix = format!("hv-{}-", InstanceId::of_folder(&slots).as_str());
-    let records = fs::read_dir(slots.join("slots")).into_iter().flatten().flatten();
-    let namespaces = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    let namespaces = namespaces.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
-    records
-        .chain(namespaces)
-        .map(|entry| entry.path().display().to_string())
-        .collect()
 }
