@@ -9,6 +9,7 @@
 use std::{
     fs,
     io::{Read, Write},
+    net::TcpListener,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
@@ -221,6 +222,39 @@ fn firecracker_without_kvm_is_refused_at_once() {
     let refused = host.hearth(&["run", "--rm", "--driver", "firecracker", BUSYBOX, "true"]);
     refused.failed(125, &["driver firecracker cannot be used", "KVM", "--driver qemu"]);
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    nothing_left(&host);
+}
+
+#[test]
+fn what_is_taken_is_refused_before_a_machine_is_made() {
+    let host = Host::start();
+    let refused = |flags: &[&str], words: &[&str]| {
+        host.hearth(&[&["run", "-d"], flags, &[BUSYBOX, "sleep", "1000"]].concat())
+            .failed(125, words);
+    };
+    refused(
+        &["--disk", "16777216m"],
+        &["disk of 16777216 MiB", "MiB free", "overcommit"],
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let publish = format!("127.0.0.1:{port}:80");
+    refused(&["-p", &publish], &["in use", &port.to_string(), "process"]);
+    assert_eq!(host.hearth(&["ps", "-aq"]).ok(), "", "what is refused leaves nothing");
+    drop(listener);
+
+    detached(&host, "holder", &["-p", &publish], "sleep 1000");
+    refused(
+        &["-p", &format!("{port}:81")],
+        &["in use by machine holder", &port.to_string()],
+    );
+    assert_eq!(host.hearth(&["ps", "-aq"]).ok().lines().count(), 1);
+    // Between the making of one and its start, a stranger takes the port.
+    host.hearth(&["stop", "-t", "1", "holder"]).ok();
+    let _stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    host.hearth(&["start", "holder"]);
+    host.wait_for_state("holder", "failed");
+    assert!(host.inspect("holder").to_string().contains("in use"));
     nothing_left(&host);
 }
 

@@ -131,6 +131,9 @@ pub(crate) struct UpArgs {
     /// Guest memory given out for each byte of memory
     #[arg(long, default_value_t = 1.0, value_parser = ratio)]
     pub(crate) memory_overcommit: f64,
+    /// Size of machines' own disks given out for each byte that is free where they lie
+    #[arg(long, default_value_t = 1.0, value_parser = ratio)]
+    pub(crate) disk_overcommit: f64,
     /// Network slots that are kept ready
     #[arg(long, default_value_t = 4)]
     pub(crate) warm_slots: u32,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::Resources;
+use crate::{DiskMib, Resources};
 
 /// What a node has, before overcommit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,12 +21,33 @@ pub struct Overcommit {
     pub cpu: f64,
     /// Guest memory for each byte of memory.
     pub memory: f64,
+    /// Bytes of machines' own disks for each byte that is free where they lie.
+    #[serde(default = "once")]
+    pub disk: f64,
+}
+
+fn once() -> f64 {
+    1.0
+}
+
+/// The file system that machines' own disks lie on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// Free now, in MiB.
+    pub free_mib: u64,
+    /// What the disks that there are may still come to take, in MiB: they are sparse.
+    pub promised_mib: u64,
 }
 
 impl Default for Overcommit {
-    /// CPUs are shared in time, so many vCPUs fit on one; memory that runs out kills, so it is given out once.
+    /// CPUs are shared in time, so many vCPUs fit on one; memory that runs out kills, and a disk that cannot grow
+    /// breaks what is on it, so these are given out once.
     fn default() -> Self {
-        Self { cpu: 16.0, memory: 1.0 }
+        Self {
+            cpu: 16.0,
+            memory: 1.0,
+            disk: once(),
+        }
     }
 }
 
@@ -86,23 +107,52 @@ pub enum Refusal {
         /// All that may be given out, in MiB.
         total: u64,
     },
+    /// Too large a disk.
+    #[error(
+        "the machine wants a disk of {wanted} MiB but its file system has {free} MiB free, of which other machines' disks may come to take {promised} MiB; ask for less, remove machines or images, or raise the disk overcommit"
+    )]
+    Disk {
+        /// Wanted, in MiB.
+        wanted: u64,
+        /// Free now, in MiB.
+        free: u64,
+        /// Promised to others already, in MiB.
+        promised: u64,
+    },
 }
 
 impl Capacity {
     /// What may be given out.
     pub fn total(&self, overcommit: Overcommit) -> Allocation {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a float cast saturates, and capacities are far below 2^53"
-        )]
-        let times = |amount: u64, ratio: f64| (amount as f64 * ratio.max(0.0)) as u64;
         Allocation {
             vcpus: times(self.cpu_millis, overcommit.cpu) / 1000,
             memory_mib: times(self.memory_mib, overcommit.memory),
         }
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a float cast saturates, and capacities are far below 2^53"
+)]
+fn times(amount: u64, ratio: f64) -> u64 {
+    (amount as f64 * ratio.max(0.0)) as u64
+}
+
+/// Whether a disk more may be promised. A sparse disk takes its place when it is written to, long after it was made:
+/// so what counts is what all of them may still come to take.
+pub fn admit_disk(room: DiskRoom, overcommit: Overcommit, wanted: DiskMib) -> Result<(), Refusal> {
+    let wanted = u64::from(wanted.get());
+    if room.promised_mib.saturating_add(wanted) <= times(room.free_mib, overcommit.disk) {
+        return Ok(());
+    }
+    Err(Refusal::Disk {
+        wanted,
+        free: room.free_mib,
+        promised: room.promised_mib,
+    })
 }
 
 /// The allocation after a machine of `wanted` resources came, or why it cannot.
@@ -154,7 +204,7 @@ mod tests {
             wants in proptest::collection::vec((1_u64..=32, 16_u64..8192), 0..60),
         ) {
             let capacity = Capacity { cpu_millis, memory_mib };
-            let overcommit = Overcommit { cpu: ratio, memory: ratio };
+            let overcommit = Overcommit { cpu: ratio, memory: ratio, disk: 1.0 };
             let total = capacity.total(overcommit);
             let mut held = Allocation::default();
             let mut inside = Vec::new();
@@ -171,6 +221,31 @@ mod tests {
             }
             prop_assert_eq!(held, Allocation::default());
         }
+    }
+
+    #[test]
+    fn disks_are_promised_once_unless_told_otherwise() {
+        let room = DiskRoom {
+            free_mib: 1000,
+            promised_mib: 600,
+        };
+        let disk = |mib: u64| mib.try_into().unwrap();
+        let twice = Overcommit {
+            disk: 2.0,
+            ..Overcommit::default()
+        };
+        assert_eq!(admit_disk(room, Overcommit::default(), disk(400)), Ok(()));
+        assert_eq!(admit_disk(room, twice, disk(1400)), Ok(()));
+        let refused = admit_disk(room, Overcommit::default(), disk(401)).unwrap_err();
+        assert_eq!(
+            refused,
+            Refusal::Disk {
+                wanted: 401,
+                free: 1000,
+                promised: 600
+            }
+        );
+        assert!(refused.to_string().contains("1000 MiB free"));
     }
 
     #[test]

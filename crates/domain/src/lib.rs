@@ -12,7 +12,7 @@ mod signal;
 mod spec;
 mod state;
 
-pub use capacity::{Allocation, Capacity, Overcommit, Refusal, admit};
+pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk};
 pub use error::chain;
 pub use name::{InvalidName, MachineName};
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};

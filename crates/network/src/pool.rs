@@ -21,6 +21,7 @@ mod state;
 use std::{collections::HashSet, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use hearth_domain::PortMapping;
 use hearth_ids::MachineId;
 use ipnet::Ipv4Net;
 use tokio::{
@@ -155,6 +156,11 @@ impl SlotPool {
 
 #[async_trait]
 impl Network for SlotPool {
+    async fn check_ports(&self, ports: &[PortMapping]) -> Result<(), NetworkError> {
+        let ports = ports.to_vec();
+        self.run(None, move |core| core.check_ports(&ports)).await
+    }
+
     async fn acquire(&self, machine: MachineId, request: SlotRequest) -> Result<Slot, NetworkError> {
         let turn = self.turn().await;
         // Nothing is awaited between here and the thread, so that a claim without a thread cannot be left behind, nor

@@ -84,15 +84,6 @@ fn reserve_at(address: IpAddr, port: &PortMapping) -> io::Result<Reservation> {
     Ok(Reservation(socket))
 }
 
-/// Whether two mappings claim the same port of the same address.
-pub(crate) fn clash(one: &PortMapping, other: &PortMapping) -> bool {
-    let same_address = match (one.host_ip, other.host_ip) {
-        (Some(one), Some(other)) => one == other || one.is_unspecified() || other.is_unspecified(),
-        _ => true,
-    };
-    one.protocol == other.protocol && one.host_port == other.host_port && same_address
-}
-
 /// Name and number of the process that has the port, as far as `/proc` tells.
 fn process_on(port: &PortMapping) -> Option<String> {
     let inodes = sockets_on(port);
@@ -160,13 +151,5 @@ mod tests {
         assert!(reserve(&loopback(port), true).is_err());
         drop(reserved);
         TcpListener::bind(("127.0.0.1", port)).unwrap();
-    }
-
-    #[test]
-    fn mappings_clash_by_port_protocol_and_address() {
-        let mapping = |text: &str| text.parse::<PortMapping>().unwrap();
-        assert!(clash(&mapping("80:1"), &mapping("127.0.0.1:80:2")));
-        assert!(!clash(&mapping("127.0.0.2:80:1"), &mapping("127.0.0.1:80:2")));
-        assert!(!clash(&mapping("80:1/udp"), &mapping("80:1")));
     }
 }

@@ -172,6 +172,10 @@ impl NetworkError {
 /// Network places for machines.
 #[async_trait]
 pub trait Network: Send + Sync {
+    /// Whether ports can be published at this moment, each on all of its addresses. Takes nothing: [`Network::acquire`]
+    /// looks again.
+    async fn check_ports(&self, ports: &[PortMapping]) -> Result<(), NetworkError>;
+
     /// Gives the machine a slot with this policy and these ports. A call that is dropped goes on to its end: release
     /// the machine's slot whatever became of the call.
     async fn acquire(&self, machine: MachineId, request: SlotRequest) -> Result<Slot, NetworkError>;
@@ -207,6 +211,10 @@ impl NoNetwork {
 
 #[async_trait]
 impl Network for NoNetwork {
+    async fn check_ports(&self, _: &[PortMapping]) -> Result<(), NetworkError> {
+        Ok(())
+    }
+
     async fn acquire(&self, _: MachineId, _: SlotRequest) -> Result<Slot, NetworkError> {
         Ok(Self::placeholder())
     }

@@ -149,7 +149,11 @@ fn a_published_port_leads_into_the_guest_from_everywhere() {
             "{message}"
         );
 
+        let check = |port: &str| host.runtime.block_on(pool.check_ports(&[port.parse().unwrap()]));
+        assert!(check("8080:81").is_err() && check(&format!("{taken}:80")).is_err());
+
         host.release(&pool, machine);
+        check("8080:81").unwrap();
         assert_eq!(ask(None, "127.0.0.1", 8080), None);
         TcpListener::bind("0.0.0.0:8080").unwrap();
         host.close(&pool);

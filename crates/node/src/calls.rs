@@ -32,6 +32,7 @@ async fn driver_info(driver: &dyn Driver) -> DriverInfo {
 impl NodeService for Node {
     async fn create(&self, spec: MachineSpec) -> Result<(), NodeError> {
         self.check_usable(spec.driver).await?;
+        self.check_ports(&spec).await?;
         self.make(spec)
     }
 

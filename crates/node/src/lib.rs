@@ -13,6 +13,7 @@ mod doctor;
 pub mod fault;
 mod guest_link;
 mod host;
+mod ledger;
 mod log;
 mod node;
 mod owner;

@@ -22,10 +22,11 @@ use crate::{
     cgroup::Cgroups,
     config::NodeConfig,
     fault, host,
+    ledger::Ledger,
     owner::{Command, Ended, Life, OwnerHandle, Reply},
     provisions::{Kernels, Roots},
     record::{self, End, MachineFolder, MachineRecord},
-    services::{Ledger, Services, UidPool, chain, now_ms},
+    services::{Services, UidPool, chain, now_ms},
 };
 
 /// Events that a slow listener may be behind.
@@ -115,7 +116,7 @@ impl Node {
             tracing::warn!(driver = %default_driver, %unusable, "machines that name no driver cannot start");
         }
         let services = Arc::new(Services {
-            ledger: Ledger::new(host::detect_capacity(), config.overcommit),
+            ledger: Ledger::new(host::detect_capacity(), config.overcommit, machines_dir.clone()),
             uids: UidPool::new(config.first_vmm_uid),
             cgroups: Cgroups::detect(&cgroup_parent(id)),
             events: broadcast::Sender::new(EVENTS_MAX),
@@ -156,6 +157,7 @@ impl Node {
                 Ok((spec, record)) => {
                     known.insert(id);
                     self.services.uids.adopt(record.vmm_uid);
+                    self.services.ledger.adopt_disk(&spec);
                     found.extend(self.look_at(spec, record));
                 }
                 Err(error) => {
@@ -167,7 +169,7 @@ impl Node {
         // All of them count before the first may take a new share.
         for machine in &found {
             if !machine.record.state.is_at_rest() {
-                self.services.ledger.adopt(machine.spec.id, machine.spec.resources);
+                self.services.ledger.adopt(&machine.spec);
             }
         }
         for machine in found {
@@ -330,6 +332,22 @@ impl Node {
         Err(NodeError::new(ErrorKind::Unavailable, message))
     }
 
+    /// Refuses ports that somebody has: one of our machines, or another program of the host.
+    pub(crate) async fn check_ports(&self, spec: &MachineSpec) -> Result<(), NodeError> {
+        if spec.ports.is_empty() || self.owner(spec.id).is_ok() {
+            return Ok(());
+        }
+        self.services.ledger.check_ports(&spec.ports)?;
+        let services = &self.services;
+        let network = if self.driver(spec.driver)?.capabilities().guest {
+            &services.network
+        } else {
+            &services.no_network
+        };
+        let checked = network.check_ports(&spec.ports).await;
+        checked.map_err(|error| NodeError::new(ErrorKind::Conflict, chain(&error)))
+    }
+
     /// Writes the machine's folder and puts an owner to it.
     pub(crate) fn make(&self, spec: MachineSpec) -> Result<(), NodeError> {
         let id = spec.id;
@@ -343,21 +361,19 @@ impl Node {
         }
         let driver = self.driver(spec.driver)?;
         self.services.check_memory(&spec, &*driver)?;
-        self.services
-            .ledger
-            .reserve(id, spec.resources)
-            .map_err(|refusal| NodeError::new(ErrorKind::NoCapacity, refusal.to_string()))?;
+        let spec = Arc::new(spec);
+        self.services.ledger.reserve(&spec)?;
         let uid = self.services.uids.take();
         let made = self.make_folder(spec, driver, uid);
         if made.is_err() {
-            self.services.ledger.release(id);
+            self.services.ledger.forget(id);
             self.services.uids.give_back(uid);
             let _ = self.services.roots.release(id);
         }
         made
     }
 
-    fn make_folder(&self, spec: MachineSpec, driver: Arc<dyn Driver>, uid: u32) -> Result<(), NodeError> {
+    fn make_folder(&self, spec: Arc<MachineSpec>, driver: Arc<dyn Driver>, uid: u32) -> Result<(), NodeError> {
         self.services.roots.hold(&spec.image_id, spec.id).map_err(|error| {
             NodeError::new(
                 ErrorKind::NotFound,
@@ -377,7 +393,7 @@ impl Node {
         MachineFolder::create(&self.services.machines_dir, &spec, &record).map_err(io_error)?;
         fault::point("create.recorded");
         let name = spec.name.clone();
-        self.put_owner(Arc::new(spec), driver, record).map_err(|error| {
+        self.put_owner(spec, driver, record).map_err(|error| {
             NodeError::new(
                 ErrorKind::Internal,
                 format!("cannot take machine {name} in hand: {error}"),

@@ -1,16 +1,15 @@
 //! What all owners of a node share.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use hearth_domain::{Allocation, Capacity, DriverKind, MachineSpec, Refusal, Resources, admit};
+use hearth_domain::{DriverKind, MachineSpec};
 use hearth_driver::Driver;
 pub(crate) use hearth_driver::chain;
-use hearth_ids::MachineId;
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
 use tokio::sync::broadcast;
@@ -18,6 +17,7 @@ use tokio::sync::broadcast;
 use crate::{
     cgroup::Cgroups,
     config::NodeConfig,
+    ledger::Ledger,
     provisions::{Kernels, Roots},
 };
 
@@ -56,59 +56,6 @@ impl Services {
             "memory {memory_mib} MiB is too little: kernel {kernel} with its initramfs fills {min_mib} MiB before it can say a word, and needs more to boot; give it more with --memory"
         );
         Err(NodeError::new(ErrorKind::InvalidInput, message))
-    }
-}
-
-/// Who holds what. One lock, never held over an await.
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    capacity: Capacity,
-    overcommit: hearth_domain::Overcommit,
-    held: Mutex<(Allocation, HashMap<MachineId, Resources>)>,
-}
-
-impl Ledger {
-    pub(crate) fn new(capacity: Capacity, overcommit: hearth_domain::Overcommit) -> Self {
-        Self {
-            capacity,
-            overcommit,
-            held: Mutex::default(),
-        }
-    }
-
-    /// Takes what a machine wants, if it is there. A machine that holds already holds no more.
-    pub(crate) fn reserve(&self, machine: MachineId, wanted: Resources) -> Result<(), Refusal> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.1.contains_key(&machine) {
-            return Ok(());
-        }
-        held.0 = admit(&self.capacity, self.overcommit, held.0, &wanted)?;
-        held.1.insert(machine, wanted);
-        Ok(())
-    }
-
-    /// Takes what a machine has already, whether or not it still fits.
-    pub(crate) fn adopt(&self, machine: MachineId, resources: Resources) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.1.insert(machine, resources).is_none() {
-            held.0 = held.0.plus(&resources);
-        }
-    }
-
-    /// Gives back. Idempotent.
-    pub(crate) fn release(&self, machine: MachineId) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(resources) = held.1.remove(&machine) {
-            held.0 = held.0.minus(&resources);
-        }
-    }
-
-    pub(crate) fn capacity(&self) -> Capacity {
-        self.capacity
-    }
-
-    pub(crate) fn allocation(&self) -> Allocation {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -167,29 +114,5 @@ mod tests {
         pool.give_back(101);
         pool.adopt(103);
         assert_eq!((pool.take(), pool.take()), (101, 104));
-    }
-
-    #[test]
-    fn a_machine_holds_once() {
-        let ledger = Ledger::new(
-            Capacity {
-                cpu_millis: 1000,
-                memory_mib: 100,
-            },
-            hearth_domain::Overcommit::default(),
-        );
-        let resources = Resources {
-            vcpus: 1.try_into().unwrap(),
-            memory_mib: 64.try_into().unwrap(),
-            disk_mib: None,
-        };
-        let machine = MachineId::new();
-        ledger.reserve(machine, resources).unwrap();
-        ledger.reserve(machine, resources).unwrap();
-        assert_eq!(ledger.allocation().memory_mib, 64);
-        assert!(ledger.reserve(MachineId::new(), resources).is_err());
-        ledger.release(machine);
-        ledger.release(machine);
-        assert_eq!(ledger.allocation(), Allocation::default());
     }
 }

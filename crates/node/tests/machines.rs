@@ -149,6 +149,82 @@ async fn who_does_not_fit_is_refused_before_anything_is_made() {
 }
 
 #[tokio::test]
+async fn a_port_is_of_one_machine_from_its_making_until_it_rests() {
+    let world = World::new();
+    let node = world.open().await;
+    let publishes = |port: &str| hearth_domain::MachineSpec {
+        ports: vec![port.parse().unwrap()],
+        ..spec()
+    };
+    let first = publishes("8080:80");
+    node.create(first.clone()).await.unwrap();
+    let refused = node.create(publishes("127.0.0.1:8080:81")).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Conflict);
+    assert!(
+        refused.message.contains("8080") && refused.message.contains(first.name.as_str()),
+        "{refused}"
+    );
+    assert_eq!(world.folders(), [first.id.to_string()]);
+    node.create(first.clone()).await.unwrap();
+    node.start(first.id).await.unwrap();
+    world.is(&node, first.id, StateWord::Running).await;
+    node.stop(first.id, None).await.unwrap();
+
+    // At rest it holds none; it may find it taken when it starts again.
+    let second = publishes("8080:82");
+    node.create(second.clone()).await.unwrap();
+    assert_eq!(node.start(first.id).await.unwrap_err().kind, ErrorKind::Conflict);
+    node.remove(second.id, true).await.unwrap();
+    node.start(first.id).await.unwrap();
+    node.remove(first.id, true).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_the_file_system_cannot_hold_is_refused_with_what_is_free() {
+    let world = World::new();
+    let node = world.open().await;
+    let with_disk = |mib: u64| {
+        let mut spec = spec();
+        spec.resources.disk_mib = Some(mib.try_into().unwrap());
+        spec
+    };
+    let refused = node.create(with_disk(16_777_216)).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::NoCapacity);
+    assert!(
+        refused.message.contains("16777216 MiB") && refused.message.contains("MiB free"),
+        "{refused}"
+    );
+    world.nothing_is_left(&node).await;
+
+    // Sparse, hence not yet taken, and yet promised: also by one at rest, and also after the node went down.
+    let stat = rustix::fs::statvfs(world.machines_dir()).unwrap();
+    let most = ((stat.f_bavail * stat.f_frsize) >> 20) * 6 / 10;
+    let first = with_disk(most);
+    let id = world.running(&node, first).await;
+    node.stop(id, None).await.unwrap();
+    assert_eq!(
+        node.create(with_disk(most)).await.unwrap_err().kind,
+        ErrorKind::NoCapacity
+    );
+    node.start(id).await.unwrap();
+    world.is(&node, id, StateWord::Running).await;
+    node.stop(id, None).await.unwrap();
+    node.close().await;
+    drop(node);
+    let node = world.open().await;
+    assert_eq!(
+        node.create(with_disk(most)).await.unwrap_err().kind,
+        ErrorKind::NoCapacity
+    );
+    node.remove(id, true).await.unwrap();
+    let second = with_disk(most);
+    node.create(second.clone()).await.unwrap();
+    node.remove(second.id, true).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
 async fn a_driver_that_its_host_cannot_carry_is_refused_and_said() {
     let world = World::new();
     let node = world.open().await;

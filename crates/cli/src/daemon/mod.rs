@@ -73,6 +73,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
         overcommit: Overcommit {
             cpu: args.cpu_overcommit,
             memory: args.memory_overcommit,
+            disk: args.disk_overcommit,
         },
         default_driver: args.driver,
         ..NodeConfig::new(state.path())

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_domain::NetworkMode;
+use hearth_domain::{NetworkMode, PortMapping};
 use hearth_ids::MachineId;
 use ipnet::Ipv4Net;
 use tokio::sync::Notify;
@@ -50,6 +50,19 @@ struct Place {
     index: u32,
     /// Whether its namespace is there already.
     stands: bool,
+}
+
+/// Whether no machine has claimed any of the ports.
+fn check_claims(state: &State, ports: &[PortMapping]) -> Result<(), NetworkError> {
+    let Some((holder, port)) = state.port_holder(ports) else {
+        return Ok(());
+    };
+    Err(NetworkError::PortInUse {
+        port: port.host_port,
+        protocol: protocol_name(port.protocol),
+        address: port.host_ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        holder: format!("machine {holder}"),
+    })
 }
 
 impl Core {
@@ -152,20 +165,22 @@ impl Core {
         Ok(slot)
     }
 
+    /// Whether nobody has any of the ports.
+    pub(super) fn check_ports(&self, ports: &[PortMapping]) -> Result<(), NetworkError> {
+        check_claims(&self.state(), ports)?;
+        // Bound and let go again, one after another.
+        ports
+            .iter()
+            .try_for_each(|port| reserve(port, self.site.ipv6).map(drop))
+    }
+
     /// Notes that the machine wants a slot, if its ports are nobody's. From here on a release finds it.
     pub(super) fn announce(&self, machine: MachineId, request: &SlotRequest) -> Result<(), NetworkError> {
         let mut state = self.state();
         if state.claims.contains_key(&machine) {
             return Err(NetworkError::Taken { machine });
         }
-        if let Some((holder, port)) = state.port_holder(&request.ports) {
-            return Err(NetworkError::PortInUse {
-                port: port.host_port,
-                protocol: protocol_name(port.protocol),
-                address: port.host_ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
-                holder: format!("machine {holder}"),
-            });
-        }
+        check_claims(&state, &request.ports)?;
         let claim = Claim {
             request: request.clone(),
             phase: Phase::Acquiring { released: false },

@@ -11,7 +11,7 @@ use hearth_ids::MachineId;
 use crate::{
     address::SlotAllocator,
     policy::{BridgePort, Published},
-    port::{Reservation, clash},
+    port::Reservation,
     slot::{Slot, SlotRequest},
 };
 
@@ -146,7 +146,7 @@ impl State {
     /// Who has claimed a port that clashes with one of these.
     pub(super) fn port_holder(&self, ports: &[PortMapping]) -> Option<(MachineId, PortMapping)> {
         self.claims.iter().find_map(|(machine, claim)| {
-            let clashing = |port: &&PortMapping| claim.request.ports.iter().any(|taken| clash(taken, port));
+            let clashing = |port: &&PortMapping| claim.request.ports.iter().any(|taken| taken.clashes_with(port));
             ports.iter().find(clashing).map(|port| (*machine, *port))
         })
     }

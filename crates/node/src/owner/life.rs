@@ -6,7 +6,7 @@ use hearth_domain::{MachineEvent, MachineSpec};
 use hearth_driver::Driver;
 use hearth_guest_api::{AGENT_PORT, GuestClient, GuestTokens};
 use hearth_network::{Network, Slot};
-use hearth_node_api::{ErrorKind, MachineStatus, NodeError, NodeEvent};
+use hearth_node_api::{MachineStatus, NodeError, NodeEvent};
 use tokio::sync::{mpsc, watch};
 
 use super::{COMMANDS_MAX, Owner, OwnerHandle};
@@ -96,10 +96,7 @@ impl Life {
 
     /// Takes the machine's share of the node.
     pub(super) fn reserve(&self) -> Result<(), NodeError> {
-        self.services
-            .ledger
-            .reserve(self.spec.id, self.spec.resources)
-            .map_err(|refusal| NodeError::new(ErrorKind::NoCapacity, refusal.to_string()))
+        self.services.ledger.reserve(&self.spec)
     }
 
     /// Follows an event: writes it down, then tells.

@@ -94,7 +94,7 @@ impl Life {
         })
         .await;
         fault::point("remove.image");
-        services.ledger.release(id);
+        services.ledger.forget(id);
         // Not where a daemon was killed right after.
         if self.record().state.word() != StateWord::Destroyed {
             self.enter(MachineEvent::Destroy);

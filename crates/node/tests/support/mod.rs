@@ -97,6 +97,7 @@ impl World {
             overcommit: Overcommit {
                 cpu: 1000.0,
                 memory: 1.0,
+                disk: 1.0,
             },
             ..NodeConfig::new(self.folder.path())
         };
