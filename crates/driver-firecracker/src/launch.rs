@@ -47,6 +47,7 @@ pub(crate) fn launch_plan(
         None => LaunchPlan {
             args: vmm.into_iter().map(Into::into).collect(),
             netns: plan.net.netns.clone(),
+            root: Some(plan.root.clone()),
             user: Some(plan.user),
             ..common
         },

@@ -7,11 +7,11 @@
 //!                                       api.sock vmlinux initramfs root disk log.fifo metrics.fifo
 //! ```
 //! Beside these lie the launcher's pid file and the guest's console ([`hearth_driver::launch`]).
-//! Unjailed, the socket lies in the folder itself and the VMM sees all files by their own paths.
+//! Unjailed, the socket lies in the folder itself and the VMM sees all files by their own paths, but for its root.
 
 use std::path::{Path, PathBuf};
 
-use hearth_driver::StartPlan;
+use hearth_driver::{StartPlan, launch::ROOT_PATH};
 
 use crate::{config::Confinement, programs::Programs};
 
@@ -117,7 +117,7 @@ impl Layout {
             api: api.clone(),
             kernel: plan.kernel.vmlinux.clone(),
             initramfs: plan.kernel.initramfs.clone(),
-            root: plan.root.clone(),
+            root: ROOT_PATH.into(),
             disk: plan.disk.clone(),
             log: Stream::Log.fifo(&plan.folder),
             metrics: Stream::Metrics.fifo(&plan.folder),

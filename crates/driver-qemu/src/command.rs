@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, path::Path};
 
-use hearth_driver::{StartPlan, launch::TAP_FD};
+use hearth_driver::{
+    StartPlan,
+    launch::{ROOT_PATH, TAP_FD},
+};
 
 use crate::accel::Accel;
 
@@ -63,11 +66,8 @@ fn machine(args: &mut Arguments, plan: &StartPlan, accel: Accel) {
 
 fn disks(args: &mut Arguments, plan: &StartPlan) {
     // Many machines share one root, so nobody locks it.
-    args.path_option(
-        "-blockdev",
-        "driver=file,node-name=root-file,read-only=on,locking=off,filename=",
-        &plan.root,
-    );
+    let root = format!("driver=file,node-name=root-file,read-only=on,locking=off,filename={ROOT_PATH}");
+    args.option("-blockdev", root);
     args.option("-blockdev", "driver=raw,node-name=root,file=root-file,read-only=on");
     args.option("-device", "virtio-blk-device,drive=root");
     if let Some(disk) = &plan.disk {
@@ -126,8 +126,8 @@ mod tests {
                 initramfs: "/k/initramfs".into(),
                 cmdline: "quiet".into(),
             },
-            root: "/images/a,b=c".into(),
-            disk: Some("/d/disk".into()),
+            root: "/images/a".into(),
+            disk: Some("/d/a,b=c".into()),
             vcpus: 2,
             memory_mib: 300,
             net: NetAttachment {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_comma_in_a_path_is_no_separator() {
-        assert!(text(&plan(), Accel::Tcg).contains("filename=/images/a,,b=c "));
+        assert!(text(&plan(), Accel::Tcg).contains("filename=/d/a,,b=c "));
     }
 
     #[test]

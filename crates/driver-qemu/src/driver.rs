@@ -100,7 +100,6 @@ impl QemuDriver {
         let accel = *self.accel.get_or_init(|| accel);
         check_readable("kernel", &image, plan.user)?;
         check_readable("initramfs", &plan.kernel.initramfs, plan.user)?;
-        check_readable("root", &plan.root, plan.user)?;
         if let Some(disk) = &plan.disk {
             check_readable("disk", disk, plan.user)?;
         }
@@ -109,6 +108,7 @@ impl QemuDriver {
             cgroups: plan.cgroups.clone(),
             netns: plan.net.netns.clone(),
             tap: Some(plan.net.tap.clone()),
+            root: Some(plan.root.clone()),
             user: Some(plan.user),
             ..LaunchPlan::new(&plan.folder, program)
         })

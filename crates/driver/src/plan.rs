@@ -17,7 +17,8 @@ pub struct StartPlan {
     pub folder: PathBuf,
     /// What boots.
     pub kernel: KernelFiles,
-    /// The EROFS root, the guest's first disk; read-only, readable by all, shared between machines.
+    /// The EROFS root, the guest's first disk; read-only, shared between machines. Its folder may be shut to `user`: the
+    /// driver hands over the file itself.
     pub root: PathBuf,
     /// The machine's own raw ext4 disk, the guest's second, writable by `user`.
     pub disk: Option<PathBuf>,

@@ -38,6 +38,9 @@ impl KernelStore {
         }
         let path = root.join("lock");
         let lock = File::create(&path).map_err(KernelError::io("create", &path))?;
+        // The store's folder is open to VMMs; who can open the lock could hold it.
+        lock.set_permissions(fs::Permissions::from_mode(0o600))
+            .map_err(KernelError::io("protect", &path))?;
         if lock.try_lock().is_ok() {
             clean(&root.join("tmp"))?;
         }

@@ -1,6 +1,14 @@
 //! The node itself: kernels, what it has, and whether it is fit.
 
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
 use hearth_e2e::Host;
+
+use crate::sleeper;
 
 #[test]
 fn the_node_tells_about_itself() {
@@ -84,4 +92,36 @@ fn a_wrong_command_line_has_dockers_exit_code() {
     host.hearth(&["no-such-command"]).failed(125, &["no-such-command"]);
     assert!(host.hearth(&["run", "--help"]).ok().contains("125"));
     assert!(host.hearth(&["exec", "--help"]).ok().contains("125"));
+}
+
+/// What anybody on the host may read or write below a folder that anybody may walk through.
+fn open_to_all(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let metadata = entry.metadata().unwrap();
+        let (mode, path) = (metadata.permissions().mode(), entry.path());
+        if metadata.is_dir() {
+            if mode & 0o001 != 0 {
+                open_to_all(&path, found);
+            }
+            if mode & 0o002 != 0 {
+                found.push(path);
+            }
+        } else if !metadata.is_symlink() && mode & 0o006 != 0 {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn other_users_of_the_host_see_nothing_but_kernels() {
+    let host = Host::start();
+    sleeper(&host, "m", &["--disk", "64m", "-e", "SECRET=1"]);
+    let state = host.state_dir();
+    let mut found = Vec::new();
+    open_to_all(&state, &mut found);
+    let kernels = state.join("kernels/bundles");
+    found.retain(|path| !path.starts_with(&kernels) && *path != state.join("node-id"));
+    found.retain(|path| *path != state.join("kernels/default"));
+    assert_eq!(found, Vec::<PathBuf>::new());
+    assert_eq!(fs::metadata(host.socket()).unwrap().permissions().mode() & 0o007, 0);
 }

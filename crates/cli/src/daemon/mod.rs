@@ -58,7 +58,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
         listeners.push(Listener::tcp(address).await?);
     }
     let images = open_images(args, state).await?;
-    let kernels_dir = state.subfolder("kernels")?;
+    let kernels_dir = state.open_folder("kernels")?;
     let kernels = Arc::new(tokio::task::spawn_blocking(move || KernelStore::open(&kernels_dir)).await??);
     let store = Store::open(&state.private_file("hearth.db")?).await?;
     let network = Arc::new(open_network(args, state).await?);
@@ -81,7 +81,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
     let node = Node::open(config, parts).await.context("cannot open the node")?;
     let config = ControlConfig {
         tmp_dir: state.emptied("uploads")?,
-        kernel_cache_dir: state.subfolder("kernel-builds")?,
+        kernel_cache_dir: state.private_folder("kernel-builds")?,
         group: hearth_control::GROUP.to_owned(),
     };
     let control = Control::open(config, node.clone(), images, kernels, store).await?;
@@ -119,13 +119,13 @@ async fn open_images(args: &UpArgs, state: &StateDir) -> anyhow::Result<ImageSto
         registry,
         ..StoreConfig::default()
     };
-    ImageStore::open(&state.subfolder("images")?, config)
+    ImageStore::open(&state.private_folder("images")?, config)
         .await
         .context("cannot open the image store")
 }
 
 async fn open_network(args: &UpArgs, state: &StateDir) -> anyhow::Result<SlotPool> {
-    let mut config = PoolConfig::new(state.subfolder("slots")?);
+    let mut config = PoolConfig::new(state.private_folder("slots")?);
     config.warm = args.warm_slots;
     if !args.dns.is_empty() {
         config.resolvers.clone_from(&args.dns);

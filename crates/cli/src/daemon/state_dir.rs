@@ -23,7 +23,8 @@ impl StateDir {
         fs::set_permissions(path, Permissions::from_mode(0o711))
             .with_context(|| format!("cannot set the mode of state folder {}", path.display()))?;
         let path = path.canonicalize()?;
-        let lock = File::create(path.join("lock")).with_context(|| format!("cannot write in {}", path.display()))?;
+        // Whoever can open it can lock it, and keep every daemon out.
+        let lock = private(&path.join("lock"))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!(
                 "another daemon uses state folder {}; stop it, or choose another with --state-dir (and --socket)",
@@ -38,10 +39,20 @@ impl StateDir {
     }
 
     /// A folder in it that VMMs may walk through.
-    pub(crate) fn subfolder(&self, name: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn open_folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.folder(name, 0o711)
+    }
+
+    /// A folder in it for the daemon's eyes alone: images carry secrets, too.
+    pub(crate) fn private_folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.folder(name, 0o700)
+    }
+
+    fn folder(&self, name: &str, mode: u32) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        fs::set_permissions(&path, Permissions::from_mode(0o711))?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set the mode of {}", path.display()))?;
         Ok(path)
     }
 
@@ -49,13 +60,11 @@ impl StateDir {
     /// puts beside its database has the database's mode.
     pub(crate) fn private_file(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
+        private(&path)?;
         Ok(path)
     }
 
-    /// A folder in it, without what a dead daemon left there.
+    /// A folder of the daemon's own in it, without what a dead daemon left there.
     pub(crate) fn emptied(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         match fs::remove_dir_all(&path) {
@@ -64,6 +73,14 @@ impl StateDir {
             }
             _ => {}
         }
-        self.subfolder(name)
+        self.private_folder(name)
     }
+}
+
+/// Opens a file that nobody else may open, made if need be.
+fn private(path: &Path) -> anyhow::Result<File> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }

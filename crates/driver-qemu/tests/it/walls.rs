@@ -9,7 +9,7 @@ use std::{
 use hearth_driver::{CheckOutcome, Driver, conformance::processes_of, launch};
 use hearth_driver_qemu::{AccelChoice, QemuDriver, QemuOptions};
 
-use crate::ground::{driver, ground, launcher};
+use crate::ground::{driver, ground, launcher, until_said};
 
 /// cgroup folders of a test, one a hierarchy, as far as there are any.
 struct Cgroups(Vec<PathBuf>);
@@ -101,20 +101,29 @@ async fn a_vmm_has_no_rights_but_its_own() {
 }
 
 #[tokio::test]
-async fn a_folder_on_the_way_that_is_shut_is_named() {
+async fn only_the_root_may_lie_in_a_folder_that_is_shut() {
     let Some(mut ground) = ground() else { return };
     let mut plan = ground.plan();
     let shut = ground.path().join("shut");
     fs::create_dir(&shut).unwrap();
-    fs::copy(&plan.root, shut.join("root.img")).unwrap();
+    for file in [&mut plan.root, &mut plan.kernel.initramfs] {
+        let inside = shut.join(file.file_name().unwrap());
+        fs::copy(&file, &inside).unwrap();
+        *file = inside;
+    }
     fs::set_permissions(&shut, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    plan.root = shut.join("root.img");
     let error = driver().start(&plan).await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(
         cause.contains(&format!("through the folder {}", shut.display())),
         "{cause}"
     );
+    plan.kernel.initramfs = ground.plan().kernel.initramfs;
+    let driver = driver();
+    let handle = driver.start(&plan).await.unwrap();
+    until_said(&*driver, &plan.folder, "GUEST ready").await;
+    driver.kill(&handle).await.unwrap();
+    driver.clean(plan.machine, &plan.folder).await.unwrap();
 }
 
 #[tokio::test]

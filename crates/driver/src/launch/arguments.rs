@@ -20,6 +20,9 @@ pub(super) fn encode(plan: &LaunchPlan) -> Vec<OsString> {
     if let Some(tap) = &plan.tap {
         option("--tap", tap.into());
     }
+    if let Some(root) = &plan.root {
+        option("--root", root.clone().into());
+    }
     if let Some(user) = plan.user {
         option("--uid", user.uid.to_string().into());
         option("--gid", user.gid.to_string().into());
@@ -49,6 +52,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<LaunchPl
             "--cgroup" => plan.cgroups.push(value.into()),
             "--netns" => plan.netns = Some(value.into()),
             "--tap" => plan.tap = Some(value.into_string().map_err(|_| "--tap: no text")?),
+            "--root" => plan.root = Some(value.into()),
             "--uid" => uid = Some(number(&value)?),
             "--gid" => gid = Some(number(&value)?),
             "--output-max-bytes" => plan.output_max_bytes = number(&value)?,
@@ -89,6 +93,7 @@ mod tests {
         plan.cgroups = vec!["/sys/fs/cgroup/a b".into(), "/c".into()];
         plan.netns = Some("/run/netns/x".into());
         plan.tap = Some("tap0".into());
+        plan.root = Some("/images/a b".into());
         plan.user = Some(VmmUser {
             uid: 20_001,
             gid: 20_002,

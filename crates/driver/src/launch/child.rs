@@ -26,8 +26,8 @@ use rustix::{
 };
 
 use super::{
-    EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LaunchPlan, TAP_FD, arguments, cleaning_marker, keeper, keeper_file, pid_file,
-    tap,
+    EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LaunchPlan, ROOT_FD, TAP_FD, arguments, cleaning_marker, keeper, keeper_file,
+    pid_file, tap,
 };
 use crate::{VmmUser, process::ProcessId};
 
@@ -97,15 +97,29 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
         .as_deref()
         .map(|name| tap::open(name).doing(|| format!("open the tap {name}")))
         .transpose()?;
+    let root = plan
+        .root
+        .as_deref()
+        .map(|path| fs::File::open(path).doing(|| format!("read the root {}", path.display())))
+        .transpose()?;
     setsid().doing(|| "begin a session".into())?;
     std::env::set_current_dir(&plan.folder).doing(|| format!("enter {}", plan.folder.display()))?;
     set_no_new_privs(true).doing(|| "renounce new privileges".into())?;
     if let Some(user) = plan.user {
         drop_privileges(user)?;
     }
-    let tap = tap.map(OwnedFd::from);
-    keep_output(plan, tap.as_ref())?;
-    execute(plan, tap.as_ref())
+    let gifts = Gifts {
+        tap: tap.map(OwnedFd::from),
+        root: root.map(OwnedFd::from),
+    };
+    keep_output(plan, &gifts)?;
+    execute(plan, &gifts)
+}
+
+/// Open files for the VMM.
+struct Gifts {
+    tap: Option<OwnedFd>,
+    root: Option<OwnedFd>,
 }
 
 /// Open files of the daemon that were not marked close-on-exec would otherwise reach the guest's VMM. Nothing of our
@@ -201,7 +215,7 @@ fn drop_privileges(user: VmmUser) -> Result<(), Failure> {
 }
 
 /// Puts a keeper between the VMM's output and the disk.
-fn keep_output(plan: &LaunchPlan, tap: Option<&OwnedFd>) -> Result<(), Failure> {
+fn keep_output(plan: &LaunchPlan, gifts: &Gifts) -> Result<(), Failure> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "make a pipe".into())?;
     #[expect(unsafe_code, reason = "fork has no safe form")]
     // SAFETY: there is one thread, so the child may do whatever the parent may.
@@ -209,14 +223,14 @@ fn keep_output(plan: &LaunchPlan, tap: Option<&OwnedFd>) -> Result<(), Failure> 
         -1 => Err(io::Error::last_os_error()).doing(|| "fork".into()),
         0 => {
             drop(writer);
-            if let Some(tap) = tap {
+            for gift in gifts.tap.iter().chain(&gifts.root) {
                 #[expect(
                     unsafe_code,
-                    reason = "the parent's owner of the tap lives on in our copy of its memory"
+                    reason = "the parent's owner of the file lives on in our copy of its memory"
                 )]
-                // SAFETY: this process never uses the tap, and leaves by `exit` without dropping its owner.
+                // SAFETY: this process never uses the file, and leaves by `exit` without dropping its owner.
                 unsafe {
-                    libc::close(tap.as_raw_fd());
+                    libc::close(gift.as_raw_fd());
                 }
             }
             let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null");
@@ -237,9 +251,17 @@ fn keep_output(plan: &LaunchPlan, tap: Option<&OwnedFd>) -> Result<(), Failure> 
     }
 }
 
-fn execute(plan: &LaunchPlan, tap: Option<&OwnedFd>) -> Result<std::convert::Infallible, Failure> {
+fn execute(plan: &LaunchPlan, gifts: &Gifts) -> Result<std::convert::Infallible, Failure> {
+    if let Some(root) = &gifts.root {
+        #[expect(unsafe_code, reason = "dup2 to a number of one's own choice has no safe form")]
+        // SAFETY: nothing else has that number: there are a handful of open files. It is meant to stay open.
+        let duplicated = unsafe { libc::dup2(root.as_raw_fd(), ROOT_FD) };
+        if duplicated < 0 {
+            return Err(io::Error::last_os_error()).doing(|| "hand the root over".into());
+        }
+    }
     let mut number = String::new();
-    if let Some(tap) = tap {
+    if let Some(tap) = &gifts.tap {
         rustix::io::fcntl_setfd(tap, rustix::io::FdFlags::empty()).doing(|| "hand the tap over".into())?;
         number = tap.as_raw_fd().to_string();
     }

@@ -44,6 +44,11 @@ use crate::{
 /// Stands in the VMM's arguments for the number of the tap's file descriptor.
 pub const TAP_FD: &str = "%TAP_FD%";
 
+/// The number of the root's file descriptor in the VMM, which opens it by [`ROOT_PATH`].
+const ROOT_FD: std::os::fd::RawFd = 100;
+/// Where a VMM finds [`LaunchPlan::root`].
+pub const ROOT_PATH: &str = "/proc/self/fd/100";
+
 /// The launcher's exit code where its own arguments make no sense.
 pub const EXIT_USAGE: u8 = 120;
 /// The launcher's exit code where it could not prepare what the VMM needs; its output says what.
@@ -73,6 +78,8 @@ pub struct LaunchPlan {
     pub netns: Option<PathBuf>,
     /// A tap of that namespace to open and hand over as an open file.
     pub tap: Option<String>,
+    /// A file to be read, in a folder that its user must not enter: opened beforehand, and found at [`ROOT_PATH`].
+    pub root: Option<PathBuf>,
     /// Whom it runs as, without any capability. `None` keeps user and capabilities, for a program that drops them
     /// itself (Firecracker's jailer).
     pub user: Option<VmmUser>,
@@ -94,6 +101,7 @@ impl LaunchPlan {
             cgroups: Vec::new(),
             netns: None,
             tap: None,
+            root: None,
             user: None,
             output_max_bytes: 1 << 20,
             oom_score_adj: 500,

@@ -40,11 +40,9 @@ impl Paths {
         ] {
             fs::create_dir_all(&folder).map_err(StoreError::file("create folder", &folder))?;
         }
-        // Names of images and half-made roots concern nobody but the daemon; the roots are readable for the VMMs.
-        for folder in [paths.blobs(), paths.tmp()] {
-            let private = Permissions::from_mode(0o700);
-            fs::set_permissions(&folder, private).map_err(StoreError::file("protect folder", &folder))?;
-        }
+        // Images may hold secrets, and their IDs are no secret. VMMs get the roots as open files.
+        let private = Permissions::from_mode(0o700);
+        fs::set_permissions(root, private).map_err(StoreError::file("protect folder", root))?;
         Ok(paths)
     }
 
