@@ -25,17 +25,19 @@ pub(super) enum Opened {
     RootTar { open: Opener, size_bytes: u64 },
 }
 
+/// Opens what lies at `path`, which is called `shown` in messages.
 pub(super) fn open(
     path: &Path,
+    shown: &Path,
     work: &Path,
     wanted: Option<ImportKind>,
     spool_max_bytes: u64,
 ) -> Result<Opened, ImageError> {
     let failed = |source| ImportError::Read {
-        path: path.to_owned(),
+        path: shown.to_owned(),
         source,
     };
-    let unknown = || ImportError::UnknownKind(path.display().to_string());
+    let unknown = || ImportError::UnknownKind(shown.display().to_string());
     if path.metadata().map_err(failed)?.is_dir() {
         let layout = path.join("index.json").is_file() && wanted.is_none_or(|kind| kind == ImportKind::OciLayout);
         if !layout {
@@ -49,7 +51,7 @@ pub(super) fn open(
     let compression = Compression::of(&file).map_err(failed)?;
     if compression == Compression::Bzip2 {
         return Err(ImportError::Compression {
-            path: path.clone(),
+            path: shown.to_owned(),
             method: "bzip2",
         }
         .into());
@@ -63,13 +65,13 @@ pub(super) fn open(
         .map_err(failed)?;
     let first = TarIndex::first_name(head.as_slice()).ok_or_else(unknown)?;
     match wanted {
-        Some(ImportKind::RootTar) => return Ok(root_tar(path, compression)?),
-        None if !is_archive_part(&first) => return Ok(root_tar(path, compression)?),
+        Some(ImportKind::RootTar) => return Ok(root_tar(path, shown, compression)?),
+        None if !is_archive_part(&first) => return Ok(root_tar(path, shown, compression)?),
         _ => {}
     }
     let file = match compression {
         Compression::None => open_regular(path).map_err(failed)?,
-        _ => spool::unpack(path, compression, work, spool_max_bytes)?,
+        _ => spool::unpack(path, shown, compression, (work, spool_max_bytes))?,
     };
     let index = TarIndex::read(&file)?;
     let layout = index.contains("oci-layout") && index.contains("index.json");
@@ -83,13 +85,13 @@ pub(super) fn open(
         Some(ImportKind::DockerArchive) | None if docker => Ok(Opened::Docker(archive)),
         Some(ImportKind::OciLayout) | None if layout => Ok(Opened::Layout(archive)),
         Some(_) => Err(unknown().into()),
-        None => Ok(root_tar(path, compression)?),
+        None => Ok(root_tar(path, shown, compression)?),
     }
 }
 
-fn root_tar(path: &Path, compression: Compression) -> Result<Opened, ImportError> {
+fn root_tar(path: &Path, shown: &Path, compression: Compression) -> Result<Opened, ImportError> {
     let failed = |source| ImportError::Read {
-        path: path.to_owned(),
+        path: shown.to_owned(),
         source,
     };
     let size_bytes = open_regular(path)

@@ -102,21 +102,21 @@ impl ImageStore {
         progress: &ProgressSink,
     ) -> Result<StoredImage, ImageError> {
         let work = self.session().work_folder()?;
-        let (path, label) = match source {
+        let (path, shown, label) = match source {
             ImportSource::Path(path) => {
                 let label = path
                     .file_name()
                     .map_or_else(|| path.display().to_string(), |name| name.display().to_string());
-                (path, label)
+                (path.clone(), path, label)
             }
             ImportSource::Stream(stream) => {
                 let path = work.path().join("archive");
                 spool::receive(stream, &path, self.config().import_max_bytes, progress).await?;
-                (path, "archive".to_owned())
+                (path, spool::UPLOADED.into(), "archive".to_owned())
             }
         };
         progress.emit(Phase::Resolving, &label, 0, 0);
-        let (plan, work, options) = self.plan(path, work, options).await?;
+        let (plan, work, options) = self.plan((path, shown), work, options).await?;
         let needed_bytes = plan
             .layers
             .iter()
@@ -140,16 +140,18 @@ impl ImageStore {
         }
     }
 
+    /// Plans for the archive at the first of the paths, which is called by the second in messages.
     async fn plan(
         &self,
-        path: PathBuf,
+        (path, shown): (PathBuf, PathBuf),
         work: tempfile::TempDir,
         options: ImportOptions,
     ) -> Result<(Plan, tempfile::TempDir, ImportOptions), ImageError> {
         let platform = self.config().platform.clone();
         let spool_max_bytes = self.config().import_max_bytes;
         let planned = tokio::task::spawn_blocking(move || {
-            let plan = plan(&path, work.path(), &options, &platform, spool_max_bytes)?;
+            let opened = kind::open(&path, &shown, work.path(), options.kind, spool_max_bytes)?;
+            let plan = plan(opened, &path, &options, &platform)?;
             Ok::<_, ImageError>((plan, work, options))
         });
         planned
@@ -197,14 +199,8 @@ fn amended(document: Vec<u8>, overrides: &ConfigOverrides) -> Result<Vec<u8>, Im
     Ok(changed)
 }
 
-fn plan(
-    path: &Path,
-    work: &Path,
-    options: &ImportOptions,
-    platform: &Platform,
-    spool_max_bytes: u64,
-) -> Result<Plan, ImageError> {
-    match kind::open(path, work, options.kind, spool_max_bytes)? {
+fn plan(opened: Opened, path: &Path, options: &ImportOptions, platform: &Platform) -> Result<Plan, ImageError> {
+    match opened {
         Opened::Layout(archive) => layout::plan(&archive, options.select.as_deref(), platform),
         Opened::Docker(archive) => docker::plan(&archive, options.select.as_deref(), platform),
         Opened::RootTar { open, size_bytes } => {

@@ -67,6 +67,9 @@ impl Compression {
     }
 }
 
+/// What an archive that came as a stream is called in messages.
+pub(super) const UPLOADED: &str = "the uploaded archive";
+
 fn too_large(name: &str, limit_bytes: u64) -> ImportError {
     ImportError::TooLarge {
         name: name.to_owned(),
@@ -89,7 +92,7 @@ pub(super) async fn receive(
     let mut total: u64 = 0;
     loop {
         let read_error = |source| ImportError::Read {
-            path: "the uploaded archive".into(),
+            path: UPLOADED.into(),
             source,
         };
         let count = stream.read(&mut buffer).await.map_err(read_error)?;
@@ -107,10 +110,15 @@ pub(super) async fn receive(
     Ok(())
 }
 
-/// Unpacks a compressed archive into `work`.
-pub(super) fn unpack(path: &Path, compression: Compression, work: &Path, max_bytes: u64) -> Result<File, ImageError> {
+/// Unpacks a compressed archive, which is called `shown` in messages, into `work`.
+pub(super) fn unpack(
+    path: &Path,
+    shown: &Path,
+    compression: Compression,
+    (work, max_bytes): (&Path, u64),
+) -> Result<File, ImageError> {
     let read_error = |source| ImportError::Read {
-        path: path.to_owned(),
+        path: shown.to_owned(),
         source,
     };
     let write_error = || StoreError::file("unpack the archive in", work);

@@ -283,3 +283,24 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
         child.wait_with_output().unwrap().stdout
     })
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_archive_is_refused_by_the_name_that_the_user_knows() {
+    let bench = Bench::new().await;
+    let bytes = b"this is no tar".repeat(100);
+    let path = write(&bench, "notes.txt", &bytes);
+    let error = assert_kind(
+        import(&bench, &path, ImportOptions::default()).await,
+        ErrorKind::InvalidInput,
+    );
+    assert!(error.to_string().contains("notes.txt is neither"), "{error}");
+    for bytes in [bytes.clone(), gzip(&bytes).unwrap(), b"BZh91AY".repeat(100)] {
+        let stream = ImportSource::Stream(Box::pin(std::io::Cursor::new(bytes)));
+        let imported = bench
+            .store
+            .import(stream, ImportOptions::default(), ProgressSink::none());
+        let error = assert_kind(imported.await, ErrorKind::InvalidInput).to_string();
+        assert!(error.starts_with("the uploaded archive is "), "{error}");
+    }
+    bench.assert_empty();
+}
