@@ -108,9 +108,7 @@ impl Authenticator<'_> {
             (Challenge::Basic, Credentials::Basic { username, password }) => {
                 Ok(self.secret(&basic(username, password))?)
             }
-            (Challenge::Basic, _) => Err(self
-                .unauthorized("it wants a user name and password; log in first")
-                .into()),
+            (Challenge::Basic, _) => Err(self.unauthorized("it wants a user name and password").into()),
             (Challenge::Bearer { realm, service }, _) => self.token(realm, service.as_deref()).await,
         }
     }
@@ -188,11 +186,20 @@ impl Authenticator<'_> {
         Ok(value)
     }
 
+    /// Registries refuse strangers in the same words whether there is nothing or nothing for them.
     pub(super) fn unauthorized(&self, reason: impl Into<String>) -> RegistryError {
+        let mut reason = reason.into();
+        if *self.credentials == Credentials::Anonymous {
+            let advice = format!(
+                "; it may not exist, or want a login: `docker login {}` stores one, or write it into docker's config.json",
+                self.site.registry
+            );
+            reason.push_str(&advice);
+        }
         RegistryError::Unauthorized {
             registry: self.site.registry.clone(),
             repository: self.repository.to_owned(),
-            reason: reason.into(),
+            reason,
         }
     }
 

@@ -135,7 +135,11 @@ impl Repository {
             other => other?,
         };
         if response.status() == StatusCode::UNAUTHORIZED {
-            return self.authenticate(&response).await;
+            return match self.authenticate(&response).await {
+                // Some challenge whoever greets them, and yet let anybody read: the request itself will tell.
+                Err(Failure::Lasting(RegistryError::Unauthorized { .. })) if self.is_anonymous() => Ok(()),
+                other => other,
+            };
         }
         if response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS {
             return Err(self.site.refusal("first contact", response).await);
@@ -159,6 +163,10 @@ impl Repository {
             repository: &self.name,
             credentials: &self.credentials,
         }
+    }
+
+    fn is_anonymous(&self) -> bool {
+        self.credentials == Credentials::Anonymous
     }
 
     fn authorization(&self) -> Option<HeaderValue> {
