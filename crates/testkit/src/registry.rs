@@ -18,6 +18,8 @@ const PORT_TRIES: usize = 3;
 pub struct RegistryOptions {
     /// Speak TLS with a certificate of a private authority ([`Registry::ca_file`]).
     pub tls: bool,
+    /// With TLS, show the authority's own certificate: what `openssl req -x509` makes.
+    pub self_signed: bool,
     /// Ask for this user name and password.
     pub login: Option<(String, String)>,
 }
@@ -45,7 +47,7 @@ impl Registry {
         }
         let folder = tempfile::Builder::new().prefix("hearth-registry-").tempdir()?;
         if options.tls {
-            make_certificates(folder.path())?;
+            make_certificates(folder.path(), options.self_signed)?;
         }
         if let Some((user, password)) = &options.login {
             let line = run(Command::new("htpasswd").args(["-nbB", user, password]))?;
@@ -171,8 +173,8 @@ fn configuration(folder: &Path, port: u16, options: &RegistryOptions) -> String 
     )
 }
 
-/// A private authority and a certificate for this machine by it.
-fn make_certificates(folder: &Path) -> Result<(), Error> {
+/// A private authority and a certificate for this machine by it, or one that is both.
+fn make_certificates(folder: &Path, self_signed: bool) -> Result<(), Error> {
     let certs = folder.join("certs");
     fs::create_dir(&certs)?;
     fs::write(
@@ -181,6 +183,20 @@ fn make_certificates(folder: &Path) -> Result<(), Error> {
     )?;
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     let openssl = |arguments: &[&str]| run(Command::new("openssl").current_dir(folder).args(arguments)).map(drop);
+    if self_signed {
+        let names = "subjectAltName=IP:127.0.0.1,DNS:localhost";
+        let server = [
+            "-keyout",
+            "server.key",
+            "-out",
+            "certs/server.pem",
+            "-subj",
+            "/CN=localhost",
+        ];
+        openssl(&[&["req", "-x509", "-days", "2", "-addext", names][..], &key, &server].concat())?;
+        fs::copy(certs.join("server.pem"), certs.join("ca.crt"))?;
+        return Ok(());
+    }
     let authority = [
         "-keyout",
         "ca.key",

@@ -18,7 +18,12 @@ fn layout(host: &Host, marker: &str) -> Layout {
 #[test]
 fn a_private_registry_is_pulled_from_and_run() {
     let login = Some(("me".to_owned(), "secret".to_owned()));
-    let Some(registry) = Registry::start(RegistryOptions { tls: true, login }).unwrap() else {
+    let Some(registry) = Registry::start(RegistryOptions {
+        tls: true,
+        login,
+        ..RegistryOptions::default()
+    })
+    .unwrap() else {
         return;
     };
     let host = Host::with(

@@ -15,6 +15,7 @@ mod error;
 mod repository;
 mod retry;
 mod transport;
+mod trust;
 
 pub use download::Transfer;
 pub use error::RegistryError;

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Response, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 
 use super::error::RegistryError;
 use super::retry::{RetryPolicy, parse_retry_after};
+use super::trust::tls_config;
 use crate::digest::clip;
 
 const REDIRECTS_MAX: usize = 5;
@@ -24,7 +23,7 @@ const ERROR_BODY_MAX_BYTES: usize = 16 * 1024;
 pub struct RegistryConfig {
     /// Registries (host, with the port if it is not the usual one) that may be spoken to over plain HTTP. Loopback always may.
     pub insecure_registries: Vec<String>,
-    /// PEM files with certificate authorities trusted beside the system's.
+    /// PEM files with certificates trusted beside the system's: authorities, or a server's own.
     pub ca_files: Vec<PathBuf>,
     /// Time to connect, TLS included.
     pub connect_timeout_ms: u64,
@@ -146,36 +145,6 @@ impl RegistryClient {
             None => client.get(url),
         }
     }
-}
-
-fn tls_config(ca_files: &[PathBuf]) -> Result<rustls::ClientConfig, RegistryError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    // A host without certificates can still pull from loopback; elsewhere the handshake will say what is missing.
-    let (_, ignored) = roots.add_parsable_certificates(system.certs);
-    if ignored > 0 || !system.errors.is_empty() {
-        tracing::warn!(ignored, errors = ?system.errors, "some of the system's certificate authorities are not usable");
-    }
-    for path in ca_files {
-        let failed =
-            |reason: String| RegistryError::Tls(format!("certificate authority file {}: {reason}", path.display()));
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-        let before = roots.len();
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-        }
-        if roots.len() == before {
-            return Err(failed("no certificate in it".into()));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| RegistryError::Tls(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }
 
 /// A registry as one pull sees it: for messages, and for what it may do.

@@ -4,6 +4,7 @@ use hearth_image::{Credentials, ErrorKind, Phase, PullOptions, StoreConfig};
 use hearth_testkit::images::{Image, Layout, host_architecture};
 use hearth_testkit::registry::{Registry, RegistryOptions};
 
+use crate::proxy::{Action, Proxy};
 use crate::support::{
     Bench, assert_kind, chain, config, files, push, read_from_root, recorder, reference, registry_with,
 };
@@ -45,7 +46,10 @@ async fn an_image_is_pulled_once_and_can_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_authority_must_be_given_and_is_enough() {
-    let options = RegistryOptions { tls: true, login: None };
+    let options = RegistryOptions {
+        tls: true,
+        ..RegistryOptions::default()
+    };
     let Some(registry) = Registry::start(options).unwrap() else {
         return;
     };
@@ -66,11 +70,59 @@ async fn a_private_authority_must_be_given_and_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_self_signed_certificate_that_was_given_is_enough() {
+    let options = RegistryOptions {
+        tls: true,
+        self_signed: true,
+        login: None,
+    };
+    let (Some(registry), Some(stranger)) = (
+        Registry::start(options.clone()).unwrap(),
+        Registry::start(options).unwrap(),
+    ) else {
+        return;
+    };
+    push(&registry, &Image::busybox("tls").unwrap(), "app:1");
+    let mut trusting = config();
+    trusting.registry.ca_files.push(registry.ca_file());
+    let bench = Bench::with(trusting).await;
+    bench.pull(&format!("{}/app:1", registry.host())).await.unwrap();
+    let other = bench.pull(&format!("{}/app:1", stranger.host())).await;
+    let error = assert_kind(other, ErrorKind::Unreachable);
+    assert!(chain(&error).contains("not trusted"), "{}", chain(&error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_registry_lets_anybody_read_needs_no_login() {
+    let Some(registry) = registry_with(&Image::busybox("open").unwrap()) else {
+        return;
+    };
+    // Greets everybody with a challenge, as some do, and asks nobody afterwards.
+    let proxy = Proxy::start(&registry.host(), |head, _| {
+        if head.starts_with("GET /v2/ ") {
+            Action::status(
+                "401 Unauthorized",
+                "WWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n",
+            )
+        } else {
+            Action::Forward
+        }
+    });
+    let bench = Bench::new().await;
+    let error = assert_kind(
+        bench.pull(&format!("{}/app:none", proxy.host())).await,
+        ErrorKind::NotFound,
+    );
+    assert!(chain(&error).contains("has no manifest none"), "{}", chain(&error));
+    bench.pull(&format!("{}/app:1", proxy.host())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_comes_with_the_pull_or_from_docker() {
     let login = ("user".to_owned(), "pass:word".to_owned());
     let options = RegistryOptions {
-        tls: false,
         login: Some(login.clone()),
+        ..RegistryOptions::default()
     };
     let Some(registry) = Registry::start(options).unwrap() else {
         return;
@@ -79,7 +131,8 @@ async fn a_password_comes_with_the_pull_or_from_docker() {
     let name = format!("{}/app:1", registry.host());
 
     let bench = Bench::new().await;
-    assert_kind(bench.pull(&name).await, ErrorKind::Unauthorized);
+    let error = assert_kind(bench.pull(&name).await, ErrorKind::Unauthorized);
+    assert!(chain(&error).contains("docker login"), "{}", chain(&error));
     let with = |password: &str| {
         let (username, password) = (login.0.clone(), password.to_owned());
         PullOptions {
