@@ -8,8 +8,7 @@ use crate::{
     error::{Excess, Refusal, shown},
     format,
     limits::Usage,
-    path,
-    resolve::{self, Parents},
+    path, resolve,
     tar::{Content, Entry, EntryKind, TarError, TarReader},
     tree::{Folder, InodeId, Kind, LayerNumber, Meta, ROOT, Tree},
     xattr,
@@ -136,12 +135,19 @@ impl Applier<'_> {
         }
         self.usage
             .add_node(parts.iter().map(|part| part.len()).sum(), self.limits)?;
-        let Some(folder) = resolve::parent(self.tree, parents, self.layer, Parents::Make, self.limits.path_depth)?
-        else {
+        let Some(folder) = self.make_parents(parents)? else {
             // Not reached: missing parents were just made.
             return Ok(());
         };
         self.put(folder, last, entry, tar)
+    }
+
+    fn make_parents(&mut self, parents: &[&[u8]]) -> Result<Option<InodeId>, Failure> {
+        let (usage, limits) = (&mut *self.usage, self.limits);
+        resolve::make(self.tree, parents, self.layer, limits.path_depth, |name| {
+            usage.add_entry(limits)?;
+            Ok(usage.add_folder(name.len(), limits)?)
+        })
     }
 
     fn apply_root(&mut self, entry: &Entry) -> Result<(), Failure> {
@@ -156,9 +162,8 @@ impl Applier<'_> {
         if matches!(hidden, b"" | b"." | b"..") {
             return Err(Refusal::BadWhiteout);
         }
-        let depth = self.limits.path_depth;
         // Nothing to hide is no error: an earlier whiteout of this layer may have hidden it.
-        let Some(folder) = resolve::parent(self.tree, parents, self.layer, Parents::Find, depth)? else {
+        let Some(folder) = resolve::find(self.tree, parents, self.layer)? else {
             return Ok(());
         };
         if last == OPAQUE {
@@ -249,8 +254,7 @@ impl Applier<'_> {
         let Some((&last, parents)) = parts.split_last() else {
             return Err(Refusal::HardLinkToFolder { target: target() });
         };
-        let depth = self.limits.path_depth;
-        let slot = resolve::parent(self.tree, parents, self.layer, Parents::Find, depth)
+        let slot = resolve::find(self.tree, parents, self.layer)
             .map_err(|reason| Refusal::HardLinkTarget {
                 target: target(),
                 reason: Box::new(reason),

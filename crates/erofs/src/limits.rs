@@ -7,7 +7,7 @@ use crate::error::Excess;
 pub struct Limits {
     /// Bytes of all uncompressed layer streams together, and of all file contents together (holes counted).
     pub image_bytes: u64,
-    /// Tar entries of all layers together.
+    /// Tar entries of all layers together, and folders that no entry declares.
     pub entries: u64,
     /// Components in one path.
     pub path_depth: usize,
@@ -46,6 +46,8 @@ pub(crate) struct Usage {
 
 /// Memory of one inode and its directory slot beside the variable parts, rounded up.
 const NODE_BYTES: u64 = 160;
+/// Memory of a folder's map once there is a name in it, rounded up.
+const FOLDER_BYTES: usize = 320;
 
 impl Usage {
     pub(crate) fn add_entry(&mut self, limits: &Limits) -> Result<(), Excess> {
@@ -56,6 +58,11 @@ impl Usage {
     pub(crate) fn add_content(&mut self, bytes: u64, limits: &Limits) -> Result<(), Excess> {
         self.content_bytes = self.content_bytes.saturating_add(bytes);
         Excess::check("bytes of file contents", self.content_bytes, limits.image_bytes)
+    }
+
+    /// A folder that comes without an entry of its own, which would be counted by its own bytes.
+    pub(crate) fn add_folder(&mut self, name_bytes: usize, limits: &Limits) -> Result<(), Excess> {
+        self.add_node(FOLDER_BYTES + name_bytes, limits)
     }
 
     pub(crate) fn add_node(&mut self, variable_bytes: usize, limits: &Limits) -> Result<(), Excess> {

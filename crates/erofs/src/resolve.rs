@@ -21,23 +21,52 @@ const MAX_LINKS: usize = 40;
 /// Components walked on the way to one name, those of links included.
 const MAX_STEPS: usize = 1024;
 
-/// What to do about parents.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Parents {
-    /// Make those that are missing; mark all as touched by the layer.
-    Make,
-    /// Only look.
-    Find,
+/// Walks to the folder that holds the last component of a name; none if it is missing.
+pub(crate) fn find(tree: &mut Tree, parents: &[&[u8]], layer: LayerNumber) -> Result<Option<InodeId>, Refusal> {
+    walk(tree, parents, layer, |_, _, child| Ok(child))
 }
 
-/// Walks to the folder that holds the last component of a name; none if it is missing and was not to be made.
-pub(crate) fn parent(
+/// The same, where what is missing is made. `charge` is told the name of each folder beforehand: no entry declares it,
+/// but it costs as much as one that is declared. What was there is marked as touched by the layer.
+pub(crate) fn make<E: From<Refusal>>(
     tree: &mut Tree,
     parents: &[&[u8]],
     layer: LayerNumber,
-    how: Parents,
     depth_limit: usize,
-) -> Result<Option<InodeId>, Refusal> {
+    mut charge: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Option<InodeId>, E> {
+    walk(tree, parents, layer, |tree, place, child| {
+        let Place { folder, name, depth } = place;
+        if let Some(child) = child {
+            tree.touch(folder, name, layer);
+            return Ok(Some(child));
+        }
+        if depth > depth_limit {
+            return Err(Refusal::TooDeep { limit: depth_limit }.into());
+        }
+        charge(name)?;
+        let made = tree.add(Meta::implied_folder(), Kind::Folder(Folder::default()));
+        tree.link(folder, name, made, layer);
+        Ok(Some(made))
+    })
+}
+
+/// A name in a folder, on the way.
+struct Place<'a> {
+    folder: InodeId,
+    name: &'a [u8],
+    /// Folders from the root to this one, the root among them.
+    depth: usize,
+}
+
+/// Walks; `enter` is told of each folder that is come to, or of its absence, and gives the folder to go on from. Where
+/// it gives none, the walk ends without one.
+fn walk<E: From<Refusal>>(
+    tree: &mut Tree,
+    parents: &[&[u8]],
+    layer: LayerNumber,
+    mut enter: impl FnMut(&mut Tree, Place<'_>, Option<InodeId>) -> Result<Option<InodeId>, E>,
+) -> Result<Option<InodeId>, E> {
     // What is still to walk, next component last; owned where it came from a link.
     let mut pending: Vec<Box<[u8]>> = parents.iter().rev().map(|&part| part.into()).collect();
     let mut trail = vec![ROOT];
@@ -46,7 +75,7 @@ pub(crate) fn parent(
     while let Some(part) = pending.pop() {
         steps += 1;
         if steps > MAX_STEPS {
-            return Err(Refusal::ParentLoop);
+            return Err(Refusal::ParentLoop.into());
         }
         let here = trail.last().copied().unwrap_or(ROOT);
         if &*part == b".." {
@@ -55,40 +84,42 @@ pub(crate) fn parent(
                 return Err(Refusal::ParentLeavesRoot {
                     link: shown(&last_link),
                     target: shown(&last_target),
-                });
+                }
+                .into());
             }
             trail.pop();
             continue;
         }
+        let place = Place {
+            folder: here,
+            name: &part,
+            depth: trail.len(),
+        };
         let Some(slot) = tree.child(here, &part) else {
-            if how == Parents::Find {
+            let Some(made) = enter(tree, place, None)? else {
                 return Ok(None);
-            }
-            if trail.len() > depth_limit {
-                return Err(Refusal::TooDeep { limit: depth_limit });
-            }
-            let made = tree.add(Meta::implied_folder(), Kind::Folder(Folder::default()));
-            tree.link(here, &part, made, layer);
+            };
             trail.push(made);
             continue;
         };
         match &tree.inode(slot.inode).kind {
             Kind::Folder(_) => {
-                trail.push(slot.inode);
-                if how == Parents::Make {
-                    tree.touch(here, &part, layer);
-                }
+                let Some(next) = enter(tree, place, Some(slot.inode))? else {
+                    return Ok(None);
+                };
+                trail.push(next);
             }
             Kind::Symlink { target, .. } => {
                 if slot.touched == layer {
                     return Err(Refusal::SymlinkParent {
                         link: shown(&part),
                         target: shown(target),
-                    });
+                    }
+                    .into());
                 }
                 links += 1;
                 if links > MAX_LINKS {
-                    return Err(Refusal::ParentLoop);
+                    return Err(Refusal::ParentLoop.into());
                 }
                 if target.starts_with(b"/") {
                     trail.truncate(1);
@@ -97,7 +128,7 @@ pub(crate) fn parent(
                 last_target.clone_from(target);
                 last_link = part;
             }
-            _ => return Err(Refusal::ParentNotFolder { parent: shown(&part) }),
+            _ => return Err(Refusal::ParentNotFolder { parent: shown(&part) }.into()),
         }
     }
     Ok(trail.last().copied())

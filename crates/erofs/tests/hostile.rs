@@ -284,6 +284,32 @@ fn what_is_too_much_is_refused() {
     ));
 }
 
+/// Few entries whose many parents no entry declares.
+fn undeclared_parents(entries: usize) -> Vec<u8> {
+    let parents = "a/".repeat(250);
+    (0..entries)
+        .fold(Archive::new(), |archive, i| {
+            archive.file(&format!("n{i}/{parents}f"), b"")
+        })
+        .finish()
+}
+
+#[test]
+fn folders_made_on_the_way_count_as_those_that_are_declared() {
+    let few = Limits {
+        entries: 1000,
+        ..Limits::default()
+    };
+    assert!(build_within(&[undeclared_parents(3)], few.clone()).is_ok());
+    assert_eq!(excess(undeclared_parents(4), few), "entries");
+    let tight = Limits {
+        metadata_bytes: 500_000,
+        ..Limits::default()
+    };
+    assert!(build_within(&[undeclared_parents(3)], tight.clone()).is_ok());
+    assert_eq!(excess(undeclared_parents(5), tight), "bytes of metadata in memory");
+}
+
 #[test]
 fn a_layer_that_is_cut_off_is_an_error_unless_between_entries() {
     let whole = Archive::new().file("a", &[7; 3000]).file("b", b"x").unfinished();
