@@ -11,7 +11,7 @@ mod common;
 use std::io::Read;
 
 use common::{
-    archive::{Archive, Entry, header},
+    archive::{Archive, Entry, header, record},
     build, build_within,
 };
 use hearth_erofs::{BuildError, Limits, Refusal, TarError};
@@ -308,6 +308,48 @@ fn folders_made_on_the_way_count_as_those_that_are_declared() {
     };
     assert!(build_within(&[undeclared_parents(3)], tight.clone()).is_ok());
     assert_eq!(excess(undeclared_parents(5), tight), "bytes of metadata in memory");
+}
+
+#[test]
+fn global_headers_keep_little_however_many_there_are() {
+    let global = |records: &[(String, String)]| {
+        let records = records.iter();
+        let bytes: Vec<u8> = records
+            .flat_map(|(key, value)| record(key.as_bytes(), value.as_bytes()))
+            .collect();
+        let mut archive = Archive::new();
+        archive.raw(&header(b"global", b'g', bytes.len(), |_| {}), &bytes);
+        archive.unfinished()
+    };
+    let xattr = |i: usize, value: &str| (format!("SCHILY.xattr.user.{i}"), value.to_owned());
+    let then_file = |mut globals: Vec<u8>| {
+        globals.extend(Archive::new().file("f", b"x").finish());
+        globals
+    };
+
+    // What replaces what was there, and what means nothing, takes no room.
+    let same: Vec<u8> = (0..1000).flat_map(|i| global(&[xattr(0, &i.to_string())])).collect();
+    assert!(build(&[then_file(same)]).is_ok());
+    let comments: Vec<_> = (0..20_000).map(|i| (format!("comment{i}"), "c".to_owned())).collect();
+    assert!(build(&[then_file(global(&comments))]).is_ok());
+
+    let kept = "records kept from global PAX headers";
+    let many: Vec<_> = (0..200).map(|i| xattr(i, "v")).collect();
+    assert_eq!(excess(then_file(global(&many)), Limits::default()), kept);
+    let one_each: Vec<u8> = many
+        .iter()
+        .flat_map(|record| global(std::slice::from_ref(record)))
+        .collect();
+    assert_eq!(excess(then_file(one_each), Limits::default()), kept);
+    let pairs: Vec<_> = (0..200)
+        .map(|i| ("GNU.sparse.offset".to_owned(), i.to_string()))
+        .collect();
+    assert_eq!(excess(then_file(global(&pairs)), Limits::default()), kept);
+    let large: Vec<_> = (0..10).map(|i| xattr(i, &"v".repeat(10_000))).collect();
+    assert_eq!(
+        excess(then_file(global(&large)), Limits::default()),
+        "bytes kept from global PAX headers"
+    );
 }
 
 #[test]

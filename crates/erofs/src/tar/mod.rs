@@ -99,7 +99,8 @@ pub(crate) struct TarReader<'a, R> {
     remaining: u64,
     /// Bytes from the end of that data to the next header.
     padding: u64,
-    globals: Vec<Record>,
+    /// What the global headers so far say of every entry.
+    globals: Pax,
 }
 
 /// Headers that come before an entry and describe it.
@@ -120,7 +121,7 @@ impl<'a, R: BufRead> TarReader<'a, R> {
             bytes_before,
             remaining: 0,
             padding: 0,
-            globals: Vec::new(),
+            globals: Pax::default(),
         }
     }
 
@@ -145,7 +146,8 @@ impl<'a, R: BufRead> TarReader<'a, R> {
                 b'x' | b'X' => preface.records = pax::parse(&self.read_meta(&header, "PAX header")?)?,
                 b'g' => {
                     let records = pax::parse(&self.read_meta(&header, "global PAX header")?)?;
-                    self.add_globals(records)?;
+                    self.globals.add(&records)?;
+                    self.globals.check_global()?;
                     continue;
                 }
                 b'L' => preface.long_name = Some(self.read_long_name(&header)?),
@@ -278,21 +280,9 @@ impl<'a, R: BufRead> TarReader<'a, R> {
         Ok(name)
     }
 
-    fn add_globals(&mut self, records: Vec<Record>) -> Result<(), TarError> {
-        self.globals
-            .retain(|(key, _)| !records.iter().any(|(new, _)| new == key));
-        self.globals.extend(records);
-        let bytes: usize = self.globals.iter().map(|(key, value)| key.len() + value.len()).sum();
-        Excess::check(
-            "bytes in global PAX headers",
-            bytes as u64,
-            self.limits.pax_bytes as u64,
-        )?;
-        Ok(())
-    }
-
     fn entry(&mut self, header: &Header, preface: Preface) -> Result<Entry, TarError> {
-        let mut pax = Pax::from_records(self.globals.iter().chain(&preface.records))?;
+        let mut pax = self.globals.clone();
+        pax.add(&preface.records)?;
         let sparse_name = pax.sparse.name.take();
         let path = sparse_name
             .or(pax.path.take())
@@ -322,7 +312,7 @@ impl<'a, R: BufRead> TarReader<'a, R> {
                     nanos: 0,
                 },
             },
-            xattrs: pax.xattrs,
+            xattrs: pax.xattrs.into_iter().collect(),
             path,
         })
     }

@@ -1,12 +1,20 @@
 //! PAX extended headers: `LENGTH KEY=VALUE\n` records that override what the plain header can say.
 
+use std::collections::BTreeMap;
+
 use super::{Mtime, TarError};
+use crate::error::Excess;
+
+/// Records that global headers may leave behind, and their bytes: each entry begins with a copy. Honest ones leave next to
+/// nothing.
+const GLOBAL_RECORDS: u64 = 128;
+const GLOBAL_BYTES: u64 = 64 << 10;
 
 /// One record of an extended header.
 pub(super) type Record = (Vec<u8>, Vec<u8>);
 
-/// What the records of the global and the entry's own header say together.
-#[derive(Debug, Default)]
+/// What records say together, by their keys: those of the global headers, or with them those of an entry's own.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Pax {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link_path: Option<Vec<u8>>,
@@ -16,12 +24,12 @@ pub(super) struct Pax {
     pub(super) mtime: Option<Mtime>,
     pub(super) device_major: Option<u64>,
     pub(super) device_minor: Option<u64>,
-    pub(super) xattrs: Vec<Record>,
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) sparse: SparseKeys,
 }
 
 /// The `GNU.sparse.*` records, which come in three versions.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct SparseKeys {
     pub(super) major: Option<u64>,
     pub(super) minor: Option<u64>,
@@ -68,13 +76,23 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 }
 
 impl Pax {
-    /// Reads global records first, then the entry's own; an empty value takes an earlier one back.
-    pub(super) fn from_records<'a>(records: impl Iterator<Item = &'a Record>) -> Result<Self, TarError> {
-        let mut pax = Self::default();
-        for (key, value) in records {
-            pax.set(key, value)?;
-        }
-        Ok(pax)
+    /// Takes up records behind those that are there; an empty value takes an earlier one back.
+    pub(super) fn add(&mut self, records: &[Record]) -> Result<(), TarError> {
+        records.iter().try_for_each(|(key, value)| self.set(key, value))
+    }
+
+    /// Checks that this is little enough to be the beginning of every entry.
+    pub(super) fn check_global(&self) -> Result<(), Excess> {
+        let texts = [&self.path, &self.link_path, &self.sparse.name, &self.sparse.map];
+        let texts = texts.into_iter().flatten().map(Vec::len);
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.len() + value.len());
+        let pairs = self.sparse.pairs.iter().map(size_of_val);
+        let (records, bytes) = texts
+            .chain(xattrs)
+            .chain(pairs)
+            .fold((0, 0), |(records, bytes), len| (records + 1, bytes + len as u64));
+        Excess::check("records kept from global PAX headers", records, GLOBAL_RECORDS)?;
+        Excess::check("bytes kept from global PAX headers", bytes, GLOBAL_BYTES)
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), TarError> {
@@ -99,7 +117,7 @@ impl Pax {
             }
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
+                    self.xattrs.insert(name.to_vec(), value.to_vec());
                 }
             }
         }
@@ -205,7 +223,13 @@ mod tests {
 
     #[test]
     fn an_empty_value_takes_a_global_one_back() {
-        let records = [(b"path".to_vec(), b"global".to_vec()), (b"path".to_vec(), b"".to_vec())];
-        assert_eq!(Pax::from_records(records.iter()).unwrap().path, None);
+        let record = |key: &[u8], value: &[u8]| (key.to_vec(), value.to_vec());
+        let mut pax = Pax::default();
+        pax.add(&[record(b"path", b"global"), record(b"SCHILY.xattr.user.a", b"global")])
+            .unwrap();
+        pax.add(&[record(b"path", b""), record(b"SCHILY.xattr.user.a", b"own")])
+            .unwrap();
+        assert_eq!(pax.path, None);
+        assert_eq!(pax.xattrs, BTreeMap::from([record(b"user.a", b"own")]));
     }
 }

@@ -152,7 +152,8 @@ fn octal(field: &mut [u8], value: u64) {
     field[..digits].copy_from_slice(text.as_bytes());
 }
 
-fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
+/// A record of a PAX header.
+pub fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut len = rest + 1;
     while len != rest + len.to_string().len() {
