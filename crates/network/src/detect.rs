@@ -109,6 +109,7 @@ fn try_rules() -> io::Result<String> {
             to_ipv4: Ipv4Addr::LOCALHOST,
             to_ipv6: None,
         }],
+        owner_uid: 0,
         bridge: None,
     };
     let mut netfilter = Netlink::netfilter()?;

@@ -7,11 +7,13 @@ use std::{io, os::fd::OwnedFd, time::Duration};
 
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
-    sockopt::{Timeout, set_socket_timeout},
+    sockopt::{Timeout, set_socket_send_buffer_size_force, set_socket_timeout},
 };
 
 /// The kernel answers at once; this only bounds a kernel that is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A longer datagram wants a send buffer of its own size; the kernel's default has 200 KiB or so.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 const HEADER_LEN: usize = 16;
 const TYPE_ERROR: u16 = 2;
 const TYPE_DONE: u16 = 3;
@@ -72,6 +74,9 @@ impl Netlink {
         last: u32,
         mut visit: impl FnMut(u16, &[u8]),
     ) -> Result<(), Refusal> {
+        if request.len() > SEND_BUFFER_BYTES {
+            set_socket_send_buffer_size_force(&self.fd, request.len())?;
+        }
         send(&self.fd, request, SendFlags::empty())?;
         let mut buffer = vec![0_u8; 64 * 1024];
         let mut refusal = None;

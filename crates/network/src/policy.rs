@@ -226,6 +226,7 @@ mod tests {
                 prefix_v6: plan().prefix_v6,
                 resolvers: &resolvers(),
                 published: &published,
+                owner_uid: 0,
                 bridge,
             }
             .replace()

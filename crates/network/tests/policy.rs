@@ -6,7 +6,9 @@ mod common;
 
 use std::net::TcpListener;
 
-use common::{Guest, HOST_V4, HOST_V6, NEAR, RESOLVER, SERVICE, Server, WORLD_V4, WORLD_V6, ask, ask_udp, on_host};
+use common::{
+    Guest, HOST_V4, HOST_V6, NEAR, RESOLVER, SERVICE, Server, WORLD_V4, WORLD_V6, ask, ask_as_nobody, ask_udp, on_host,
+};
 use hearth_domain::NetworkMode::{Bridge, Default, None as Closed};
 use hearth_network::Network;
 
@@ -158,6 +160,56 @@ fn a_published_port_leads_into_the_guest_from_everywhere() {
         TcpListener::bind("0.0.0.0:8080").unwrap();
         host.close(&pool);
         assert_eq!(host.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn other_users_of_the_host_reach_published_ports_alone() {
+    on_host(|host| {
+        let pool = host.open(host.config(), &[]);
+        let (_, slot) = host.acquire(&pool, Default, &["8080:80"]);
+        let guest = Guest::boot(&slot);
+        for address in [slot.guest_addr, slot.guest_addr_v6.unwrap().into()] {
+            let address = address.to_string();
+            assert!(ask(None, &address, 80).is_some());
+            assert_eq!(ask_as_nobody(&address, 80), None, "{address}");
+        }
+        assert_eq!(ask_as_nobody("127.0.0.1", 8080), Some(ip("169.254.0.1")));
+        assert!(ask_as_nobody(HOST_V4, 8080).is_some());
+        drop(guest);
+        host.close(&pool);
+    });
+}
+
+#[test]
+fn what_is_published_on_the_loopback_stays_there() {
+    on_host(|host| {
+        let pool = host.open(host.config(), &[]);
+        let (_, slot) = host.acquire(&pool, Default, &["127.0.0.1:8081:80", "8080:80"]);
+        let _guest = Guest::boot(&slot);
+        let world = common::netns("world");
+        // A neighbour that sends frames for 127.0.0.1 to the host's card.
+        common::sh(&format!(
+            "ip netns exec world sysctl -qw net.ipv4.conf.all.route_localnet=1; \
+             ip -n world rule add pref 0 lookup 99; ip -n world rule del pref 0 lookup local; \
+             ip -n world rule add pref 100 lookup local; ip -n world route add 127.0.0.1/32 via {HOST_V4} table 99"
+        ));
+        assert_eq!(ask(Some(&world), "127.0.0.1", 8081), None);
+        assert!(ask(None, "127.0.0.1", 8081).is_some());
+        host.close(&pool);
+    });
+}
+
+#[test]
+fn a_machine_has_as_many_ports_as_it_may() {
+    on_host(|host| {
+        let pool = host.open(host.config(), &[]);
+        let ports: Vec<String> = (0..256).map(|port| format!("{}:80", 20_000 + port)).collect();
+        let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+        let (_, slot) = host.acquire(&pool, Default, &ports);
+        let _guest = Guest::boot(&slot);
+        assert!(ask(None, "127.0.0.1", 20_000).is_some() && ask(None, "127.0.0.1", 20_255).is_some());
+        host.close(&pool);
     });
 }
 

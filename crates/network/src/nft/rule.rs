@@ -17,6 +17,7 @@ const META_PROTOCOL: u32 = 1;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_IIFTYPE: u32 = 8;
+const META_SKUID: u32 = 10;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 
@@ -146,6 +147,11 @@ impl Rule {
     /// Leaves by another interface.
     pub(crate) fn not_oif(self, name: &str) -> Self {
         self.name(META_OIFNAME, name, Op::Unequal)
+    }
+
+    /// Is sent by a socket of another user; what the kernel itself sends has none.
+    pub(crate) fn not_by_user(self, uid: u32) -> Self {
+        self.meta(META_SKUID).cmp(Op::Unequal, &uid.to_ne_bytes())
     }
 
     fn nfproto(self, is_v4: bool) -> Self {

@@ -31,6 +31,8 @@ pub(crate) struct HostPolicy<'a> {
     pub(crate) prefix_v6: Ipv6Net,
     pub(crate) resolvers: &'a [IpAddr],
     pub(crate) published: &'a [Published],
+    /// Who speaks to guests.
+    pub(crate) owner_uid: u32,
     pub(crate) bridge: Option<BridgePolicy<'a>>,
 }
 
@@ -98,6 +100,11 @@ impl HostPolicy<'_> {
         );
         batch.chain_with(
             &table,
+            &Chain::filter("output", Hook::Output, PRIORITY_FILTER),
+            self.output(),
+        );
+        batch.chain_with(
+            &table,
             &Chain::regular(EGRESS),
             egress(NetworkMode::Bridge, self.resolvers),
         );
@@ -123,6 +130,8 @@ impl HostPolicy<'_> {
             .into_iter()
             .flatten()
             .filter(|target| published.port.host_ip.is_none_or(|ip| ip.is_ipv4() == target.is_ipv4()))
+            // To a loopback address nobody comes from elsewhere; who tries means to get around it.
+            .filter(|_| local || published.port.host_ip.is_none_or(|ip| !ip.is_loopback()))
             .map(|target| {
                 // Guests reach no published port: that is another machine.
                 let mut rule = if local {
@@ -177,6 +186,20 @@ impl HostPolicy<'_> {
                 }
             }
             rules.push(from_guest().counter().drop());
+        }
+        rules
+    }
+
+    /// Other users of this host reach a guest by its published ports alone: its agent takes its first orders from
+    /// whoever comes first.
+    fn output(&self) -> Vec<Rule> {
+        let links = self.instance.link_pattern();
+        let bridge = self.bridge.as_ref().map(|bridge| bridge.name);
+        let mut rules = Vec::new();
+        for link in [Some(links.as_str()), bridge].into_iter().flatten() {
+            rules.push(Rule::new().oif(link).established().accept());
+            rules.push(Rule::new().oif(link).translated().accept());
+            rules.push(Rule::new().oif(link).not_by_user(self.owner_uid).counter().reject());
         }
         rules
     }

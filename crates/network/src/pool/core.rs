@@ -383,6 +383,7 @@ impl Core {
             prefix_v6: self.site.plan.prefix_v6,
             resolvers: &self.site.resolvers,
             published: &published,
+            owner_uid: rustix::process::geteuid().as_raw(),
             bridge: (!ports.is_empty()).then_some(BridgePolicy {
                 name: &bridge.name,
                 subnet: bridge.subnet,

@@ -29,7 +29,7 @@ use hearth_network::{PoolConfig, Slot, SlotPool, SlotRequest, TapOwner, in_netns
 use nix::sched::{CloneFlags, unshare};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
 };
 
 pub const WORLD_V4: &str = "198.51.100.7";
@@ -70,6 +70,10 @@ pub fn on_host(test: impl FnOnce(&Host) + Send + 'static) {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
         mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
         std::fs::create_dir_all("/run/netns").unwrap();
+        // Those of the real host, which are nothing to this one.
+        for entry in std::fs::read_dir("/run/netns").unwrap().flatten() {
+            let _ = unmount(entry.path(), UnmountFlags::DETACH);
+        }
         mount("tmpfs", "/run/netns", "tmpfs", MountFlags::empty(), None).unwrap();
         let host = Host::new();
         test(&host);
@@ -295,6 +299,18 @@ pub fn ask(netns: Option<&Path>, address: &str, port: u16) -> Option<IpAddr> {
         answer.parse().map_err(io::Error::other)
     })
     .ok()
+}
+
+/// The same as another user of the host, with no rights.
+pub fn ask_as_nobody(address: &str, port: u16) -> Option<IpAddr> {
+    let nobody = rustix::process::Uid::from_raw(65534);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            ask(None, address, port)
+        });
+        asking.join().unwrap()
+    })
 }
 
 /// The same by UDP.
