@@ -192,6 +192,7 @@ impl Core {
     /// Forgets a machine that was announced and got nothing.
     pub(super) fn withdraw(&self, machine: MachineId) {
         self.state().claims.remove(&machine);
+        self.worked.notify_all();
     }
 
     /// Takes a number, of a ready slot if there is one.
@@ -265,13 +266,11 @@ impl Core {
     fn give_up(&self, machine: MachineId, index: u32, request: &SlotRequest) {
         if let Err(error) = self.take_down(index, request) {
             tracing::warn!(%machine, index, error = &error as &dyn std::error::Error, "a failed network slot stays until the next start");
-            self.state().claims.remove(&machine);
+            self.withdraw(machine);
             return;
         }
-        let mut state = self.state();
-        state.claims.remove(&machine);
-        state.allocator.release(index);
-        drop(state);
+        self.state().allocator.release(index);
+        self.withdraw(machine);
         self.changed.notify_one();
     }
 
@@ -287,41 +286,68 @@ impl Core {
         self.drop_record(index)
     }
 
+    /// Gives a machine's slot back. Once this returns the machine has none, also if an acquire was under way.
     pub(super) fn release(&self, machine: MachineId) -> Result<(), NetworkError> {
-        let (slot, request, reservations) = {
-            let mut state = self.state();
+        let Some((slot, request, reservations)) = self.take_held(machine)? else {
+            return Ok(());
+        };
+        let unmade = self.unmake(machine, &slot, &request);
+        let mut state = self.state();
+        match unmade {
+            Ok(stands) => {
+                drop(reservations);
+                state.claims.remove(&machine);
+                state.rest(slot.index, Instant::now() + self.config.rest, stands);
+            }
+            // Held as before, so that the next try finds all that there is to undo.
+            Err(_) => {
+                if let Some(claim) = state.claims.get_mut(&machine) {
+                    claim.phase = Phase::Held { slot, reservations };
+                }
+            }
+        }
+        drop(state);
+        self.worked.notify_all();
+        self.changed.notify_one();
+        unmade.map(drop)
+    }
+
+    /// What a machine holds, which is then the caller's to undo; waits for whoever is making or undoing it.
+    fn take_held(&self, machine: MachineId) -> Result<Option<(Slot, SlotRequest, Vec<Reservation>)>, NetworkError> {
+        let mut state = self.state();
+        let deadline = Instant::now() + WORK_TIMEOUT;
+        loop {
             let Some(claim) = state.claims.get_mut(&machine) else {
-                return Ok(());
+                return Ok(None);
             };
             match std::mem::replace(&mut claim.phase, Phase::Releasing) {
-                Phase::Held { slot, reservations } => (slot, claim.request.clone(), reservations),
-                Phase::Acquiring { .. } => {
-                    claim.phase = Phase::Acquiring { released: true };
-                    return Ok(());
-                }
-                Phase::Releasing => return Ok(()),
+                Phase::Held { slot, reservations } => return Ok(Some((slot, claim.request.clone(), reservations))),
+                Phase::Acquiring { .. } => claim.phase = Phase::Acquiring { released: true },
+                Phase::Releasing => {}
             }
-        };
-        let index = slot.index;
-        let reset = self.clear(&slot, &request);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(NetworkError::Taken { machine });
+            }
+            let waited = self.worked.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Takes away what made a slot its machine's; whether the slot still stands.
+    fn unmake(&self, machine: MachineId, slot: &Slot, request: &SlotRequest) -> Result<bool, NetworkError> {
         // What cannot be reset is removed; a bridge's tap is always.
-        let stands = match reset {
+        let stands = match self.clear(slot, request) {
             Ok(stands) => stands,
             Err(error) => {
-                tracing::warn!(%machine, index, error = &error as &dyn std::error::Error, "removing a network slot that cannot be reset");
-                self.site.destroy(index)?;
+                tracing::warn!(%machine, index = slot.index, error = &error as &dyn std::error::Error, "removing a network slot that cannot be reset");
+                self.site.destroy(slot.index)?;
                 false
             }
         };
-        self.drop_record(index)?;
+        self.drop_record(slot.index)?;
         (self.site.fault)("record-removed");
-        drop(reservations);
-        let mut state = self.state();
-        state.claims.remove(&machine);
-        state.rest(index, Instant::now() + self.config.rest, stands);
-        drop(state);
-        self.changed.notify_one();
-        Ok(())
+        Ok(stands)
     }
 
     /// Makes a held slot nobody's; whether it still stands.
