@@ -185,6 +185,11 @@ pub struct ImportImageQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(max_length = 65_536, example = r#"["/bin/sh"]"#)]
     pub cmd: Option<String>,
+    /// Changes to the image's configuration, as a JSON list of a Dockerfile's instructions: CMD, ENTRYPOINT, ENV, LABEL,
+    /// STOPSIGNAL, USER and WORKDIR.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(max_length = 65_536, example = r#"["ENTRYPOINT [\"/bin/app\"]", "ENV A=1"]"#)]
+    pub changes: Option<String>,
 }
 
 /// What an imported image is.

@@ -388,6 +388,9 @@ pub(crate) struct ImageImportArgs {
     /// Command of the image, where the source has none
     #[arg(long, value_name = "COMMAND LINE")]
     pub(crate) cmd: Option<String>,
+    /// Change to the image, as in a Dockerfile: CMD, ENTRYPOINT, ENV, LABEL, STOPSIGNAL, USER or WORKDIR
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

@@ -145,24 +145,33 @@ fn import_options(query: &ImportImageQuery) -> ApiResult<ImportOptions> {
             "name is missing: a root file system does not say what to call it",
         ));
     }
-    let cmd = query.cmd.as_deref().map(|text| from_json(text.as_bytes())).transpose();
-    let overrides = ConfigOverrides {
-        cmd: cmd.map_err(|error| in_cmd(&error))?,
-        ..ConfigOverrides::default()
-    };
     Ok(ImportOptions {
         name,
         select: None,
         kind: Some(kind),
-        overrides,
+        overrides: overrides(query)?,
     })
 }
 
-fn in_cmd(error: &ApiError) -> ApiError {
-    ApiError::field(
-        "cmd",
-        format!("cmd is no JSON list of program and arguments: {}", error.problem.detail),
-    )
+fn overrides(query: &ImportImageQuery) -> ApiResult<ConfigOverrides> {
+    let mut overrides = ConfigOverrides::default();
+    for change in json_list("changes", query.changes.as_deref())?.unwrap_or_default() {
+        overrides
+            .change(&change)
+            .map_err(|error| ApiError::field("changes", error.to_string()))?;
+    }
+    if let Some(cmd) = json_list("cmd", query.cmd.as_deref())? {
+        overrides.cmd = Some(cmd);
+    }
+    Ok(overrides)
+}
+
+fn json_list(field: &'static str, text: Option<&str>) -> ApiResult<Option<Vec<String>>> {
+    let list = text.map(|text| from_json(text.as_bytes())).transpose();
+    list.map_err(|error: ApiError| {
+        let detail = format!("{field} is no JSON list of strings: {}", error.problem.detail);
+        ApiError::field(field, detail)
+    })
 }
 
 fn reader(body: Body) -> impl tokio::io::AsyncRead + Send {

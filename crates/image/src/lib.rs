@@ -9,6 +9,7 @@
 //! Everything that comes from a registry or an archive is bounded, and checked against its digest before it can be seen; a crash at any point leaves
 //! nothing half-made visible. Start at [`ImageStore`].
 
+mod change;
 mod config;
 mod credentials;
 mod digest;
@@ -21,6 +22,7 @@ mod reference;
 pub mod registry;
 mod store;
 
+pub use change::ChangeError;
 pub use config::{ConfigError, ConfigOverrides, ImageConfig};
 pub use credentials::{CredentialError, Credentials, DockerConfig};
 pub use digest::{Digest, DigestError, ImageId};

@@ -111,8 +111,10 @@ fn images_go_when_nothing_uses_them() {
         );
         assert_eq!(host.hearth(&["image", "ls", "-q"]).ok().lines().count(), 2);
         sleeper(host, "user", &[]);
-        let id = host.inspect("user")["id"].as_str().unwrap().to_owned();
-        host.hearth(&["image", "rm", BUSYBOX]).failed(1, &[&id]);
+        host.hearth(&["image", "rm", BUSYBOX]).failed(1, &["used by user;"]);
+        let kernel = host.hearth(&["kernel", "ls", "--json"]).json()[0]["id"].clone();
+        host.hearth(&["kernel", "rm", kernel.as_str().unwrap()])
+            .failed(1, &["in use by user;"]);
         host.hearth(&["image", "prune", "--all"]).ok();
         assert_eq!(
             host.hearth(&["image", "ls", "--json"]).json().as_array().unwrap().len(),
@@ -124,4 +126,26 @@ fn images_go_when_nothing_uses_them() {
         host.hearth(&["run", "--rm", "nowhere.invalid/no/such:image"])
             .failed(125, &["nowhere.invalid"]);
     });
+}
+
+#[test]
+fn an_import_takes_changes_as_in_a_dockerfile() {
+    let host = Host::start();
+    let root = host.folder().join("root.tar");
+    fs::write(&root, hearth_testkit::images::busybox_root().unwrap()).unwrap();
+    let import = |changes: &[&str]| {
+        let mut args = vec!["image", "import", root.to_str().unwrap(), "--name", "changed:1"];
+        args.extend(changes.iter().flat_map(|change| ["--change", *change]));
+        host.hearth(&args)
+    };
+    import(&[
+        r#"ENTRYPOINT ["sh", "-c"]"#,
+        r#"CMD ["echo $(id -un) $PWD $A"]"#,
+        r#"ENV A="two words""#,
+        "USER nobody",
+        "WORKDIR /tmp",
+    ])
+    .ok();
+    assert_eq!(host.hearth(&["run", "--rm", "changed:1"]).ok(), "nobody /tmp two words");
+    import(&["RUN true"]).failed(1, &["RUN", "ENTRYPOINT"]);
 }

@@ -126,6 +126,9 @@ pub(crate) async fn import(client: &Client, args: ImageImportArgs, json: bool) -
         kind,
         name: args.name,
         cmd,
+        changes: (!args.change.is_empty())
+            .then(|| serde_json::to_string(&args.change))
+            .transpose()?,
     };
     let path = ApiPath::v1(&["images", "import"]).query(&query);
     let lines = client.upload_lines(&path, stream_source(args.source)).await?;
