@@ -6,11 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use hearth_domain::{ExitStatus, StateWord};
 use hearth_guest_api::{
-    GuestClient, GuestError,
-    client::{self as guest_client, ExecInput},
-    connect::Code,
-    filesystem::FileType,
-    guest::TerminalSize,
+    GuestClient, GuestError, client as guest_client, connect::Code, filesystem::FileType, guest::TerminalSize,
 };
 use hearth_node_api::{
     Attachment, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat, Input, LogChunk, LogQuery,
@@ -93,26 +89,47 @@ fn attached_output(owner: OwnerHandle) -> impl futures::Stream<Item = Result<Log
 }
 
 /// Passes a client's input on, once the program runs, until either ends.
-async fn feed(mut owner: OwnerHandle, mut inbox: mpsc::Receiver<Input>) {
+async fn feed(mut owner: OwnerHandle, inbox: mpsc::Receiver<Input>) {
     let guest = tokio::select! {
         found = owner.guest.wait_for(Option::is_some) => found.ok().and_then(|guest| guest.clone()),
         // A client that goes before the program runs must not be waited for.
         () = closed(&inbox) => None,
     };
     let Some(guest) = guest else { return };
-    while let Some(input) = inbox.recv().await {
-        let outcome = match input {
-            Input::Stdin(bytes) => guest.workload_stdin(bytes).await,
-            Input::CloseStdin => guest.close_stdin().await,
-            Input::Resize(size) => guest.workload_resize(size.cols.into(), size.rows.into()).await,
-            Input::Signal(signal) => guest.workload_signal(signal).await,
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(machine = %owner.spec.id, %error, "an attached client's input did not reach the program");
-            if error.is_unreachable() {
-                return;
+    let over = machine_over(&owner);
+    let send = move |input| {
+        let guest = guest.clone();
+        async move {
+            match input {
+                Input::Stdin(bytes) => guest.workload_stdin(bytes).await,
+                Input::CloseStdin => guest.close_stdin().await,
+                Input::Resize(size) => guest.workload_resize(size.cols.into(), size.rows.into()).await,
+                Input::Signal(signal) => guest.workload_signal(signal).await,
             }
         }
+    };
+    pass_on(inbox, over, send).await;
+}
+
+/// Passes input on until the client or the machine is gone. A program that does not read may keep its input waiting
+/// for as long as it runs, so no other deadline fits.
+async fn pass_on<F>(mut inbox: mpsc::Receiver<Input>, mut over: BoxFuture<'static, ()>, send: impl Fn(Input) -> F)
+where
+    F: Future<Output = Result<(), GuestError>>,
+{
+    let passing = async {
+        while let Some(input) = inbox.recv().await {
+            if let Err(error) = send(input).await {
+                tracing::debug!(%error, "a client's input did not reach its program");
+                if error.is_unreachable() {
+                    return;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = passing => {}
+        () = &mut over => {}
     }
 }
 
@@ -173,7 +190,19 @@ pub(crate) async fn exec(owner: &OwnerHandle, request: ExecRequest) -> Result<Ex
         }
     };
     let (input, inbox) = mpsc::channel(INPUT_MAX);
-    tokio::spawn(feed_exec(session.input(), inbox));
+    let exec = session.input();
+    let send = move |input| {
+        let exec = exec.clone();
+        async move {
+            match input {
+                Input::Stdin(bytes) => exec.send(bytes).await,
+                Input::CloseStdin => exec.close().await,
+                Input::Resize(size) => exec.resize(size.cols.into(), size.rows.into()).await,
+                Input::Signal(signal) => exec.signal(signal).await,
+            }
+        }
+    };
+    tokio::spawn(pass_on(inbox, machine_over(owner), send));
     Ok(ExecSession {
         output: exec_output(Running {
             session,
@@ -270,23 +299,6 @@ fn exec_output(running: Running) -> impl futures::Stream<Item = Result<ExecEvent
         };
         Some((Ok(event), Some(running)))
     })
-}
-
-async fn feed_exec(exec: ExecInput, mut inbox: mpsc::Receiver<Input>) {
-    while let Some(input) = inbox.recv().await {
-        let outcome = match input {
-            Input::Stdin(bytes) => exec.send(bytes).await,
-            Input::CloseStdin => exec.close().await,
-            Input::Resize(size) => exec.resize(size.cols.into(), size.rows.into()).await,
-            Input::Signal(signal) => exec.signal(signal).await,
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "a client's input did not reach its command");
-            if error.is_unreachable() {
-                return;
-            }
-        }
-    }
 }
 
 /// What a machine uses: what the host sees, and what the guest claims where only it can know.
