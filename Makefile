@@ -5,9 +5,10 @@ export PATH := $(HOME)/.cache/hearth/tools/bin:$(PATH):/usr/sbin:/sbin
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
 PREFIX ?= /usr/local
+UNITDIR ?= /etc/systemd/system
 HEARTH := $(CARGO_TARGET_DIR)/release/hearth
 
-.PHONY: help demo build test unit e2e lint bench fuzz dev install tools-build tools-test
+.PHONY: help demo build test unit e2e lint bench fuzz dev install install-files tools-build tools-test
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -40,10 +41,15 @@ fuzz: tools-test ## Run each fuzz target for FUZZ_SECONDS (default 60)
 dev: tools-build ## Build and run a daemon, again on every change
 	@scripts/dev
 
-install: build ## Install the binary and the systemd unit under PREFIX (default /usr/local)
-	install -D -m 0755 "$(HEARTH)" "$(DESTDIR)$(PREFIX)/bin/hearth"
-	install -D -m 0644 deploy/hearth.service "$(DESTDIR)/etc/systemd/system/hearth.service"
+install: build ## Install the binary under PREFIX (/usr/local) and the unit under UNITDIR
+	@$(MAKE) --no-print-directory install-files
 	@echo "installed; start it with: systemctl daemon-reload && systemctl enable --now hearth"
+
+install-files:
+	install -D -m 0755 "$(HEARTH)" "$(DESTDIR)$(PREFIX)/bin/hearth"
+	install -d "$(DESTDIR)$(UNITDIR)"
+	sed 's|^ExecStart=/usr/local/bin/|ExecStart=$(PREFIX)/bin/|' deploy/hearth.service > "$(DESTDIR)$(UNITDIR)/hearth.service"
+	chmod 0644 "$(DESTDIR)$(UNITDIR)/hearth.service"
 
 tools-build:
 	@scripts/tools build

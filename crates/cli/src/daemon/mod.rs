@@ -1,6 +1,7 @@
 //! `hearth up`: control and node in one process.
 
 mod detach;
+mod notify;
 mod state_dir;
 
 use std::{collections::HashSet, path::Path, sync::Arc};
@@ -86,7 +87,10 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
     };
     let control = Control::open(config, node.clone(), images, kernels, store).await?;
     tracing::info!(socket = %socket.display(), state_dir = %state.path().display(), "hearth is up");
+    // The listeners are bound, so whoever calls from now on is answered.
+    notify::ready();
     control.serve(listeners, shutdown).await;
+    notify::stopping();
     tracing::info!("going down; machines are left as they are");
     node.close().await;
     hearth_network::Network::close(&*network, true).await;
