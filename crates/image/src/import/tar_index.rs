@@ -14,6 +14,10 @@ const BLOCK_BYTES: u64 = 512;
 const ENTRIES_MAX: usize = 100_000;
 /// Longest extended header.
 const EXTENSION_MAX_BYTES: u64 = 64 * 1024;
+/// Longest name or link target: `PATH_MAX`.
+const NAME_MAX_BYTES: usize = 4096;
+/// All names and link targets together: some 300 bytes for each of the most entries.
+const NAMES_MAX_BYTES: usize = 32 << 20;
 /// Links from layer to layer, as old docker wrote them.
 const LINKS_MAX: usize = 8;
 
@@ -28,6 +32,15 @@ pub(super) struct Extent {
 enum Member {
     File(Extent),
     Link(String),
+}
+
+impl Member {
+    fn target_bytes(&self) -> usize {
+        match self {
+            Self::File(_) => 0,
+            Self::Link(target) => target.len(),
+        }
+    }
 }
 
 /// Reads at an offset; fewer bytes only at the end.
@@ -69,8 +82,17 @@ impl TarIndex {
     pub(super) fn read(tar: &(impl ReadAt + ?Sized)) -> Result<Self, ImportError> {
         let mut index = BTreeMap::new();
         let mut walker = Walker::new(tar);
+        let mut names_bytes = 0;
         while let Some((name, member)) = walker.next()? {
             if let Some(member) = member {
+                let target_bytes = member.target_bytes();
+                if name.len().max(target_bytes) > NAME_MAX_BYTES {
+                    return Err(walker.malformed("a name that is too long"));
+                }
+                names_bytes += name.len() + target_bytes;
+                if names_bytes > NAMES_MAX_BYTES {
+                    return Err(walker.malformed("more names than any image has"));
+                }
                 index.insert(name, member);
             }
             if walker.count > ENTRIES_MAX {
@@ -340,6 +362,46 @@ mod tests {
             TarIndex::read(&header.as_bytes()[..]),
             Err(ImportError::Malformed(_))
         ));
+    }
+
+    /// A tar of `count` entries of `kind`, each with a name of `length` bytes by way of GNU's `L` or `K`.
+    fn long_names(kind: EntryType, extension: EntryType, length: usize, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for index in 0..count {
+            let mut long = Header::new_gnu();
+            long.set_entry_type(extension);
+            long.set_size(length as u64);
+            long.set_cksum();
+            bytes.extend_from_slice(long.as_bytes());
+            bytes.extend_from_slice(format!("{index:0length$}").as_bytes());
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+            let mut header = Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_path(format!("n{index}")).unwrap();
+            header.set_size(0);
+            header.set_cksum();
+            bytes.extend_from_slice(header.as_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn names_that_no_image_has_are_refused_singly_and_in_sum() {
+        let name = |length, count| long_names(EntryType::Regular, EntryType::GNULongName, length, count);
+        let target = |length, count| long_names(EntryType::Symlink, EntryType::GNULongLink, length, count);
+        let many = NAMES_MAX_BYTES / NAME_MAX_BYTES;
+        for tar in [name(4096, 3), target(4000, 3), name(4000, many)] {
+            TarIndex::read(tar.as_slice()).unwrap();
+        }
+        for tar in [
+            name(4097, 1),
+            target(4097, 1),
+            name(4096, many + 1),
+            target(4096, many + 1),
+        ] {
+            let error = TarIndex::read(tar.as_slice()).unwrap_err();
+            assert!(matches!(error, ImportError::Malformed(_)), "{error}");
+        }
     }
 
     proptest::proptest! {
