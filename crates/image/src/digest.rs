@@ -82,12 +82,25 @@ impl Hasher {
     }
 }
 
-/// Keeps messages short when the text comes from a stranger.
+/// Keeps messages short and harmless to a terminal when the text comes from a stranger.
 pub(crate) fn clip(text: &str) -> String {
     const LONGEST: usize = 200;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+    let mut shown: String = text.chars().take(LONGEST).map(printable).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The character, unless it commands a terminal or a log's reader instead of being seen.
+fn printable(character: char) -> char {
+    match character {
+        // Those that end lines, and those that turn the direction of what follows.
+        '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        _ if character.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => character,
     }
 }
 
@@ -195,6 +208,17 @@ mod tests {
         ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn strangers_words_are_short_and_command_nothing() {
+        assert_eq!(clip("denied: größer als erlaubt"), "denied: größer als erlaubt");
+        assert_eq!(
+            clip("\x1b[2J\x1b]0;x\x07ok\r\nERROR\u{9b}31m\u{202e}\u{7f}"),
+            "�[2J�]0;x�ok��ERROR�31m��"
+        );
+        assert_eq!(clip(&"ä".repeat(200)), "ä".repeat(200));
+        assert_eq!(clip(&"\n".repeat(201)), format!("{}…", "�".repeat(200)));
     }
 
     #[test]
