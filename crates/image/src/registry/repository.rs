@@ -10,7 +10,7 @@ use super::error::RegistryError;
 use super::retry::{Attempts, Verdict};
 use super::transport::{Failure, RegistryClient, Site, causes, is_loopback, is_untrusted, read_bounded, reason};
 use crate::credentials::Credentials;
-use crate::digest::Digest;
+use crate::digest::{Digest, clip};
 use crate::manifest::{ACCEPT, Descriptor, Document, MANIFEST_MAX_BYTES, Manifest, ManifestError};
 use crate::platform::Platform;
 use crate::reference::Reference;
@@ -134,7 +134,7 @@ impl Repository {
             }
             other => other?,
         };
-        if response.status() == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response) {
             return match self.authenticate(&response).await {
                 // Some challenge whoever greets them, and yet let anybody read: the request itself will tell.
                 Err(Failure::Lasting(RegistryError::Unauthorized { .. })) if self.is_anonymous() => Ok(()),
@@ -145,6 +145,12 @@ impl Repository {
             return Err(self.site.refusal("first contact", response).await);
         }
         Ok(())
+    }
+
+    /// Whether the registry itself gave the answer, and not some host that it redirects to: that one could ask for a login
+    /// at a place of its own, and be given the credentials there.
+    fn is_own(&self, response: &Response) -> bool {
+        response.url().origin() == self.base.origin()
     }
 
     async fn authenticate(&self, response: &Response) -> Result<(), Failure> {
@@ -184,7 +190,7 @@ impl Repository {
             .client
             .get(&self.site, &url, headers, self.authorization().as_ref())
             .await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response) {
             self.authenticate(&response).await?;
             response = self
                 .client
@@ -193,6 +199,11 @@ impl Repository {
         }
         match response.status() {
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
+            StatusCode::UNAUTHORIZED if !self.is_own(&response) => {
+                let host = clip(response.url().host_str().unwrap_or_default());
+                let reason = format!("{host} wants a login, which is for the registry itself to ask for");
+                Err(self.site.redirect(reason).into())
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(self.authenticator().unauthorized(reason(response).await).into())
             }

@@ -185,7 +185,7 @@ impl Site {
         }
     }
 
-    fn redirect(&self, reason: impl Into<String>) -> RegistryError {
+    pub(super) fn redirect(&self, reason: impl Into<String>) -> RegistryError {
         RegistryError::Redirect {
             registry: self.registry.clone(),
             reason: reason.into(),

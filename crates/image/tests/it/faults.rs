@@ -295,6 +295,58 @@ async fn a_token_is_fetched_shown_to_the_registry_and_to_nobody_else() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirects_target_is_not_given_the_credentials_it_asks_for() {
+    let Some(registry) = registry_with(&Image::busybox("harvest").unwrap()) else {
+        return;
+    };
+    let challenges = ["Bearer realm=\"http://HOST/token\",service=\"s\"", "Basic realm=\"x\""];
+    for (part, challenge) in [("/blobs/", 0), ("/blobs/", 1), ("/manifests/", 0), ("/v2/ ", 0)] {
+        let challenge = challenges[challenge];
+        // Where the registry keeps its blobs, in a stranger's hands.
+        let stranger = Proxy::start(&registry.host(), move |head, _| {
+            let host = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+            if head.contains("/token") {
+                return Action::Answer("HTTP/1.1 200 OK\r\n".into(), br#"{"token":"sesame"}"#.to_vec());
+            }
+            let challenge = challenge.replace("HOST", host);
+            Action::status("401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"))
+        });
+        let target = stranger.host();
+        let front = Proxy::start(&registry.host(), move |head, _| {
+            if !head.contains(part) {
+                return Action::Forward;
+            }
+            let path = head.split(' ').nth(1).unwrap();
+            Action::status(
+                "307 Temporary Redirect",
+                &format!("Location: http://{target}{path}\r\n"),
+            )
+        });
+        let credentials = hearth_image::Credentials::Basic {
+            username: "me".into(),
+            password: "secret".into(),
+        };
+        let options = PullOptions {
+            credentials: Some(credentials),
+            ..PullOptions::default()
+        };
+        let bench = Bench::new().await;
+        let name = reference(&format!("{}/app:1", front.host()));
+        let pulled = bench.store.pull(&name, options, ProgressSink::none()).await;
+        let (asked, greeted) = (stranger.requests(""), part == "/v2/ ");
+        assert!(!asked.is_empty() && stranger.requests("/token").is_empty(), "{asked:?}");
+        assert!(asked.iter().all(|head| !head.contains("authorization")), "{asked:?}");
+        assert!(front.requests("").iter().all(|head| !head.contains("authorization")));
+        // A greeting that leads astray says nothing about the requests that count.
+        assert_eq!(pulled.is_ok(), greeted, "{part} {pulled:?}");
+        if let Err(error) = pulled {
+            assert!(error.to_string().contains("wants a login"), "{error}");
+            bench.assert_empty();
+        }
+    }
+}
+
 /// A small file system of its own; unmounted when dropped.
 struct SmallDisk(tempfile::TempDir);
 
