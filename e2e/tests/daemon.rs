@@ -150,6 +150,66 @@ fn a_vmm_that_is_killed_is_reported_or_restarted() {
     nothing_left(&host);
 }
 
+/// Brings a daemon to a fault point by a command on a machine whose program heeds no signal, and lets a successor finish.
+fn cut_off(point: &str, command: &[&str], state: Option<&str>) -> Duration {
+    let mut host = Host::start();
+    host.down();
+    host.up(&HostOptions::default().env("HEARTH_FAULT", point));
+    // Whoever asks it to stop has to wait for longer than this test lasts.
+    detached(
+        &host,
+        "deaf",
+        &["--stop-timeout", "600"],
+        "trap '' TERM; while :; do sleep 1; done",
+    );
+    let mut client = host.command(command).spawn().unwrap();
+    host.wait_for_death();
+    client.wait().unwrap();
+    let back = Instant::now();
+    host.up(&HostOptions::default());
+    match state {
+        Some(state) => host.wait_for_state("deaf", state),
+        None => wait_for("the machine to be gone", || {
+            host.state_of("deaf").is_none().then_some(())
+        }),
+    }
+    let took = back.elapsed();
+    nothing_left(&host);
+    took
+}
+
+#[test]
+fn a_successor_kills_what_was_to_be_killed() {
+    let commands: [(&[&str], Option<&str>); 2] = [(&["kill", "deaf"], Some("stopped")), (&["rm", "-f", "deaf"], None)];
+    for (command, state) in commands {
+        let took = cut_off("stop.recorded", command, state);
+        assert!(took < Duration::from_secs(30), "{command:?} took {took:?}");
+    }
+}
+
+#[test]
+fn a_successor_waits_no_longer_than_whoever_asked() {
+    let took = cut_off("stop.asked", &["stop", "-t", "1", "deaf"], Some("stopped"));
+    assert!(took < Duration::from_secs(60), "{took:?}");
+}
+
+#[test]
+fn one_that_removes_itself_outlives_its_restart() {
+    let host = Host::start();
+    host.hearth(&["run", "--rm", "-d", "--name", "again", BUSYBOX, "sleep", "1000"])
+        .ok();
+    host.wait_for_state("again", "running");
+    let boot = boot_id(&host, "again");
+    host.hearth(&["restart", "-t", "1", "again"]).ok();
+    host.wait_for_state("again", "running");
+    assert_ne!(boot_id(&host, "again"), boot);
+    host.hearth(&["stop", "-t", "1", "again"]).ok();
+    wait_for("the machine to be gone", || {
+        host.state_of("again").is_none().then_some(())
+    });
+    nothing_left(&host);
+}
+
 #[test]
 fn a_second_daemon_is_refused() {
     let host = Host::start();

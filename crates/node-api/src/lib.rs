@@ -41,7 +41,9 @@ pub trait NodeService: Send + Sync {
     /// Stops the machine and returns when it is at rest. Without a timeout the machine's own holds. Idempotent.
     async fn stop(&self, id: MachineId, timeout_ms: Option<u64>) -> Result<(), NodeError>;
 
-    /// Stops the machine, if it runs, and starts it; returns once the start is accepted.
+    /// Stops the machine, if it runs, and starts it; returns once the start is accepted. Nothing comes in between: not
+    /// even a machine that is removed once it stops is removed. Who stops or removes it meanwhile prevails, and makes
+    /// the restart a conflict.
     async fn restart(&self, id: MachineId, timeout_ms: Option<u64>) -> Result<(), NodeError>;
 
     /// Stops the vCPUs. Idempotent.

@@ -1,5 +1,7 @@
 //! The calls that control makes.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -13,6 +15,9 @@ use hearth_node_api::{
 use tokio::sync::{broadcast, watch};
 
 use crate::{Node, doctor, owner::Command, session};
+
+/// How long a machine that is on its way out may take.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn driver_info(driver: &dyn Driver) -> DriverInfo {
     // Asked first: what the driver can do may hang on what it finds, and finding may take a moment.
@@ -50,11 +55,8 @@ impl NodeService for Node {
     }
 
     async fn restart(&self, id: MachineId, timeout_ms: Option<u64>) -> Result<(), NodeError> {
-        let state = self.owner(id)?.status.borrow().state.clone();
-        if !state.is_at_rest() && state != MachineState::Pending {
-            self.stop(id, timeout_ms).await?;
-        }
-        self.start(id).await
+        self.check_usable(self.owner(id)?.spec.driver).await?;
+        self.command(id, |reply| Command::Restart { timeout_ms, reply }).await
     }
 
     async fn pause(&self, id: MachineId) -> Result<(), NodeError> {
@@ -70,8 +72,13 @@ impl NodeService for Node {
     }
 
     async fn remove(&self, id: MachineId, force: bool) -> Result<(), NodeError> {
-        let Ok(owner) = self.owner(id) else { return Ok(()) };
+        let Ok(mut owner) = self.owner(id) else { return Ok(()) };
         let outcome = self.command(id, |reply| Command::Remove { force, reply }).await;
+        if outcome.is_ok() {
+            // Where it was on its way out already, till it is gone.
+            let gone = async { while owner.status.changed().await.is_ok() {} };
+            let _ = tokio::time::timeout(REMOVAL_TIMEOUT, gone).await;
+        }
         // Its owner may have removed it by itself in between.
         let destroyed = owner.status.borrow().state == MachineState::Destroyed;
         if destroyed { Ok(()) } else { outcome }

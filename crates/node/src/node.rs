@@ -15,7 +15,7 @@ use hearth_ids::{MachineId, NodeId};
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
 use thiserror::Error;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc::error::TrySendError, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -406,8 +406,11 @@ impl Node {
     pub(crate) async fn command(&self, id: MachineId, make: impl FnOnce(Reply) -> Command) -> Result<(), NodeError> {
         let owner = self.owner(id)?;
         let (reply, answer) = oneshot::channel();
-        if let Err(refused) = owner.commands.try_send(make(reply)) {
-            refused.into_inner().refuse();
+        match owner.commands.try_send(make(reply)) {
+            Err(TrySendError::Full(refused)) => refused.refuse(),
+            Err(TrySendError::Closed(late)) if !self.shutdown.is_cancelled() => late.come_too_late(&owner.spec.name),
+            // An owner that ends with the node answers nothing more.
+            Err(TrySendError::Closed(_)) | Ok(()) => {}
         }
         answer.await.unwrap_or_else(|_| {
             Err(NodeError::new(

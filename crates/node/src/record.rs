@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 /// The part of a machine that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
 pub(crate) struct MachineRecord {
     /// Where it is.
     pub(crate) state: MachineState,
@@ -39,6 +40,12 @@ pub(crate) struct MachineRecord {
     /// Whether someone wants it to run; false once it was asked to stop.
     #[serde(default)]
     pub(crate) wanted: bool,
+    /// Whether it is to be started again once it is at rest: a restart is under way.
+    #[serde(default)]
+    pub(crate) again: bool,
+    /// How long the stop that is under way waits, in ms, if whoever asked said so.
+    #[serde(default)]
+    pub(crate) stop_timeout_ms: Option<u64>,
     /// Whether it is being removed.
     #[serde(default)]
     pub(crate) removing: bool,
@@ -93,6 +100,8 @@ impl MachineRecord {
             started_ms: None,
             ran: false,
             wanted: false,
+            again: false,
+            stop_timeout_ms: None,
             removing: false,
             handle: None,
             host_token: String::new(),

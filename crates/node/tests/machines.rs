@@ -340,6 +340,76 @@ async fn who_removes_itself_is_gone_and_its_readers_end() {
 }
 
 #[tokio::test]
+async fn a_restart_keeps_even_one_that_removes_itself() {
+    let world = World::new();
+    let node = world.open().await;
+    let mut spec = spec();
+    spec.auto_remove = true;
+    let id = world.running(&node, spec).await;
+    let first = node.status(id).unwrap();
+    for _ in 0..5 {
+        node.restart(id, Some(0)).await.unwrap();
+        world.is(&node, id, StateWord::Running).await;
+    }
+    assert!(node.status(id).unwrap().sequence > first.sequence);
+    // With a stop beside it, it is gone, and whoever wanted it to run on hears so.
+    let (restarted, stopped) = tokio::join!(node.restart(id, Some(0)), node.stop(id, Some(0)));
+    stopped.unwrap();
+    if let Err(error) = restarted {
+        assert!(matches!(error.kind, ErrorKind::Conflict), "{error}");
+        world.is_gone(&node, id).await;
+    } else {
+        node.remove(id, true).await.unwrap();
+    }
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn who_comes_to_a_machine_on_its_way_out_is_told_so() {
+    let world = World::new();
+    let node = world.open().await;
+    let mut spec = spec();
+    spec.auto_remove = true;
+    let id = world.running(&node, spec).await;
+    // What holds the removal up for a while.
+    world.driver.fail(FailurePlan {
+        times: 2,
+        ..FailurePlan::next(Step::Clean)
+    });
+    assert!(world.driver.exit(id, VmmExit::default()));
+    world.is_gone_or_conflicts(&node, id).await;
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn the_next_node_goes_on_with_what_was_to_follow_the_end() {
+    for (again, gone) in [(true, false), (false, true)] {
+        let world = World::new();
+        let node = world.open().await;
+        let mut spec = spec();
+        spec.auto_remove = true;
+        let id = spec.id;
+        node.create(spec).await.unwrap();
+        node.close().await;
+        drop(node);
+        // As a daemon leaves it that dies right after a machine came to rest.
+        let path = world.machines_dir().join(id.to_string()).join("state.json");
+        let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        record["state"] = serde_json::json!({"state": "stopped", "exit": {}});
+        record["again"] = again.into();
+        fs::write(&path, record.to_string()).unwrap();
+        let node = world.open().await;
+        if gone {
+            world.is_gone(&node, id).await;
+        } else {
+            world.is(&node, id, StateWord::Running).await;
+            node.remove(id, true).await.unwrap();
+        }
+        world.nothing_is_left(&node).await;
+    }
+}
+
+#[tokio::test]
 async fn a_stop_while_it_starts_stops_it() {
     let world = World::new();
     let node = world.open().await;

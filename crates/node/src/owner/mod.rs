@@ -15,6 +15,7 @@
 //! it does after a crash is what it does every day.
 
 mod boot;
+mod command;
 mod life;
 mod release;
 mod serve;
@@ -22,12 +23,14 @@ mod serve;
 use std::{collections::VecDeque, sync::Arc};
 
 pub(crate) use boot::new_token;
+use command::{Again, answer, answer_all, conflict, not_at_rest};
+pub(crate) use command::{Command, Reply};
 use hearth_domain::{MachineEvent, MachineSpec, MachineState, RestartPlan, StateWord, plan_restart};
 use hearth_guest_api::GuestClient;
-use hearth_node_api::{ErrorKind, MachineStatus, NodeError};
+use hearth_node_api::{MachineStatus, NodeError};
 pub(crate) use life::Life;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::{Duration, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -40,26 +43,6 @@ use crate::{
 
 /// Commands that may wait for an owner; more are refused.
 pub(crate) const COMMANDS_MAX: usize = 16;
-
-/// Where the answer to a command goes.
-pub(crate) type Reply = oneshot::Sender<Result<(), NodeError>>;
-
-/// What can be asked of an owner.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Answered once accepted.
-    Start(Reply),
-    /// Answered once at rest.
-    Stop { timeout_ms: Option<u64>, reply: Reply },
-    /// Answered once done.
-    Pause(Reply),
-    /// Answered once done.
-    Resume(Reply),
-    /// Answered once sent; SIGKILL once at rest.
-    Kill { signal: i32, reply: Reply },
-    /// Answered once gone.
-    Remove { force: bool, reply: Reply },
-}
 
 /// The way to an owner, and what it lets be seen.
 #[derive(Debug, Clone)]
@@ -97,6 +80,8 @@ pub(crate) struct Owner {
     commands: mpsc::Receiver<Command>,
     /// Those who wait until the machine is at rest.
     at_rest: Vec<Reply>,
+    /// Who wants it to run again once it is at rest.
+    again: Again,
     /// Who wants it removed once it is at rest.
     removal: Vec<Reply>,
     /// Commands that came while it was stopping, for when it is at rest. No more than [`COMMANDS_MAX`].
@@ -109,6 +94,7 @@ impl Owner {
             life,
             commands,
             at_rest: Vec::new(),
+            again: Again::default(),
             removal: Vec::new(),
             later: VecDeque::new(),
         }
@@ -117,6 +103,10 @@ impl Owner {
     /// Owns the machine until it is destroyed, or until the daemon ends: then the machine is left as it is.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Ended {
         let whole = async {
+            // What was to follow the end of a boot is done by the successor, if nobody came to it.
+            if self.life.record().state.is_at_rest() && !self.life.record().removing {
+                self.rest_reached();
+            }
             while !self.life.record().removing {
                 if self.life.is_under_way() {
                     // Boxed: most owners are at rest most of the time, and then need no room for this.
@@ -126,9 +116,7 @@ impl Owner {
                     return Ended::Closed;
                 }
             }
-            self.life.destroy().await;
-            answer_all(&mut self.at_rest, || Ok(()));
-            answer_all(&mut self.removal, || Ok(()));
+            self.destroy().await;
             Ended::Destroyed
         };
         tokio::select! {
@@ -159,32 +147,63 @@ impl Owner {
             life,
             commands,
             at_rest,
+            again,
             removal,
             later,
         } = self;
-        {
+        again.note(life);
+        let mut stays = false;
+        let cut_short = {
             let mut concluded = std::pin::pin!(life.conclude(departure));
             loop {
                 let command = tokio::select! {
-                    () = &mut concluded => return,
+                    () = &mut concluded => break false,
                     Some(command) = commands.recv() => command,
                 };
                 match command {
                     Command::Kill { signal: 9, reply } => {
                         at_rest.push(reply);
-                        break;
+                        stays = true;
+                        break true;
                     }
                     Command::Remove { force: true, reply } => {
                         removal.push(reply);
-                        break;
+                        stays = true;
+                        break true;
                     }
-                    Command::Stop { reply, .. } => at_rest.push(reply),
+                    Command::Stop { reply, .. } => {
+                        at_rest.push(reply);
+                        stays = true;
+                    }
                     command if later.len() < COMMANDS_MAX => later.push_back(command),
                     command => command.refuse(),
                 }
             }
+        };
+        if stays {
+            again.cancel(life);
         }
-        life.conclude(Departure::Kill).await;
+        if cut_short {
+            life.conclude(Departure::Kill).await;
+        }
+    }
+
+    /// Forgets the machine. Whoever comes from here on comes too late, and is told so.
+    async fn destroy(&mut self) {
+        self.commands.close();
+        let mut late: Vec<Command> = self.later.drain(..).collect();
+        while let Ok(command) = self.commands.try_recv() {
+            late.push(command);
+        }
+        for command in late {
+            match command {
+                Command::Remove { reply, .. } => self.removal.push(reply),
+                command => command.come_too_late(&self.life.spec.name),
+            }
+        }
+        self.life.destroy().await;
+        answer_all(&mut self.at_rest, || Ok(()));
+        answer_all(&mut self.removal, || Ok(()));
     }
 
     /// Brings the machine up while it listens to commands, some of which cut that short.
@@ -193,11 +212,13 @@ impl Owner {
             life,
             commands,
             at_rest,
+            again,
             removal,
             ..
         } = self;
         if life.record().state.word() == StateWord::Stopping {
-            return Err(Departure::Stop { timeout_ms: None });
+            let timeout_ms = life.record().stop_timeout_ms;
+            return Err(Departure::Stop { timeout_ms });
         }
         if matches!(life.record().state.word(), StateWord::Running | StateWord::Paused) {
             return Ok(());
@@ -212,6 +233,10 @@ impl Owner {
                 Command::Start(reply) => answer(reply, Ok(())),
                 Command::Stop { timeout_ms, reply } => {
                     at_rest.push(reply);
+                    return Err(Departure::Stop { timeout_ms });
+                }
+                Command::Restart { timeout_ms, reply } => {
+                    again.want(reply);
                     return Err(Departure::Stop { timeout_ms });
                 }
                 Command::Kill { signal: 9, reply } => {
@@ -251,7 +276,7 @@ impl Owner {
             }
         };
         match command {
-            Command::Start(reply) => {
+            Command::Start(reply) | Command::Restart { reply, .. } => {
                 // Someone looked after it: its policy counts anew.
                 self.life.change(|record| record.attempts = 0);
                 answer(reply, self.life.accept_start());
@@ -273,10 +298,14 @@ impl Owner {
         Some(())
     }
 
-    /// Answers those who waited for rest, and goes on to removal where that is wanted.
+    /// Answers those who waited for rest, and goes on to a restart or to removal where that is wanted.
     fn rest_reached(&mut self) {
         answer_all(&mut self.at_rest, || Ok(()));
-        if !self.removal.is_empty() || (self.life.spec().auto_remove && self.life.restart_delay_ms().is_none()) {
+        if self.removal.is_empty() {
+            self.again.begin(&mut self.life);
+        }
+        let stays = self.life.record().state.is_at_rest() && self.life.restart_delay_ms().is_none();
+        if !self.removal.is_empty() || (self.life.spec().auto_remove && stays) {
             self.life.accept_removal();
         }
     }
@@ -342,23 +371,4 @@ impl Life {
         });
         crate::fault::point("remove.recorded");
     }
-}
-
-/// Whoever asked may have gone; then there is no one to tell.
-fn answer(reply: Reply, outcome: Result<(), NodeError>) {
-    let _ = reply.send(outcome);
-}
-
-fn answer_all(replies: &mut Vec<Reply>, outcome: impl Fn() -> Result<(), NodeError>) {
-    for reply in replies.drain(..) {
-        answer(reply, outcome());
-    }
-}
-
-fn conflict(message: impl Into<String>) -> NodeError {
-    NodeError::new(ErrorKind::Conflict, message)
-}
-
-fn not_at_rest(state: StateWord) -> NodeError {
-    conflict(format!("the machine is {state}; stop it first, or remove it by force"))
 }

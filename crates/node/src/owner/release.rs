@@ -33,6 +33,7 @@ impl Life {
         self.change(|record| {
             record.handle = None;
             record.end = None;
+            record.stop_timeout_ms = None;
         });
         match end.unwrap_or_else(|| End::Failed("it ended, and nothing tells how".to_owned())) {
             End::Exited(exit) => {

@@ -13,7 +13,7 @@ use hearth_guest_api::{
 use hearth_node_api::NodeError;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{Command, Departure, Life, Owner, answer, conflict, not_at_rest};
+use super::{Command, Departure, Life, Owner, answer, not_at_rest};
 use crate::{
     fault, guest_link,
     record::End,
@@ -120,6 +120,10 @@ impl Owner {
             Command::Start(reply) => answer(reply, Ok(())),
             Command::Stop { timeout_ms, reply } => {
                 self.at_rest.push(reply);
+                return Some(Departure::Stop { timeout_ms });
+            }
+            Command::Restart { timeout_ms, reply } => {
+                self.again.want(reply);
                 return Some(Departure::Stop { timeout_ms });
             }
             Command::Kill { signal: 9, reply } => {
@@ -250,12 +254,14 @@ impl Life {
         let end = match departure {
             Departure::Ended(end) => end,
             Departure::Stop { timeout_ms } => {
+                self.change(|record| record.stop_timeout_ms = timeout_ms);
                 self.begin_stop();
                 End::Exited(self.stop_guest(timeout_ms).await)
             }
             Departure::Kill => {
-                self.begin_stop();
-                End::Exited(killed("killed"))
+                // The end first: a successor then kills as well, and asks nobody.
+                self.change(|record| record.end = Some(End::Exited(killed("killed"))));
+                return self.begin_stop();
             }
         };
         self.change(|record| record.end = Some(end));
@@ -412,19 +418,5 @@ fn killed(message: &str) -> ExitStatus {
         signal: Some(9),
         oom_killed: false,
         message: Some(message.to_owned()),
-    }
-}
-
-impl Command {
-    /// For whoever finds the owner's queue full.
-    pub(crate) fn refuse(self) {
-        match self {
-            Self::Start(reply)
-            | Self::Pause(reply)
-            | Self::Resume(reply)
-            | Self::Stop { reply, .. }
-            | Self::Kill { reply, .. }
-            | Self::Remove { reply, .. } => answer(reply, Err(conflict("the machine has too many commands waiting"))),
-        }
     }
 }

@@ -16,7 +16,7 @@ use hearth_driver::{KernelFiles, fake::FakeDriver};
 use hearth_ids::MachineId;
 use hearth_network::NoNetwork;
 use hearth_node::{Kernels, Node, NodeConfig, NodeParts, ProvisionError, RootConfig, Roots};
-use hearth_node_api::NodeService;
+use hearth_node_api::{ErrorKind, NodeService};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -148,6 +148,22 @@ impl World {
     }
 
     /// Machines at rest hold nothing but their folder and image.
+    /// Asks for a start again and again until the machine is gone: each time it is refused as a conflict, or there is
+    /// no such machine any more.
+    pub(crate) async fn is_gone_or_conflicts(&self, node: &Node, id: MachineId) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match tokio::time::timeout(PATIENCE, node.start(id)).await.unwrap() {
+                // It runs still.
+                Ok(()) => {}
+                Err(error) if error.kind == ErrorKind::NotFound => return,
+                Err(error) => assert_eq!(error.kind, ErrorKind::Conflict, "{error}"),
+            }
+            assert!(tokio::time::Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     pub(crate) async fn nothing_is_held(&self, node: &Node) {
         assert_eq!(node.info().await.unwrap().allocation, Allocation::default());
         assert_eq!(self.driver.living(), 0);

@@ -1,0 +1,128 @@
+//! What can be asked of an owner, and the answers that need no owner.
+
+use hearth_domain::{MachineName, StateWord};
+use hearth_node_api::{ErrorKind, NodeError};
+use tokio::sync::oneshot;
+
+use super::Life;
+
+/// Where the answer to a command goes.
+pub(crate) type Reply = oneshot::Sender<Result<(), NodeError>>;
+
+/// What can be asked of an owner.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Answered once accepted.
+    Start(Reply),
+    /// Answered once at rest.
+    Stop { timeout_ms: Option<u64>, reply: Reply },
+    /// A stop and a start, with nothing in between. Answered once the start is accepted.
+    Restart { timeout_ms: Option<u64>, reply: Reply },
+    /// Answered once done.
+    Pause(Reply),
+    /// Answered once done.
+    Resume(Reply),
+    /// Answered once sent; SIGKILL once at rest.
+    Kill { signal: i32, reply: Reply },
+    /// Answered once gone.
+    Remove { force: bool, reply: Reply },
+}
+
+impl Command {
+    /// For whoever finds the owner's queue full.
+    pub(crate) fn refuse(self) {
+        answer(self.reply(), Err(conflict("the machine has too many commands waiting")));
+    }
+
+    /// For whoever finds the machine on its way out, or gone: nothing is left to do but what a removal wanted.
+    pub(crate) fn come_too_late(self, name: &MachineName) {
+        let outcome = match self {
+            Self::Remove { .. } => Ok(()),
+            _ => Err(conflict(format!(
+                "machine {name} is being removed; make a new one (one with --rm is removed once it has stopped)"
+            ))),
+        };
+        answer(self.reply(), outcome);
+    }
+
+    fn reply(self) -> Reply {
+        match self {
+            Self::Start(reply)
+            | Self::Pause(reply)
+            | Self::Resume(reply)
+            | Self::Stop { reply, .. }
+            | Self::Restart { reply, .. }
+            | Self::Kill { reply, .. }
+            | Self::Remove { reply, .. } => reply,
+        }
+    }
+}
+
+/// Those who wait for a restart. The wish is in the record, too, so that a successor goes on with it.
+#[derive(Debug, Default)]
+pub(super) struct Again(Vec<Reply>);
+
+impl Again {
+    /// A restart that is to follow the stop that now begins.
+    pub(super) fn want(&mut self, reply: Reply) {
+        self.0.push(reply);
+    }
+
+    /// Writes the wish down, before the stop.
+    pub(super) fn note(&self, life: &mut Life) {
+        if !self.0.is_empty() {
+            life.change(|record| record.again = true);
+        }
+    }
+
+    /// Somebody wants the machine to stay where it goes.
+    pub(super) fn cancel(&mut self, life: &mut Life) {
+        if life.record().again {
+            life.change(|record| record.again = false);
+        }
+        for reply in self.0.drain(..) {
+            answer(
+                reply,
+                Err(conflict("somebody else stopped the machine while it was restarted")),
+            );
+        }
+    }
+
+    /// The machine is at rest: starts it, if that was wanted.
+    pub(super) fn begin(&mut self, life: &mut Life) {
+        if !life.record().again {
+            return;
+        }
+        let outcome = life.accept_start();
+        life.change(|record| {
+            record.again = false;
+            record.attempts = 0;
+        });
+        for reply in self.0.drain(..) {
+            let outcome = match &outcome {
+                Ok(()) => Ok(()),
+                Err(error) => Err(NodeError::new(error.kind, error.message.clone())),
+            };
+            answer(reply, outcome);
+        }
+    }
+}
+
+/// Whoever asked may have gone; then there is no one to tell.
+pub(super) fn answer(reply: Reply, outcome: Result<(), NodeError>) {
+    let _ = reply.send(outcome);
+}
+
+pub(super) fn answer_all(replies: &mut Vec<Reply>, outcome: impl Fn() -> Result<(), NodeError>) {
+    for reply in replies.drain(..) {
+        answer(reply, outcome());
+    }
+}
+
+pub(super) fn conflict(message: impl Into<String>) -> NodeError {
+    NodeError::new(ErrorKind::Conflict, message)
+}
+
+pub(super) fn not_at_rest(state: StateWord) -> NodeError {
+    conflict(format!("the machine is {state}; stop it first, or remove it by force"))
+}
