@@ -109,6 +109,7 @@ async fn an_endless_unary_body_is_cut() {
     .await;
     let error = client.metrics().await.unwrap_err();
     assert!(matches!(error, GuestError::Protocol { .. }), "{error:?}");
+    assert!(error.to_string().contains("262144 bytes"), "{error}");
     serving.abort();
 }
 

@@ -136,9 +136,10 @@ pub(crate) fn exit_status(exited: &record::Exited) -> ExitStatus {
     }
 }
 
-/// What a guest says, at a length that can be shown.
+/// What a guest says, at a length and in characters that can be shown: a terminal obeys the others.
 pub(crate) fn message(text: &str) -> String {
-    text.chars().take(MESSAGE_CHARS).collect()
+    let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    text.chars().take(MESSAGE_CHARS).map(shown).collect()
 }
 
 /// Where a piece of output was written. A terminal has but one stream.
@@ -160,7 +161,7 @@ pub(crate) fn node_error(action: &str, error: &GuestError) -> NodeError {
         _ if matches!(error, GuestError::Timeout { .. }) => ErrorKind::Timeout,
         _ => ErrorKind::Unavailable,
     };
-    NodeError::new(kind, format!("cannot {action}: {}", chain(error)))
+    NodeError::new(kind, format!("cannot {action}: {}", message(&chain(error))))
 }
 
 /// A driver's failure in the node's words.
@@ -180,4 +181,18 @@ pub(crate) fn no_guest(driver: DriverKind) -> NodeError {
         ErrorKind::Unavailable,
         format!("driver {driver} starts no guest that could be spoken to"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_words_are_short_and_harmless() {
+        assert_eq!(
+            message("no\u{1b}[2J such\nfile\u{7}"),
+            "no\u{fffd}[2J such\nfile\u{fffd}"
+        );
+        assert_eq!(message(&"é".repeat(10_000)).chars().count(), MESSAGE_CHARS);
+    }
 }

@@ -334,7 +334,7 @@ pub(crate) async fn archive_get(
     let action = format!("read {path:?} in the machine");
     let entry = guest.stat(path).await.map_err(|error| node_error(&action, &error))?;
     let stat = FileStat {
-        name: entry.name,
+        name: message(&entry.name),
         kind: match entry.r#type {
             kind if kind == FileType::File as i32 => EntryKind::File,
             kind if kind == FileType::Directory as i32 => EntryKind::Directory,
@@ -344,7 +344,7 @@ pub(crate) async fn archive_get(
         size_bytes: u64::try_from(entry.size).unwrap_or(0),
         mode: entry.mode,
         modified_unix_ms: 0,
-        link_target: entry.symlink_target,
+        link_target: entry.symlink_target.as_deref().map(message),
     };
     let bytes = guest
         .get_archive(path)

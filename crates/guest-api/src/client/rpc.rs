@@ -18,6 +18,8 @@ use crate::{ACCESS_TOKEN_HEADER, HOST_TOKEN_HEADER, KEEPALIVE_HEADER, MAX_ANSWER
 
 /// The host speaks protobuf: smaller, quicker, and open to signal numbers without names.
 const CODEC: Codec = Codec::Proto;
+/// The longest answer of all calls but a listing, in bytes.
+const SMALL_ANSWER_BYTES: usize = 256 * 1024;
 /// How often the agent is asked for a sign of life on a stream; a third of the idle limit.
 const KEEPALIVE_SECONDS: &str = "10";
 /// For the head of a stream's answer.
@@ -104,7 +106,13 @@ impl GuestClient {
             return Err(exchange.into_http_error(call).await);
         }
         check_content_type(call, &exchange, Kind::Unary)?;
-        let body = exchange.collect(call, MAX_ANSWER_BYTES).await?;
+        // A message grows to many times its bytes once it is decoded: only a listing may be long.
+        let limit = if call == "ListDir" {
+            MAX_ANSWER_BYTES
+        } else {
+            SMALL_ANSWER_BYTES
+        };
+        let body = exchange.collect(call, limit).await?;
         CODEC
             .decode(body)
             .map_err(|source| GuestError::Message { call, source })
