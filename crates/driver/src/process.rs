@@ -5,7 +5,8 @@
 //! process that took over the pid.
 
 use std::{
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     str::FromStr,
@@ -144,7 +145,9 @@ impl ProcessId {
     /// Writes a pid file at once or not at all.
     pub fn write_file(self, path: &Path) -> io::Result<()> {
         let temporary = temporary_name(path);
-        fs::write(&temporary, format!("{self}\n"))?;
+        // What lies there may be a link that the folder's owner has put there.
+        let _ = fs::remove_file(&temporary);
+        fs::File::create_new(&temporary)?.write_all(format!("{self}\n").as_bytes())?;
         fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
     }
 }

@@ -108,6 +108,31 @@ async fn a_launcher_that_meets_a_cleaning_gives_way() {
 }
 
 #[tokio::test]
+async fn a_kill_of_one_that_is_gone_spares_who_lives_in_its_folder_now() {
+    let folder = TempDir::new().unwrap();
+    let plan = shell(&folder, "echo up; exec sleep 600");
+    let launcher = launcher();
+    let keeper_of = |vmm: ProcessId| {
+        let file = plan.folder.join(format!("keeper.{}.{}.pid", vmm.pid, vmm.start_ticks));
+        ProcessId::read_file(&file).unwrap()
+    };
+    let first = launcher.spawn(&plan).unwrap();
+    assert!(process::until(DEADLINE, || keeper_of(first).is_some()).await);
+    launcher.kill(first, &plan.folder).await.unwrap();
+
+    let second = launcher.spawn(&plan).unwrap();
+    assert!(process::until(DEADLINE, || keeper_of(second).is_some()).await);
+    // As a VMM may leave it, whose folder this is: then the file no longer tells that somebody lives here.
+    fs::remove_file(launch::pid_file(&plan.folder)).unwrap();
+    launcher.kill(first, &plan.folder).await.unwrap();
+    assert!(second.is_alive() && keeper_of(second).unwrap().is_alive());
+
+    launcher.kill(second, &plan.folder).await.unwrap();
+    assert!(!second.is_alive() && !keeper_of(second).unwrap().is_alive());
+    launch::clean(MachineId::new(), &plan.folder).await.unwrap();
+}
+
+#[tokio::test]
 async fn clean_ends_the_program_and_removes_the_folder() {
     let folder = TempDir::new().unwrap();
     let plan = shell(&folder, "echo up; exec sleep 600");
@@ -141,11 +166,19 @@ async fn clean_follows_no_symbolic_link_out_of_the_folder() {
     let folder = TempDir::new().unwrap();
     let precious = folder.path().join("precious");
     fs::create_dir(&precious).unwrap();
-    fs::write(precious.join("file"), "").unwrap();
+    fs::write(precious.join("file"), "precious").unwrap();
     let own: PathBuf = folder.path().join("vm");
     fs::create_dir(&own).unwrap();
     std::os::unix::fs::symlink(&precious, own.join("link")).unwrap();
     std::os::unix::fs::symlink("/proc/1/stat", own.join("vmm.pid")).unwrap();
+    // Where root writes: once over a file, and once to where none is.
+    std::os::unix::fs::symlink(precious.join("file"), own.join("cleaning")).unwrap();
+    let temporary = format!("other.pid.{}", std::process::id());
+    std::os::unix::fs::symlink(precious.join("new"), own.join(temporary)).unwrap();
+    ProcessId::of(std::process::id())
+        .and_then(|own_id| own_id.write_file(&own.join("other.pid")))
+        .unwrap();
     launch::clean(MachineId::new(), &own).await.unwrap();
-    assert!(precious.join("file").exists() && !own.exists());
+    assert_eq!(fs::read(precious.join("file")).unwrap(), b"precious");
+    assert!(!own.exists() && !precious.join("new").exists());
 }

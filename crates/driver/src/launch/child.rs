@@ -137,7 +137,7 @@ fn announce(plan: &LaunchPlan) -> Result<(), Failure> {
     ProcessId::own()
         .and_then(|own| own.write_file(&path))
         .doing(|| format!("write {}", path.display()))?;
-    if cleaning_marker(&plan.folder).exists() {
+    if cleaning_marker(&plan.folder).symlink_metadata().is_ok() {
         return Err(io::Error::other("the machine is being removed")).doing(|| "start the VMM".into());
     }
     Ok(())
@@ -242,10 +242,11 @@ fn keep_output(plan: &LaunchPlan, gifts: &Gifts) -> Result<(), Failure> {
         }
         child => {
             // Written on this side, so that it is there before a VMM that ends at once.
-            let path = keeper_file(&plan.folder);
-            ProcessId::of(child.unsigned_abs())
-                .and_then(|keeper| keeper.write_file(&path))
-                .doing(|| format!("write {}", path.display()))?;
+            let write = || {
+                let vmm = ProcessId::own()?;
+                ProcessId::of(child.unsigned_abs())?.write_file(&keeper_file(&plan.folder, vmm))
+            };
+            write().doing(|| "write who keeps the output".into())?;
             redirect(&writer)
         }
     }

@@ -124,8 +124,9 @@ fn older_output_file(folder: &Path) -> PathBuf {
     folder.join("console.log.1")
 }
 
-fn keeper_file(folder: &Path) -> PathBuf {
-    folder.join("keeper.pid")
+/// Where the launcher writes who keeps the output of a VMM: of this one, not of one before or after it in the folder.
+fn keeper_file(folder: &Path, vmm: ProcessId) -> PathBuf {
+    folder.join(format!("keeper.{}.{}.pid", vmm.pid, vmm.start_ticks))
 }
 
 fn cleaning_marker(folder: &Path) -> PathBuf {
@@ -270,16 +271,20 @@ async fn kill(process: ProcessId, folder: &Path) -> Result<(), DriverError> {
             timeout_ms: 10_000,
         });
     }
-    settle(folder).await;
+    settle_of(process, folder).await;
     Ok(())
 }
 
 /// Waits until the keeper has written down the last words of a VMM that has ended. At once, if the folder's VMM lives.
 pub async fn settle(folder: &Path) {
-    if matches!(ProcessId::read_file(&pid_file(folder)), Ok(Some(vmm)) if vmm.is_alive()) {
-        return;
+    match ProcessId::read_file(&pid_file(folder)) {
+        Ok(Some(vmm)) if !vmm.is_alive() => settle_of(vmm, folder).await,
+        _ => {}
     }
-    let Ok(Some(keeper)) = ProcessId::read_file(&keeper_file(folder)) else {
+}
+
+async fn settle_of(vmm: ProcessId, folder: &Path) {
+    let Ok(Some(keeper)) = ProcessId::read_file(&keeper_file(folder, vmm)) else {
         return;
     };
     if is_ours(keeper, folder, None) && tokio::time::timeout(KEEPER_DEADLINE, keeper.ended()).await.is_err() {
@@ -292,8 +297,10 @@ pub async fn settle(folder: &Path) {
 /// be called at any moment of a launch, and again.
 pub async fn clean(machine: MachineId, folder: &Path) -> Result<(), DriverError> {
     let marker = cleaning_marker(folder);
-    match fs::File::create(&marker) {
+    // Only ever made anew: the VMM may have put a link there, which root must not follow.
+    match fs::File::create_new(&marker) {
         Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(DriverError::io(format!("write {}", marker.display()))(e)),
     }
