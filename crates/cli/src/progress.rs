@@ -1,14 +1,40 @@
 //! Progress of pulls, imports and conversions, on standard error.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    io::IsTerminal as _,
+    time::{Duration, Instant},
+};
 
 use hearth_api::{ImagePhase, ImageProgress, KernelPhase, KernelProgress};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Bars, one an item. They vanish when done, and are not drawn where standard error is no terminal or is for JSON.
+use crate::output::note;
+
+/// How often a line tells how far it is, where bars cannot be drawn. What takes less time needs no line.
+const LINE_STEP: Duration = Duration::from_secs(3);
+
+/// Bars, one an item. They vanish when done. Where standard error is no terminal, a line comes now and then instead, and
+/// where it is for JSON, nothing.
 pub(crate) struct Bars {
     all: MultiProgress,
     bars: HashMap<String, ProgressBar>,
+    lines: Option<Lines>,
+}
+
+/// When the next line is due.
+struct Lines {
+    last: Instant,
+}
+
+impl Lines {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now.duration_since(self.last) >= LINE_STEP;
+        if due {
+            self.last = now;
+        }
+        due
+    }
 }
 
 impl Bars {
@@ -18,9 +44,11 @@ impl Bars {
         } else {
             MultiProgress::new()
         };
+        let lines = (!json && !std::io::stderr().is_terminal()).then(|| Lines { last: Instant::now() });
         Self {
             all,
             bars: HashMap::new(),
+            lines,
         }
     }
 
@@ -35,6 +63,11 @@ impl Bars {
             ImagePhase::Unknown => "working",
         };
         let done = step.phase == ImagePhase::Done;
+        let far = match step.total_bytes {
+            0 => String::new(),
+            total => format!(": {} of {}", HumanBytes(step.current_bytes), HumanBytes(total)),
+        };
+        self.line(|| format!("{word} {}{far}", step.item));
         self.show(
             &format!("{word} {}", step.item),
             step.current_bytes,
@@ -54,9 +87,19 @@ impl Bars {
             KernelPhase::Building => "building",
             KernelPhase::Unknown => "working",
         };
+        self.line(|| match &step.message {
+            Some(message) => format!("{word}: {message}"),
+            None => word.to_owned(),
+        });
         self.show(word, step.current_bytes, step.total_bytes, false);
         if let (Some(message), Some(bar)) = (&step.message, self.bars.get(word)) {
             bar.set_message(message.clone());
+        }
+    }
+
+    fn line(&mut self, text: impl FnOnce() -> String) {
+        if self.lines.as_mut().is_some_and(|lines| lines.is_due(Instant::now())) {
+            note(text(), false);
         }
     }
 
@@ -97,4 +140,19 @@ fn style(bounded: bool) -> ProgressStyle {
     };
     ProgressStyle::with_template(template)
         .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_now_and_then() {
+        let start = Instant::now();
+        let mut lines = Lines { last: start };
+        let due: Vec<u64> = (0..10)
+            .filter(|seconds| lines.is_due(start + Duration::from_secs(*seconds)))
+            .collect();
+        assert_eq!(due, [3, 6, 9]);
+    }
 }

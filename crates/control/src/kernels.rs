@@ -1,6 +1,13 @@
 //! Kernels: what the kernel store has, and how more comes in.
 
-use std::{path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     Extension, Json,
@@ -92,9 +99,10 @@ pub(crate) async fn import(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> ApiResult<Response> {
+    let unwanted = Arc::default();
     let work = if is_json(request.headers()) {
         let bytes = read_body(request.into_body(), JSON_MAX).await?;
-        local(&app, peer, from_json(&bytes)?)?
+        local(&app, peer, from_json(&bytes)?, &unwanted)?
     } else {
         let package = receive(&app, request).await?;
         let name = package.path().to_owned();
@@ -105,13 +113,20 @@ pub(crate) async fn import(
         })
     };
     let lines = with_progress(Arc::clone(&app), work);
-    Ok(ndjson(&app, lines))
+    let client = Client(unwanted);
+    Ok(ndjson(
+        &app,
+        lines.inspect(move |_| {
+            // Dropped with the stream.
+            let _ = &client;
+        }),
+    ))
 }
 
 type Work =
     Box<dyn FnOnce(&KernelStore, &mut dyn FnMut(hearth_kernel::KernelProgress)) -> Result<Bundle, KernelError> + Send>;
 
-fn local(app: &App, peer: Peer, request: ImportKernel) -> ApiResult<Work> {
+fn local(app: &App, peer: Peer, request: ImportKernel, unwanted: &Arc<AtomicBool>) -> ApiResult<Work> {
     if !peer.is_on_this_host() {
         return Err(ApiError::new(
             ProblemCode::Forbidden,
@@ -141,6 +156,7 @@ fn local(app: &App, peer: Peer, request: ImportKernel) -> ApiResult<Work> {
                 source: source.map(|path| absolute("source", path)).transpose()?,
                 cache: app.config.kernel_cache_dir.clone(),
                 jobs: jobs.map_or(cpus, |jobs| jobs.max(1) as usize),
+                cancelled: Arc::clone(unwanted),
             };
             Box::new(move |store, report| store.build(&options, report))
         }
@@ -194,8 +210,17 @@ async fn receive(app: &App, request: Request) -> ApiResult<NamedTempFile> {
 
 type Lines = Pin<Box<dyn Stream<Item = KernelLine> + Send>>;
 
+/// Who waits for a kernel. Minutes of compiling are not wanted any more when it is gone.
+struct Client(Arc<AtomicBool>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs `work` beside the runtime; progress as it comes, then what it came to. An import that nobody waits for any
-/// more goes on to its end.
+/// more goes on to its end, a build does not.
 fn with_progress(app: Arc<App>, work: Work) -> Lines {
     let (sender, progress) = mpsc::channel(PROGRESS_BACKLOG);
     let store = Arc::clone(&app.kernels);

@@ -6,9 +6,11 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +18,7 @@ use crate::bundle::Bundle;
 use crate::error::KernelError;
 use crate::files::FileInputs;
 use crate::progress::KernelProgress;
+use crate::step::run;
 use crate::store::KernelStore;
 
 /// The options of the guest kernel, over `make allnoconfig`.
@@ -27,8 +30,6 @@ const PACKAGES: &str = "linux-source build-essential bc flex bison libelf-dev li
 const PROGRAMS: [&str; 7] = ["make", "gcc", "bc", "flex", "bison", "tar", "xz"];
 /// No machine on which a build makes sense takes longer.
 const DEADLINE_S: u32 = 4 * 3600;
-/// Longest line of output that is reported.
-const LINE_BYTES: usize = 500;
 
 /// What to build, and where.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct BuildOptions {
     pub cache: PathBuf,
     /// Compilers at a time.
     pub jobs: usize,
+    /// Set by whoever does not want the build any more: it ends soon after, and leaves nothing.
+    pub cancelled: Arc<AtomicBool>,
 }
 
 /// The newest kernel source in `/usr/src`, where Debian's packages put it.
@@ -80,7 +83,7 @@ impl KernelStore {
         let place = options.cache.join(key(&source)?);
         if !place.join("bzImage").exists() {
             check_programs()?;
-            compile(&source, &place, options.jobs.max(1), progress)?;
+            compile(&source, &place, options, progress)?;
         }
         let inputs = FileInputs {
             vmlinuz: place.join("bzImage"),
@@ -122,7 +125,7 @@ fn check_programs() -> Result<(), KernelError> {
 fn compile(
     source: &Path,
     place: &Path,
-    jobs: usize,
+    options: &BuildOptions,
     progress: &mut dyn FnMut(KernelProgress),
 ) -> Result<(), KernelError> {
     fs::create_dir_all(place).map_err(KernelError::io("create", place))?;
@@ -137,32 +140,39 @@ fn compile(
         fs::remove_dir_all(&work).map_err(KernelError::io("remove", &work))?;
     }
     fs::create_dir(&work).map_err(KernelError::io("create", &work))?;
+    let made = make_in(&work, source, place, options, progress);
+    // Also where it failed: it has a gigabyte or two.
+    let removed = fs::remove_dir_all(&work).map_err(KernelError::io("remove", &work));
+    made.and(removed)
+}
+
+fn make_in(
+    work: &Path,
+    source: &Path,
+    place: &Path,
+    options: &BuildOptions,
+    progress: &mut dyn FnMut(KernelProgress),
+) -> Result<(), KernelError> {
     let fragment = place.join("fragment");
     fs::write(&fragment, GUEST_CONFIG).map_err(KernelError::io("write", &fragment))?;
-
     progress(KernelProgress::Line(format!("unpacking {}", source.display())));
     let mut tar = Command::new("tar");
     tar.arg("-xf")
         .arg(source)
         .arg("--strip-components=1")
         .arg("-C")
-        .arg(&work);
-    run(tar, progress)?;
-    run(
-        make(
-            &work,
-            &["allnoconfig", &format!("KCONFIG_ALLCONFIG={}", fragment.display())],
-        ),
-        progress,
-    )?;
+        .arg(work);
+    let mut run = |command| run(command, &options.cancelled, progress);
+    run(tar)?;
+    let config = format!("KCONFIG_ALLCONFIG={}", fragment.display());
+    run(make(work, &["allnoconfig", &config]))?;
     check_config(&work.join(".config"))?;
-    run(make(&work, &[&format!("-j{jobs}"), "bzImage"]), progress)?;
-
+    run(make(work, &[&format!("-j{}", options.jobs.max(1)), "bzImage"]))?;
     for (from, to) in [(".config", "config"), ("arch/x86/boot/bzImage", "bzImage")] {
         let (from, to) = (work.join(from), place.join(to));
         fs::rename(&from, &to).map_err(KernelError::io("keep", to))?;
     }
-    fs::remove_dir_all(&work).map_err(KernelError::io("remove", &work))
+    Ok(())
 }
 
 fn make(work: &Path, arguments: &[&str]) -> Command {
@@ -186,39 +196,6 @@ fn make(work: &Path, arguments: &[&str]) -> Command {
         .env("ARCH", "x86_64")
         .env_remove("MAKEFLAGS");
     command
-}
-
-/// Runs to the end; each line of output is reported, and the last ones tell what went wrong.
-fn run(mut command: Command, progress: &mut dyn FnMut(KernelProgress)) -> Result<(), KernelError> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let started = io::pipe().and_then(|(reader, writer)| {
-        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        let child = command.spawn()?;
-        Ok((reader, child))
-    });
-    let (reader, mut child) = started.map_err(KernelError::io("start", &program))?;
-    // The command holds the pipe's other end: without this the reader never sees its end.
-    drop(command);
-    let mut last = std::collections::VecDeque::new();
-    for line in BufReader::new(reader).split(b'\n') {
-        let Ok(line) = line else { break };
-        let line = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES)])
-            .trim_end()
-            .to_owned();
-        if last.len() == 10 {
-            last.pop_front();
-        }
-        last.push_back(line.clone());
-        progress(KernelProgress::Line(line));
-    }
-    let status = child.wait().map_err(KernelError::io("wait for", &program))?;
-    if status.success() {
-        return Ok(());
-    }
-    let output = last.make_contiguous().join("\n");
-    Err(KernelError::Build {
-        reason: format!("{program} ended with {status}:\n{output}"),
-    })
 }
 
 /// An option that another one rules out is dropped without a word: look.
@@ -285,22 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_step_is_told_with_its_last_lines() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo one; echo two >&2; exit 3"]);
-        let mut lines = Vec::new();
-        let error = run(command, &mut |report| lines.push(report)).unwrap_err();
-        assert_eq!(
-            lines,
-            [
-                KernelProgress::Line("one".to_owned()),
-                KernelProgress::Line("two".to_owned())
-            ]
-        );
-        assert!(error.to_string().contains("one\ntwo"), "{error}");
-    }
-
-    #[test]
     fn a_source_that_is_none_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let store = KernelStore::open(&folder.path().join("store")).unwrap();
@@ -309,6 +270,7 @@ mod tests {
             source: Some(source.clone()),
             cache: folder.path().join("cache"),
             jobs: 1,
+            cancelled: Arc::default(),
         };
         let refused = |options: &BuildOptions| store.build(options, &mut |_| {}).unwrap_err().to_string();
         assert!(refused(&options).contains("cannot open the source"));

@@ -37,6 +37,7 @@ mod parts;
 mod pool;
 mod progress;
 mod resolve;
+mod step;
 mod store;
 mod tsc;
 

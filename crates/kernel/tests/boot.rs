@@ -62,6 +62,7 @@ fn the_kernel_that_we_build_boots_to_an_erofs_root() {
         source: None,
         cache,
         jobs: 2,
+        cancelled: std::sync::Arc::default(),
     };
     let bundle = store.build(&options, &mut |_| {}).unwrap();
     assert!(

@@ -2,11 +2,13 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
-use hearth_e2e::Host;
+use hearth_e2e::{Host, HostOptions, skip, wait_for};
 
 use crate::sleeper;
 
@@ -92,6 +94,65 @@ fn a_wrong_command_line_has_dockers_exit_code() {
     host.hearth(&["no-such-command"]).failed(125, &["no-such-command"]);
     assert!(host.hearth(&["run", "--help"]).ok().contains("125"));
     assert!(host.hearth(&["exec", "--help"]).ok().contains("125"));
+}
+
+/// A kernel source whose configuration takes for ever, and says so.
+fn endless_source(folder: &Path, mark: &str) -> PathBuf {
+    let tree = folder.join("linux");
+    fs::create_dir(&tree).unwrap();
+    let makefile = format!("allnoconfig:\n\twhile sleep 0.2; do echo {mark}; done\n");
+    fs::write(tree.join("Makefile"), makefile).unwrap();
+    let source = folder.join("linux-source-9.9.tar.xz");
+    let packed = Command::new("tar")
+        .arg("-cJf")
+        .arg(&source)
+        .arg("-C")
+        .arg(folder)
+        .arg("linux")
+        .status();
+    assert!(packed.unwrap().success());
+    source
+}
+
+/// Processes that have `mark` on their command line.
+fn processes(mark: &str) -> usize {
+    let commands = fs::read_dir("/proc").unwrap().flatten();
+    commands
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .filter(|command| String::from_utf8_lossy(command).contains(mark))
+        .count()
+}
+
+#[test]
+fn a_kernel_build_tells_how_far_it_is_and_ends_with_its_client() {
+    let missing = ["bc", "flex", "bison", "gcc", "make"]
+        .into_iter()
+        .find(|program| Command::new(program).arg("--version").output().is_err());
+    if let Some(missing) = missing {
+        return skip(missing);
+    }
+    let host = Host::empty(&HostOptions::default());
+    let mark = format!("hearth-endless-{}", host.daemon_pid());
+    let source = endless_source(host.folder(), &mark);
+    let mut client = host
+        .command(&["kernel", "build", "--source", source.to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(client.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, format!("hearth: building: {mark}\n"));
+    assert!(processes(&mark) > 0);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    wait_for("the build to end", || (processes(&mark) == 0).then_some(()));
+    let builds = host.state_dir().join("kernel-builds");
+    wait_for("its folder to be gone", || {
+        let place = fs::read_dir(&builds).unwrap().flatten().next()?.path();
+        (!place.join("work").exists()).then_some(())
+    });
 }
 
 /// What anybody on the host may read or write below a folder that anybody may walk through.
