@@ -22,6 +22,14 @@ pub(crate) const POOL_BYTES: u64 = 2048 * MIB;
 pub(crate) const TEXT_BYTES: u64 = 16 * MIB;
 /// Modules that one guest may need, dependencies included.
 pub(crate) const PLANNED_MODULES: usize = 200;
+/// All of these together, unpacked.
+pub(crate) const PLANNED_BYTES: u64 = 256 * MIB;
+/// All that may be unpacked to find them, and the least that one module counts for.
+pub(crate) const PLANNING_BYTES: u64 = 4096 * MIB;
+pub(crate) const LOAD_BYTES: u64 = MIB / 16;
+/// What a module says of itself (mostly aliases, some KiB of them), and all aliases together.
+pub(crate) const MODINFO_BYTES: usize = 1 << 20;
+pub(crate) const ALIASES_BYTES: usize = 64 << 20;
 /// Depth of a modules folder, and of a chain of dependencies.
 pub(crate) const DEPTH: usize = 24;
 /// Memory that an xz or zstd decoder may take for its dictionary.

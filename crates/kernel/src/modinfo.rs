@@ -3,6 +3,7 @@
 use object::{Object as _, ObjectSection as _};
 
 use crate::error::KernelError;
+use crate::limits;
 
 /// The parts of `.modinfo` that matter for loading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,9 @@ impl ModInfo {
         let data = section
             .data()
             .map_err(|error| bad(&format!("its .modinfo cannot be read: {error}")))?;
+        if data.len() > limits::MODINFO_BYTES {
+            return Err(bad("says more of itself than any real module"));
+        }
         Ok(Self::parse(data))
     }
 
