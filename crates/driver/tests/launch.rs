@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use hearth_driver::{
-    VmmExit,
+    VmmExit, VmmUser,
     launch::{self, EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LaunchPlan, Launcher},
     process::{self, ProcessId},
 };
@@ -58,6 +58,36 @@ async fn a_program_runs_in_its_folder_with_nothing_inherited() {
     );
     // Standard input, output, error, and the folder that `ls` itself reads.
     assert_eq!(output, format!("{}\n4\nerr\n", plan.folder.display()));
+}
+
+#[tokio::test]
+async fn a_vmm_sees_no_process_but_its_own() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: needs root (mounts, another user)");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    let user = VmmUser {
+        uid: 1_879_000_123,
+        gid: 1_879_000_123,
+    };
+    let plan = LaunchPlan {
+        user: Some(user),
+        ..shell(&folder, "cd /proc; echo [0-9]*; ls -d self/fd 1 2>&1")
+    };
+    let (exit, output) = run(&plan).await;
+    // The shell and its keeper.
+    let seen = output.lines().next().unwrap_or_default().split(' ').count();
+    assert_eq!(seen, 2, "{output}");
+    assert!(
+        output.contains("self/fd") && output.contains("'1': No such file"),
+        "{output}"
+    );
+    assert_eq!(exit.code, Some(2));
+    assert!(fs::read_dir("/proc/1").is_ok(), "it changed the host's own /proc");
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains("hidepid=invisible"), "{mounts}");
 }
 
 #[tokio::test]

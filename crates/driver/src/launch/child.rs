@@ -16,8 +16,9 @@ use std::{
 
 use rustix::{
     fs::Mode,
-    mount::{MountPropagationFlags, mount_change},
-    process::{Gid, Resource, Rlimit, Uid, setrlimit, setsid, umask},
+    io::Errno,
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    process::{DumpableBehavior, Gid, Resource, Rlimit, Uid, set_dumpable_behavior, setrlimit, setsid, umask},
     thread::{
         CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, clear_ambient_capability_set,
         move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -185,7 +186,24 @@ fn enter_namespaces(plan: &LaunchPlan) -> Result<(), Failure> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS) }
         .doing(|| "make namespaces".into())?;
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
-        .doing(|| "make the mounts private".into())
+        .doing(|| "make the mounts private".into())?;
+    if plan.user.is_some() {
+        hide_others()?;
+    }
+    Ok(())
+}
+
+/// Shows a VMM no process but its own. (Without capabilities, and as a user of its own, it could do nothing to them
+/// anyway.) A PID namespace would hide them as well, but needs one more process between the daemon and each VMM, and
+/// the VMM would no longer be the process that was launched.
+fn hide_others() -> Result<(), Failure> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    match mount("proc", "/proc", "proc", flags, c"hidepid=invisible") {
+        // Before Linux 5.8 the word is unknown, and the option would have been that of all mounts; and within some
+        // containers /proc must not be mounted.
+        Err(Errno::INVAL | Errno::PERM) => Ok(()),
+        other => other.doing(|| "mount a /proc of its own".into()),
+    }
 }
 
 fn drop_privileges(user: VmmUser) -> Result<(), Failure> {
@@ -217,6 +235,8 @@ fn drop_privileges(user: VmmUser) -> Result<(), Failure> {
 /// Puts a keeper between the VMM's output and the disk.
 fn keep_output(plan: &LaunchPlan, gifts: &Gifts) -> Result<(), Failure> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "make a pipe".into())?;
+    // The change of user took it away; without it, one process of a user does not see another in a /proc that hides.
+    set_dumpable_behavior(DumpableBehavior::Dumpable).doing(|| "become visible to the keeper".into())?;
     #[expect(unsafe_code, reason = "fork has no safe form")]
     // SAFETY: there is one thread, so the child may do whatever the parent may.
     match unsafe { libc::fork() } {
