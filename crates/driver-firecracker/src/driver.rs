@@ -259,12 +259,7 @@ impl Driver for FirecrackerDriver {
     }
 
     async fn kill(&self, handle: &VmmHandle) -> Result<(), DriverError> {
-        let vmm = process_of(handle);
-        if !vmm.is_alive() {
-            // Another may live in the folder now, whose console must go on.
-            return Ok(());
-        }
-        self.launcher.kill(vmm, &handle.folder).await
+        self.launcher.kill(process_of(handle), &handle.folder).await
     }
 
     async fn console_tail(&self, folder: &Path, max_bytes: usize) -> Vec<u8> {
