@@ -103,6 +103,7 @@ mod tests {
             kernel: KernelFiles {
                 bzimage: "/k/bzImage".into(),
                 vmlinux: "/k/vmlinux".into(),
+                pvh: false,
                 initramfs: "/k/initramfs".into(),
                 cmdline: "quiet".to_owned(),
             },

@@ -123,6 +123,7 @@ mod tests {
             kernel: KernelFiles {
                 bzimage: "/k/bzImage".into(),
                 vmlinux: "/k/vmlinux".into(),
+                pvh: false,
                 initramfs: "/k/initramfs".into(),
                 cmdline: "quiet".into(),
             },

@@ -3,50 +3,19 @@
 //! QEMU can enter an uncompressed ELF kernel directly if that carries a PVH note, which saves the guest the work of
 //! unpacking itself. Under software emulation that work is most of the time before the kernel's first line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hearth_driver::KernelFiles;
-use object::{LittleEndian, elf, read::elf::ElfFile64};
 
 use crate::accel::Accel;
 
-/// An ELF note of the owner `Xen` and this type holds the PVH entry point.
-const XEN_ELFNOTE_PHYS32_ENTRY: elf::NoteType = elf::NoteType(18);
-
 /// The file to boot.
 pub(crate) fn image(files: &KernelFiles) -> PathBuf {
-    if enters_by_pvh(&files.vmlinux) {
+    if files.pvh {
         files.vmlinux.clone()
     } else {
         files.bzimage.clone()
     }
-}
-
-/// Whether QEMU can enter the file as it is. Only the headers and the notes are read.
-fn enters_by_pvh(vmlinux: &Path) -> bool {
-    use object::read::elf::{FileHeader, ProgramHeader};
-    let Ok(file) = std::fs::File::open(vmlinux) else {
-        return false;
-    };
-    let cache = object::ReadCache::new(file);
-    let Ok(elf) = ElfFile64::<LittleEndian, _>::parse(&cache) else {
-        return false;
-    };
-    let (header, data) = (elf.elf_header(), elf.data());
-    let Ok(segments) = header.program_headers(LittleEndian, data) else {
-        return false;
-    };
-    for segment in segments.iter().filter(|s| s.p_type(LittleEndian) == elf::PT_NOTE) {
-        let Ok(Some(mut notes)) = segment.notes(LittleEndian, data) else {
-            continue;
-        };
-        while let Ok(Some(note)) = notes.next() {
-            if note.name() == b"Xen" && note.n_type(LittleEndian) == XEN_ELFNOTE_PHYS32_ENTRY {
-                return true;
-            }
-        }
-    }
-    false
 }
 
 /// The bundle's command line, and what this machine type needs beside it. What the bundle sets stays as it is.
@@ -87,16 +56,5 @@ mod tests {
             "console=hvc0 reboot=k panic=1 reboot=t"
         );
         assert_eq!(command_line("", Accel::Kvm, None), "console=ttyS0 panic=-1 reboot=t");
-    }
-
-    #[test]
-    fn what_is_no_elf_is_not_entered() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("vmlinux");
-        assert!(!enters_by_pvh(&file));
-        std::fs::write(&file, b"\x7fELF and then rubbish").unwrap();
-        assert!(!enters_by_pvh(&file));
-        // An ELF, but no kernel.
-        assert!(!enters_by_pvh(&std::env::current_exe().unwrap()));
     }
 }

@@ -41,6 +41,8 @@ pub struct KernelFiles {
     pub bzimage: PathBuf,
     /// The uncompressed ELF, for Firecracker.
     pub vmlinux: PathBuf,
+    /// Whether `vmlinux` has a PVH entry: QEMU then enters it as it is, and the guest need not unpack itself.
+    pub pvh: bool,
     /// The agent and its modules.
     pub initramfs: PathBuf,
     /// Command line, the same for every machine of the driver (the agent is configured by call).

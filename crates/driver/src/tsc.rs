@@ -3,15 +3,42 @@
 //! QEMU's software emulation shows the guest the host's counter, but its `microvm` machine has no timer by which a
 //! stock kernel could find out how fast that runs: it hangs in the attempt. So the kernel is told.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{fs, path::Path, sync::OnceLock, time::Duration};
 
 /// Long enough for a few parts in a million.
 const WINDOW: Duration = Duration::from_millis(20);
 
-/// The frequency in kHz, measured once per process, for 20 ms. `None` where there is no such counter.
+/// The frequency in kHz, as the host's kernel tells it, or else measured once per process, for 20 ms. `None` where there
+/// is no such counter.
 pub fn host_khz() -> Option<u64> {
     static KHZ: OnceLock<Option<u64>> = OnceLock::new();
-    *KHZ.get_or_init(measure)
+    *KHZ.get_or_init(|| told().or_else(measure))
+}
+
+/// What the host's kernel says. Only where nothing scales the CPU's clock is that the counter's frequency.
+fn told() -> Option<u64> {
+    if Path::new("/sys/devices/system/cpu/cpu0/cpufreq").exists() {
+        return None;
+    }
+    steady_khz(&fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+fn steady_khz(cpuinfo: &str) -> Option<u64> {
+    let field = |name: &str| {
+        let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        fields
+            .find(|(key, _)| key.trim() == name)
+            .map(|(_, value)| value.trim())
+    };
+    let flags = field("flags")?;
+    let has = |flag: &str| flags.split(' ').any(|found| found == flag);
+    // With APERF/MPERF the field is the speed of the moment.
+    if !has("constant_tsc") || has("aperfmperf") {
+        return None;
+    }
+    let (mhz, fraction) = field("cpu MHz")?.split_once('.')?;
+    let khz = mhz.parse::<u64>().ok()?.checked_mul(1000)? + fraction.get(..3)?.parse::<u64>().ok()?;
+    (khz > 100_000).then_some(khz)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -53,10 +80,30 @@ fn measure() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn is_that_of_a_cpu_of_this_century() {
-        if let Some(khz) = super::host_khz() {
+        if let Some(khz) = host_khz() {
             assert!((400_000..10_000_000).contains(&khz), "{khz}");
         }
+    }
+
+    #[test]
+    fn a_steady_clock_is_believed_a_scaled_one_is_not() {
+        let cpuinfo = "cpu MHz\t\t: 2596.146\nflags\t\t: fpu constant_tsc nonstop_tsc\n";
+        assert_eq!(steady_khz(cpuinfo), Some(2_596_146));
+        assert_eq!(steady_khz(&cpuinfo.replace("nonstop_tsc", "aperfmperf")), None);
+        assert_eq!(steady_khz(&cpuinfo.replace("constant_tsc ", "")), None);
+        assert_eq!(steady_khz("flags : constant_tsc\ncpu MHz : ?\n"), None);
+    }
+
+    #[test]
+    fn telling_and_measuring_agree() {
+        let (Some(told), Some(measured)) = (told(), measure()) else {
+            eprintln!("SKIPPED: a host that both tells and lets measure its time-stamp counter");
+            return;
+        };
+        assert!(told.abs_diff(measured) < told / 500, "{told} and {measured} kHz");
     }
 }

@@ -34,6 +34,7 @@ fn plan(folder: &TempDir) -> StartPlan {
         kernel: KernelFiles {
             bzimage: "/none".into(),
             vmlinux: "/none".into(),
+            pvh: false,
             initramfs: "/none".into(),
             cmdline: String::new(),
         },

@@ -127,11 +127,6 @@ impl Bundle {
         self.bzimage.parent().unwrap_or(Path::new(""))
     }
 
-    /// What QEMU boots fastest: the ELF kernel where it can, which saves unpacking (0.3 s of software emulation).
-    pub fn qemu_kernel(&self) -> &Path {
-        if self.pvh { &self.vmlinux } else { &self.bzimage }
-    }
-
     /// Memory in MiB below which no guest comes up: what the kernel fills when it is loaded, and the initramfs above it.
     /// With less, the kernel overwrites itself or is not there when it is jumped to; it hangs or resets, and in either
     /// case says nothing. (With hardly more it panics, and says so.)

@@ -39,7 +39,6 @@ mod progress;
 mod resolve;
 mod step;
 mod store;
-mod tsc;
 
 pub use bundle::{Bundle, BundleModule, BundleSource, SourceKind};
 pub use cmdline::cmdline;

@@ -75,8 +75,11 @@ fn the_kernel_that_we_build_boots_to_an_erofs_root() {
 fn boots_in_both_shapes(store: &KernelStore, bundle: &Bundle, folder: &Path) {
     let initramfs = initramfs_with_script(store, bundle, folder);
     let root = erofs_root(folder);
+    // As QEMU's driver does under software emulation.
+    let clock = hearth_driver::tsc::host_khz().map(|khz| format!(" tsc=reliable tsc_early_khz={khz}"));
+    let cmdline = cmdline("qemu") + &clock.unwrap_or_default();
     for kernel in [&bundle.bzimage, &bundle.vmlinux] {
-        let console = boot(kernel, &initramfs, &root, &cmdline(bundle, "qemu"));
+        let console = boot(kernel, &initramfs, &root, &cmdline);
         assert!(
             console.contains(&format!("ROOT from erofs {}", bundle.version)),
             "{}: {console}",

@@ -59,10 +59,11 @@ impl Kernels for KernelBundles {
     fn files(&self, kernel_id: &str, driver: DriverKind) -> Result<KernelFiles, ProvisionError> {
         let bundle = self.store.get(kernel_id)?;
         let initramfs = self.store.ensure_initramfs(&bundle, self.agent)?;
-        let cmdline = hearth_kernel::cmdline(&bundle, driver.as_str());
+        let cmdline = hearth_kernel::cmdline(driver.as_str());
         Ok(KernelFiles {
             bzimage: bundle.bzimage,
             vmlinux: bundle.vmlinux,
+            pvh: bundle.pvh,
             initramfs,
             cmdline,
         })

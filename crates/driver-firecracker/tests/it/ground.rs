@@ -82,6 +82,7 @@ impl Ground {
         let kernel = KernelFiles {
             bzimage: "/nonexistent".into(),
             vmlinux: vmlinux(),
+            pvh: false,
             initramfs,
             cmdline: "console=ttyS0 reboot=k panic=-1".to_owned(),
         };

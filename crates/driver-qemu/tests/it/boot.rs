@@ -58,6 +58,7 @@ async fn an_uncompressed_kernel_with_a_pvh_note_is_entered_directly() {
         std::os::unix::fs::PermissionsExt::from_mode(0o644),
     )
     .unwrap();
+    plan.kernel.pvh = true;
     // It could not boot by this one.
     plan.kernel.bzimage = "/nonexistent".into();
     let driver = driver();

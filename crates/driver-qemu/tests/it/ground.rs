@@ -106,6 +106,7 @@ impl Ground {
             kernel: KernelFiles {
                 bzimage: at("vmlinuz"),
                 vmlinux: at("vmlinux"),
+                pvh: false,
                 initramfs: at("initramfs"),
                 cmdline: "quiet".into(),
             },

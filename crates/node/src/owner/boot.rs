@@ -92,6 +92,7 @@ impl Life {
             return Ok(KernelFiles {
                 bzimage: PathBuf::new(),
                 vmlinux: PathBuf::new(),
+                pvh: false,
                 initramfs: PathBuf::new(),
                 cmdline: String::new(),
             });

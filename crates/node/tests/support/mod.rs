@@ -57,6 +57,7 @@ impl Kernels for FakeKernels {
         Ok(KernelFiles {
             bzimage: "/dev/null".into(),
             vmlinux: "/dev/null".into(),
+            pvh: false,
             initramfs: "/dev/null".into(),
             cmdline: String::new(),
         })
