@@ -45,18 +45,12 @@ pub enum EventKind {
     /// The node does not know it any more.
     Lost,
     /// The node had it and nobody knew of it; it was removed.
-    OrphanRemoved,
+    Adopted,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Created,
-        Self::State,
-        Self::Removed,
-        Self::Lost,
-        Self::OrphanRemoved,
-    ];
+    pub const ALL: [Self; 5] = [Self::Created, Self::State, Self::Removed, Self::Lost, Self::Adopted];
 
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
@@ -65,7 +59,7 @@ impl EventKind {
             Self::State => "state",
             Self::Removed => "removed",
             Self::Lost => "lost",
-            Self::OrphanRemoved => "orphan_removed",
+            Self::Adopted => "adopted",
         }
     }
 }

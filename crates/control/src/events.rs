@@ -148,6 +148,6 @@ fn kind(kind: hearth_store::EventKind) -> EventKind {
         hearth_store::EventKind::State => EventKind::State,
         hearth_store::EventKind::Removed => EventKind::Removed,
         hearth_store::EventKind::Lost => EventKind::Lost,
-        hearth_store::EventKind::OrphanRemoved => EventKind::OrphanRemoved,
+        hearth_store::EventKind::Adopted => EventKind::Adopted,
     }
 }

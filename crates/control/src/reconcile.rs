@@ -2,13 +2,13 @@
 //!
 //! The plan is pure; carrying it out is idempotent, so that being cut off in it is made good by the next time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use hearth_domain::StateWord;
+use hearth_domain::{MachineSpec, StateWord};
 use hearth_ids::MachineId;
 use hearth_node_api::MachineStatus;
-use hearth_store::{Desired, EventKind, EventRecord, MachineRow, Observation, StoreError};
-use tracing::{info, warn};
+use hearth_store::{Desired, EventKind, EventRecord, InsertError, MachineRow, NewMachine, Observation, StoreError};
+use tracing::{error, info, warn};
 
 use crate::{app::App, observer, time::now_unix_ms};
 
@@ -24,27 +24,22 @@ enum Action {
     Lose(Box<Observation>),
     /// It should be gone: the node destroys it, if it has it, and the store forgets it.
     FinishRemoval(MachineId),
-    /// The store does not know it: the node destroys it.
-    RemoveOrphan(MachineId, String),
+    /// The store does not know it, any more: it learns of it. Who made a machine may have its only copy of something
+    /// on that machine's disk, so nothing is destroyed for want of a row.
+    Adopt(Box<MachineSpec>),
 }
 
 /// Brings both together after a start.
 pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
     let rows = all_rows(app).await?;
-    let on_node: HashMap<MachineId, String> = app
-        .node
-        .machines()
-        .into_iter()
-        .map(|spec| (spec.id, spec.name.to_string()))
-        .collect();
-    let plan = plan(&rows, &on_node, |id| app.status(id), now_unix_ms());
+    let plan = plan(&rows, app.node.machines(), |id| app.status(id), now_unix_ms());
     if !plan.is_empty() {
         info!(actions = plan.len(), "bringing store and node together");
     }
     apply(app, plan).await
 }
 
-/// Reads everything anew after news was missed. Orphans are left: a machine that is just being made may look so.
+/// Reads everything anew after news was missed. What the store does not know is left: it may be just being removed.
 pub(crate) async fn catch_up(app: &App) -> Result<(), StoreError> {
     let mut learnt = Vec::new();
     for row in all_rows(app).await? {
@@ -75,18 +70,16 @@ async fn all_rows(app: &App) -> Result<Vec<MachineRow>, StoreError> {
 
 fn plan(
     rows: &[MachineRow],
-    on_node: &HashMap<MachineId, String>,
+    on_node: Vec<MachineSpec>,
     status: impl Fn(MachineId) -> Option<MachineStatus>,
     now_unix_ms: u64,
 ) -> Vec<Action> {
     let known: HashSet<_> = rows.iter().map(|row| row.spec.id).collect();
-    let orphans = on_node
-        .iter()
-        .filter(|(id, _)| !known.contains(id))
-        .map(|(id, name)| Action::RemoveOrphan(*id, name.clone()));
+    let unknown = on_node.into_iter().filter(|spec| !known.contains(&spec.id));
+    let adopted = unknown.map(|spec| Action::Adopt(Box::new(spec)));
     rows.iter()
         .filter_map(|row| plan_row(row, status(row.spec.id).as_ref(), now_unix_ms))
-        .chain(orphans)
+        .chain(adopted)
         .collect()
 }
 
@@ -140,7 +133,7 @@ async fn apply(app: &App, plan: Vec<Action>) -> Result<(), StoreError> {
                 Ok(()) => app.forget(id).await?,
                 Err(error) => warn!(%id, %error, "cannot finish a removal; it is tried again at the next start"),
             },
-            Action::RemoveOrphan(id, name) => remove_orphan(app, id, name).await?,
+            Action::Adopt(spec) => news.extend(adopt(app, *spec).await?),
         }
     }
     for event in app.store.observe(&news).await? {
@@ -149,30 +142,50 @@ async fn apply(app: &App, plan: Vec<Action>) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn remove_orphan(app: &App, id: MachineId, name: String) -> Result<(), StoreError> {
-    warn!(%id, name, "removing a machine that the store does not know");
-    if let Err(error) = app.node.remove(id, true).await {
-        warn!(%id, %error, "cannot remove it; it is tried again at the next start");
-        return Ok(());
+/// Makes a row for a machine of the node; gives what is seen of it.
+async fn adopt(app: &App, spec: MachineSpec) -> Result<Option<Observation>, StoreError> {
+    let (id, name) = (spec.id, spec.name.to_string());
+    let status = app.status(id);
+    let runs = status.as_ref().is_some_and(|status| !status.state.is_at_rest());
+    let now_unix_ms = now_unix_ms();
+    let args = spec.workload.entrypoint.iter().flatten().chain(&spec.workload.cmd);
+    let new = NewMachine {
+        args: args.cloned().collect(),
+        desired: if runs { Desired::Running } else { Desired::Stopped },
+        created_unix_ms: now_unix_ms,
+        key: None,
+        spec,
+    };
+    match app.store.insert_machine(&new).await {
+        Ok(event) => app.publish(event),
+        Err(InsertError::Store(error)) => return Err(error),
+        Err(error) => {
+            error!(%id, name, %error, "the store does not know a machine of the node and cannot have it; it is left alone until the next start");
+            return Ok(None);
+        }
     }
+    warn!(%id, name, "the store did not know a machine of the node; it has it again");
     let event = EventRecord {
         sequence: 0,
-        at_unix_ms: now_unix_ms(),
-        kind: EventKind::OrphanRemoved,
+        at_unix_ms: now_unix_ms,
+        kind: EventKind::Adopted,
         machine: id,
         machine_name: name,
-        state: StateWord::Destroyed,
+        state: status.as_ref().map_or(StateWord::Pending, |status| status.state.word()),
         exit_code: None,
-        reason: Some("the store does not know this machine".into()),
+        reason: Some("the store did not know this machine".into()),
     };
-    let event = app.store.note_event(event).await?;
-    app.publish(event);
-    Ok(())
+    app.publish(app.store.note_event(event).await?);
+    Ok(status.map(|status| Observation {
+        supersedes: true,
+        kind: None,
+        ..observer::of_status(id, &status)
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use hearth_domain::{DriverKind, MachineSpec, MachineState, NetworkMode, Resources, RestartPolicy, Workload};
+    use hearth_domain::{DriverKind, MachineState, NetworkMode, Resources, RestartPolicy, Workload};
 
     use super::*;
 
@@ -272,10 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_does_not_know_goes() {
-        let (known, stray) = (row(Desired::Running, StateWord::Running, false), MachineId::new());
-        let on_node = HashMap::from([(known.spec.id, "web".to_owned()), (stray, "stray".to_owned())]);
-        let plan = plan(&[known], &on_node, |_| Some(status(4, MachineState::Running)), 9);
-        assert_eq!(plan, [Action::RemoveOrphan(stray, "stray".into())]);
+    fn what_the_store_does_not_know_it_learns() {
+        let [known, stray] = [false, true].map(|rm| row(Desired::Running, StateWord::Running, rm));
+        let on_node = vec![known.spec.clone(), stray.spec.clone()];
+        let plan = plan(&[known], on_node, |_| Some(status(4, MachineState::Running)), 9);
+        assert_eq!(plan, [Action::Adopt(Box::new(stray.spec))]);
     }
 }

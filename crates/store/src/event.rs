@@ -22,8 +22,8 @@ pub enum EventKind {
     Removed,
     /// The node does not know it any more.
     Lost,
-    /// The node had it and the store did not; it was removed.
-    OrphanRemoved,
+    /// The node had it and the store did not; the store has it again.
+    Adopted,
 }
 
 /// An event as it is stored.
@@ -62,13 +62,7 @@ pub struct EventFilter {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Created,
-        Self::State,
-        Self::Removed,
-        Self::Lost,
-        Self::OrphanRemoved,
-    ];
+    pub const ALL: [Self; 5] = [Self::Created, Self::State, Self::Removed, Self::Lost, Self::Adopted];
 
     /// The word in the database.
     pub fn as_str(self) -> &'static str {
@@ -77,7 +71,7 @@ impl EventKind {
             Self::State => "state",
             Self::Removed => "removed",
             Self::Lost => "lost",
-            Self::OrphanRemoved => "orphan_removed",
+            Self::Adopted => "adopted",
         }
     }
 }

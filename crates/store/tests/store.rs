@@ -305,7 +305,7 @@ async fn events_are_filtered_and_numbered() {
     let orphan = EventRecord {
         sequence: 0,
         at_unix_ms: 9_000,
-        kind: EventKind::OrphanRemoved,
+        kind: EventKind::Adopted,
         machine: MachineId::new(),
         machine_name: "stray".into(),
         state: StateWord::Destroyed,

@@ -60,22 +60,20 @@ async fn store_and_node_are_brought_together() {
 }
 
 #[tokio::test]
-async fn machines_that_nobody_knows_are_removed() {
+async fn machines_that_the_store_lost_are_found_again() {
     let mut f = Fixture::new().await;
     let stray = f.make(machine(&["sleep"])).await;
+    f.post(&format!("/v1/machines/{}/start", stray.id)).await;
     f.stop().await;
     for name in ["hearth.db", "hearth.db-wal", "hearth.db-shm"] {
         let _ = std::fs::remove_file(f.folder.path().join(name));
     }
     let f = Fixture::with(Arc::clone(&f.node), Arc::clone(&f.folder)).await;
-    assert_eq!(f.node.count(), 0);
-    let lines: Vec<EventLine> = f.get("/v1/events").await.lines();
-    match lines.as_slice() {
-        [EventLine::Event(event)] => {
-            assert_eq!((event.kind, event.machine_id), (EventKind::OrphanRemoved, stray.id));
-        }
-        other => panic!("{other:?}"),
-    }
+    let again: Machine = f.get(&format!("/v1/machines/{}", stray.name)).await.json();
+    assert_eq!((again.id, again.state), (stray.id, MachineState::Running));
+    assert_eq!(kinds(&f, &stray.name).await, [EventKind::Created, EventKind::Adopted]);
+    let stopped: Machine = f.post(&format!("/v1/machines/{}/stop", stray.name)).await.json();
+    assert_eq!(stopped.state, MachineState::Stopped);
 }
 
 #[tokio::test]
