@@ -39,7 +39,7 @@ pub struct StartPlan {
 pub struct KernelFiles {
     /// For QEMU.
     pub bzimage: PathBuf,
-    /// The uncompressed ELF, for Firecracker.
+    /// The uncompressed ELF, for Firecracker, and for QEMU where it can enter it.
     pub vmlinux: PathBuf,
     /// Whether `vmlinux` has a PVH entry: QEMU then enters it as it is, and the guest need not unpack itself.
     pub pvh: bool,

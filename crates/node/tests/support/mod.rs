@@ -148,7 +148,6 @@ impl World {
         }
     }
 
-    /// Machines at rest hold nothing but their folder and image.
     /// Asks for a start again and again until the machine is gone: each time it is refused as a conflict, or there is
     /// no such machine any more.
     pub(crate) async fn is_gone_or_conflicts(&self, node: &Node, id: MachineId) {
@@ -165,6 +164,7 @@ impl World {
         }
     }
 
+    /// Machines at rest hold nothing but their folder and image.
     pub(crate) async fn nothing_is_held(&self, node: &Node) {
         assert_eq!(node.info().await.unwrap().allocation, Allocation::default());
         assert_eq!(self.driver.living(), 0);
