@@ -80,6 +80,19 @@ impl App {
         }
     }
 
+    /// Machines' names for their IDs. What is no machine's ID, or no machine's any more, stays as it is.
+    pub(crate) async fn names_of(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::with_capacity(ids.len());
+        for id in ids {
+            let row = match id.parse() {
+                Ok(id) => self.store.machine(id).await?,
+                Err(_) => None,
+            };
+            names.push(row.map_or(id, |row| row.spec.name.to_string()));
+        }
+        Ok(names)
+    }
+
     /// What the node says of a machine.
     pub(crate) fn status(&self, id: MachineId) -> Option<MachineStatus> {
         self.node.status(id)

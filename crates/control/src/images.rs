@@ -61,7 +61,14 @@ pub(crate) async fn remove(
     ApiQuery(query): ApiQuery<RemoveQuery>,
 ) -> ApiResult<Json<PruneResult>> {
     let images = app.images.clone();
-    let report = app.blocking(move || images.remove(&wanted, query.force)).await??;
+    let removal = app.blocking(move || images.remove(&wanted, query.force)).await?;
+    let report = match removal {
+        Err(ImageError::InUse { image, holders }) => {
+            let holders = app.names_of(holders).await?;
+            return Err(ImageError::InUse { image, holders }.into());
+        }
+        report => report?,
+    };
     let removed = report.deleted.iter().map(ToString::to_string).collect();
     let untagged = report.untagged.iter().map(ToString::to_string).collect();
     Ok(Json(PruneResult {

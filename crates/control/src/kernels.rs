@@ -67,13 +67,8 @@ pub(crate) async fn remove(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath
     let store = Arc::clone(&app.kernels);
     let asked = wanted.clone();
     let bundle = app.blocking(move || store.get(&asked)).await??;
-    let users: Vec<_> = app
-        .store
-        .users_of_kernel(&bundle.id)
-        .await?
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let users = app.store.users_of_kernel(&bundle.id).await?;
+    let users = app.names_of(users.iter().map(ToString::to_string).collect()).await?;
     let store = Arc::clone(&app.kernels);
     app.blocking(move || store.remove(&bundle.id, |_| users)).await??;
     Ok(StatusCode::NO_CONTENT)

@@ -33,6 +33,7 @@ fn signals_reach_the_program_and_a_stop_is_final() {
         host.hearth(&["kill", "m"]).ok();
         host.wait_for_state("m", "stopped");
         host.hearth(&["kill", "-s", "USR1", "m"]).failed(1, &["m", "running"]);
+        host.hearth(&["kill", "m"]).failed(1, &["m is stopped"]);
         host.hearth(&["kill", "-s", "NONSENSE", "m"]).failed(1, &["NONSENSE"]);
         host.hearth(&["rm", "m"]).ok();
         host.hearth(&["inspect", "m"]).failed(1, &["m"]);

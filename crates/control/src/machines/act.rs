@@ -94,7 +94,7 @@ pub(crate) async fn restart(
     after(&app, row).await
 }
 
-/// Sends a signal to a machine's program. `KILL` ends the machine at once.
+/// Sends a signal to a machine's program. `KILL` ends the machine at once. One at rest is a conflict.
 #[utoipa::path(post, path = "/v1/machines/{machine}/kill", tag = "machines", operation_id = "kill_machine",
     params(("machine" = String, Path, description = "Name or ID"), KillQuery),
     responses((status = 200, description = "The machine", body = Machine), Problems))]
@@ -105,6 +105,7 @@ pub(crate) async fn kill(
 ) -> ApiResult<Json<Machine>> {
     let signal = query.signal.as_deref().map_or(Ok(SIGKILL), input::signal)?;
     let row = app.find(&wanted).await?;
+    refuse_at_rest(&app, &row)?;
     if signal == SIGKILL {
         app.store.set_desired(row.spec.id, Desired::Stopped).await?;
     }
@@ -163,11 +164,27 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// There is nothing to signal in a machine at rest. One that waits for its restart is kept from it by a stop.
+fn refuse_at_rest(app: &App, row: &MachineRow) -> ApiResult<()> {
+    match seen(app, row).state {
+        StateWord::Pending if row.desired == Desired::Running => Ok(()),
+        state @ (StateWord::Pending | StateWord::Stopped | StateWord::Failed | StateWord::Destroyed) => {
+            Err(ApiError::new(
+                ProblemCode::StateConflict,
+                format!("machine {} is {state}, not running", row.spec.name),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn seen(app: &App, row: &MachineRow) -> Seen {
+    app.status(row.spec.id)
+        .map_or_else(|| Seen::of_row(row), |status| Seen::of_status(&status))
+}
+
 fn refuse_active(app: &App, row: &MachineRow) -> ApiResult<()> {
-    let seen = app
-        .status(row.spec.id)
-        .map_or_else(|| Seen::of_row(row), |status| Seen::of_status(&status));
-    match seen.state {
+    match seen(app, row).state {
         StateWord::Pending | StateWord::Stopped | StateWord::Failed | StateWord::Destroyed => Ok(()),
         state => Err(ApiError::new(
             ProblemCode::StateConflict,

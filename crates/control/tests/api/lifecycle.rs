@@ -57,6 +57,14 @@ async fn a_machine_lives_and_ends() {
         (MachineState::Stopped, Some(143))
     );
     assert!(stopped.history.len() >= 6);
+    for signal in ["KILL", "TERM"] {
+        let refused = f
+            .post(&format!("/v1/machines/web/kill?signal={signal}"))
+            .await
+            .problem();
+        assert_eq!(refused.code, ProblemCode::StateConflict);
+        assert!(refused.detail.contains("web is stopped"), "{refused}");
+    }
     let again: Machine = f.post("/v1/machines/web/restart").await.json();
     assert_eq!(again.state, MachineState::Running);
     let killed: Machine = f.post("/v1/machines/web/kill").await.json();
