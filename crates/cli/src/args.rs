@@ -278,9 +278,9 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CpArgs {
-    /// Here, or in a machine as MACHINE:PATH
+    /// Here, or in a machine as MACHINE:PATH; - is a tar on standard input
     pub(crate) source: String,
-    /// Here, or in a machine as MACHINE:PATH
+    /// Here, or in a machine as MACHINE:PATH; - is a tar on standard output
     pub(crate) target: String,
 }
 

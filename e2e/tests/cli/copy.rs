@@ -52,3 +52,49 @@ fn files_and_folders_go_both_ways_with_their_modes() {
             .failed(1, &["one side must be here"]);
     });
 }
+
+#[test]
+fn a_dash_is_a_tar() {
+    on_each_driver(|host| {
+        sleeper(host, "m", &[]);
+        exec(
+            host,
+            "m",
+            "mkdir -p /tmp/there/sub; echo content > /tmp/there/sub/file; busybox ln -s there /tmp/link",
+        );
+        let output = host.command(&["cp", "m:/tmp/there", "-"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let mut archive = tar::Archive::new(&output.stdout[..]);
+        let mut names: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        names.sort();
+        let last = names.last().unwrap();
+        assert!(last.ends_with("there/sub/file"), "{names:?}");
+        host.hearth_with(&["cp", "-", "m:/root"], &output.stdout).ok();
+        assert_eq!(exec(host, "m", "cat /root/there/sub/file"), "content");
+        host.hearth_with(&["cp", "-", "m:/tmp"], b"no tar at all")
+            .failed(1, &["archive"]);
+        host.hearth_with(&["cp", "-", "m:/absent"], &output.stdout)
+            .failed(1, &["/absent"]);
+        host.hearth(&["cp", "-", "-"]).failed(1, &["MACHINE:PATH"]);
+
+        let path = |name: &str| host.folder().join(name).to_str().unwrap().to_owned();
+        fs::create_dir_all(host.folder().join("own/inner")).unwrap();
+        fs::write(host.folder().join("own/inner/x"), "x").unwrap();
+        host.hearth(&["cp", &format!("{}/.", path("own")), "m:/tmp/there"]).ok();
+        assert_eq!(exec(host, "m", "cat /tmp/there/inner/x"), "x", "/. is what is inside");
+        host.hearth(&["cp", &path("own"), "m:/tmp/link/"]).ok();
+        assert_eq!(
+            exec(host, "m", "cat /tmp/there/own/inner/x"),
+            "x",
+            "links to folders are folders"
+        );
+        host.hearth(&["cp", &path("own"), "m:/tmp/nowhere/"])
+            .failed(1, &["/tmp/nowhere/"]);
+        host.hearth(&["cp", "m:/tmp/there", &format!("{}/", path("nowhere"))])
+            .failed(1, &["nowhere/ does not exist"]);
+    });
+}

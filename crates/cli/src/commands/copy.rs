@@ -1,7 +1,7 @@
 //! `cp`: files between a machine and here, as tars.
 
 use std::{
-    io::{self, Read},
+    io::{self, IsTerminal, Read, Write},
     path::{Component, Path, PathBuf},
     sync::{
         Arc,
@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use hearth_api::{ArchiveQuery, PATH_STAT_HEADER, PathKind, PathStat};
+use hearth_api::{ArchiveQuery, PATH_STAT_HEADER, PathKind, PathStat, ProblemCode};
 use hearth_client::{ApiPath, ByteStream, Client, ClientError};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -28,6 +28,7 @@ const CHUNKS_MAX: usize = 4;
 /// A side of a copy.
 enum Side<'a> {
     Here(&'a Path),
+    Stream,
     There { machine: &'a str, path: &'a str },
 }
 
@@ -41,13 +42,27 @@ struct Copied<'a> {
 }
 
 pub(crate) async fn cp(client: &Client, args: &CpArgs, json: bool) -> anyhow::Result<u8> {
-    let bytes = match (side(&args.source), side(&args.target)) {
+    let (source, target) = (side(&args.source), side(&args.target));
+    // There, standard output is the archive's.
+    let told = json && !matches!(target, Side::Stream);
+    let bytes = match (source, target) {
         (Side::There { machine, path }, Side::Here(target)) => fetch(client, machine, path, target).await?,
-        (Side::Here(source), Side::There { machine, path }) => send(client, source, machine, path).await?,
-        (Side::Here(_), Side::Here(_)) => bail!("neither side is in a machine; write it as MACHINE:PATH"),
+        (Side::There { machine, path }, Side::Stream) => print_archive(client, machine, path).await?,
+        (Side::Here(source), Side::There { machine, path }) => {
+            let (folder, name) = destination(client, source, machine, path).await?;
+            let source = source.to_owned();
+            send(client, machine, &folder, move |out| pack(&source, &name, out)).await?
+        }
+        (Side::Stream, Side::There { machine, path }) => {
+            send(client, machine, path, |mut out| {
+                io::copy(&mut io::stdin().lock(), &mut out).map(drop)
+            })
+            .await?
+        }
         (Side::There { .. }, Side::There { .. }) => bail!("one side must be here; copy by way of a file"),
+        _ => bail!("neither side is in a machine; write it as MACHINE:PATH"),
     };
-    if json {
+    if told {
         print_json(&Copied {
             source: &args.source,
             target: &args.target,
@@ -57,12 +72,14 @@ pub(crate) async fn cp(client: &Client, args: &CpArgs, json: bool) -> anyhow::Re
     Ok(0)
 }
 
-/// `MACHINE:PATH`, unless a slash before the colon (`./a:b`) says that it is a file.
+/// `MACHINE:PATH`, unless a slash before the colon (`./a:b`) says that it is a file; `-` is a tar on standard input or
+/// output.
 fn side(text: &str) -> Side<'_> {
     match text.split_once(':') {
         Some((machine, path)) if !machine.is_empty() && !machine.contains('/') && !path.is_empty() => {
             Side::There { machine, path }
         }
+        None if text == "-" => Side::Stream,
         _ => Side::Here(Path::new(text)),
     }
 }
@@ -112,6 +129,11 @@ fn unpack(tar: impl Read, target: &Path) -> anyhow::Result<()> {
     if target.is_dir() {
         return unpack_into(tar, target).map(drop);
     }
+    ensure!(
+        !target.as_os_str().as_encoded_bytes().ends_with(b"/"),
+        "folder {} does not exist",
+        target.display()
+    );
     let parent = target
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -156,28 +178,60 @@ fn unpack_into(tar: impl Read, folder: &Path) -> anyhow::Result<Option<PathBuf>>
     Ok(top)
 }
 
-async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyhow::Result<u64> {
+/// A path of a machine as a tar on standard output.
+async fn print_archive(client: &Client, machine: &str, path: &str) -> anyhow::Result<u64> {
+    ensure!(
+        !io::stdout().is_terminal(),
+        "a tar is nothing for a terminal; send it into a file or a program"
+    );
+    let (_, mut stream) = open(client, machine, path).await?;
+    let mut bytes = 0;
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        bytes += chunk.len() as u64;
+        io::stdout().lock().write_all(&chunk).context("cannot write the tar")?;
+    }
+    io::stdout().lock().flush().context("cannot write the tar")?;
+    Ok(bytes)
+}
+
+/// The folder of a machine that a source goes to, and its name there.
+async fn destination(client: &Client, source: &Path, machine: &str, path: &str) -> anyhow::Result<(String, PathBuf)> {
     ensure!(source.symlink_metadata().is_ok(), "{} does not exist", source.display());
-    let own_name = source
-        .canonicalize()
-        .ok()
-        .and_then(|p| p.file_name().map(PathBuf::from));
     let (folder, name) = match open(client, machine, path).await {
-        Ok((Some(stat), _)) if stat.kind == PathKind::Directory => (path.to_owned(), own_name),
+        Ok((Some(stat), _)) if stat.kind == PathKind::Directory => (path.to_owned(), own_name(source)),
         Ok(_) => split(path),
-        Err(ClientError::Problem(problem))
-            if problem.status == 404 && problem.code == hearth_api::ProblemCode::PathNotFound =>
-        {
+        Err(ClientError::Problem(problem)) if problem.code == ProblemCode::PathNotFound => {
+            ensure!(
+                !path.ends_with('/'),
+                "there is no folder {path} in the machine; make it first"
+            );
             split(path)
         }
         Err(error) => return Err(error.into()),
     };
     let name = name.with_context(|| format!("{path} names no file"))?;
+    Ok((folder, name))
+}
+
+/// What a source is called in the folder that it goes to; as docker has it, `FOLDER/.` means what is in it.
+fn own_name(source: &Path) -> Option<PathBuf> {
+    if source.as_os_str().as_encoded_bytes().ends_with(b"/.") {
+        return Some(PathBuf::from("."));
+    }
+    source.canonicalize().ok()?.file_name().map(PathBuf::from)
+}
+
+/// Sends what `pack` writes, a tar, to be unpacked in a folder of a machine; gives its size.
+async fn send(
+    client: &Client,
+    machine: &str,
+    folder: &str,
+    pack: impl FnOnce(ChunkWriter) -> io::Result<()> + Send + 'static,
+) -> anyhow::Result<u64> {
     let (chunks, stream) = mpsc::channel(CHUNKS_MAX);
-    let source = source.to_owned();
     let packing = tokio::task::spawn_blocking(move || {
-        let outcome = pack(&source, &name, ChunkWriter(chunks.clone()));
-        if let Err(error) = outcome {
+        if let Err(error) = pack(ChunkWriter(chunks.clone())) {
             let _ = chunks.blocking_send(Err(io::Error::other(error.to_string())));
         }
     });
@@ -186,7 +240,7 @@ async fn send(client: &Client, source: &Path, machine: &str, path: &str) -> anyh
     let counted = ReceiverStream::new(stream).inspect_ok(move |chunk| {
         counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
     });
-    client.upload_tar(&archive_path(machine, &folder), counted).await?;
+    client.upload_tar(&archive_path(machine, folder), counted).await?;
     packing.await?;
     Ok(sent.load(Ordering::Relaxed))
 }
@@ -289,5 +343,7 @@ mod tests {
         ));
         assert!(matches!(side("./m:/x"), Side::Here(_)));
         assert!(matches!(side("plain"), Side::Here(_)));
+        assert!(matches!(side("-"), Side::Stream));
+        assert!(matches!(side("./-"), Side::Here(_)));
     }
 }

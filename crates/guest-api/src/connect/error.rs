@@ -55,6 +55,20 @@ impl Code {
             _ => Self::Unknown,
         }
     }
+
+    /// What a status means that comes with words: that of HTTP.
+    fn from_plain_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            400 => Self::InvalidArgument,
+            401 => Self::Unauthenticated,
+            403 => Self::PermissionDenied,
+            404 => Self::NotFound,
+            409 => Self::FailedPrecondition,
+            429 | 507 => Self::ResourceExhausted,
+            500 => Self::Internal,
+            _ => Self::from_status(status),
+        }
+    }
 }
 
 /// An error as it travels.
@@ -82,13 +96,23 @@ impl ConnectError {
         serde_json::to_vec(self).unwrap_or_else(|_| br#"{"code":"internal"}"#.to_vec())
     }
 
-    /// The error in a unary answer's body, or what its status alone says.
+    /// The error in a unary answer's body, or in that of a plain HTTP call, or what its status alone says.
     pub fn from_body(status: StatusCode, body: &[u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_else(|_| {
-            let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
-            Self::new(Code::from_status(status), format!("HTTP {status}: {text}"))
-        })
+        if let Ok(error) = serde_json::from_slice(body) {
+            return error;
+        }
+        if let Ok(plain) = serde_json::from_slice::<PlainError>(body) {
+            return Self::new(Code::from_plain_status(status), plain.message);
+        }
+        let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
+        Self::new(Code::from_status(status), format!("HTTP {status}: {text}"))
     }
+}
+
+/// The body of an error of `/files` and its like, whose code is the status.
+#[derive(Deserialize)]
+struct PlainError {
+    message: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -124,6 +148,12 @@ mod tests {
         );
         assert_eq!(parse_end_of_stream(&payload), Err(error));
         assert!(parse_end_of_stream(b"garbage").is_err());
+    }
+
+    #[test]
+    fn plain_errors_mean_what_their_status_says() {
+        let error = ConnectError::from_body(StatusCode::NOT_FOUND, br#"{"code":404,"message":"no such folder"}"#);
+        assert_eq!(error, ConnectError::new(Code::NotFound, "no such folder"));
     }
 
     #[test]
