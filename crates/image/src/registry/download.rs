@@ -1,6 +1,7 @@
 //! A layer into a file: resumed where it was cut, hashed while it comes, checked at the end.
 
 use std::path::Path;
+use std::time::Instant;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Response, StatusCode};
@@ -9,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufWriter};
 
 use super::error::RegistryError;
 use super::repository::Repository;
-use super::retry::Attempts;
+use super::retry::{Attempts, Pace};
 use super::transport::Failure;
 use crate::digest::Hasher;
 use crate::manifest::Descriptor;
@@ -143,10 +144,11 @@ impl Repository {
         on_bytes: &mut (impl FnMut(Transfer) + Send),
     ) -> Result<(), RegistryError> {
         let mut attempts = Attempts::new(self.client.config.retry);
+        let mut pace = Pace::new(self.client.config.pace, Instant::now());
         on_bytes(Transfer::Received(partial.length));
         while partial.length < layer.size_bytes {
             let before = partial.length;
-            let result = self.fetch_rest(layer, partial, on_bytes).await;
+            let result = self.fetch_rest(layer, partial, &mut pace, on_bytes).await;
             partial.flush().await?;
             if partial.length > before {
                 attempts.progressed();
@@ -163,6 +165,7 @@ impl Repository {
         &self,
         layer: &Descriptor,
         partial: &mut Partial<'_>,
+        pace: &mut Pace,
         on_bytes: &mut (impl FnMut(Transfer) + Send),
     ) -> Result<(), Failure> {
         let mut headers = HeaderMap::new();
@@ -186,6 +189,9 @@ impl Repository {
                 .await
                 .map_err(|error| self.site.passing("layer", error))?;
             let Some(chunk) = chunk else { break };
+            if !pace.keeps_up(Instant::now(), chunk.len()) {
+                return Err(self.too_slow(layer).into());
+            }
             if partial.length + chunk.len() as u64 > layer.size_bytes {
                 return Err(self
                     .size_mismatch("layer", layer, partial.length + chunk.len() as u64)
@@ -207,6 +213,14 @@ impl Repository {
             error,
             retry_after: None,
         })
+    }
+
+    fn too_slow(&self, layer: &Descriptor) -> RegistryError {
+        RegistryError::TooSlow {
+            registry: self.site.registry.clone(),
+            digest: layer.digest,
+            bytes_per_second: self.client.config.pace.bytes_per_second,
+        }
     }
 
     /// A range that cannot be served: either ranges are unknown there (200, from the start), or the blob is shorter than promised (416).

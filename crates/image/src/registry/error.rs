@@ -69,6 +69,18 @@ pub enum RegistryError {
         /// How long it wants us to wait.
         wait: Duration,
     },
+    /// A layer comes, but so slowly that it may never be whole.
+    #[error(
+        "registry {registry} sends layer {digest} too slowly, less than {bytes_per_second} bytes a second; what came is kept for another try"
+    )]
+    TooSlow {
+        /// Host and port.
+        registry: String,
+        /// Which.
+        digest: Digest,
+        /// What it should send at least.
+        bytes_per_second: u64,
+    },
     /// Any other status.
     #[error("registry {registry} answered {status} ({action}): {reason}")]
     Status {
@@ -145,9 +157,11 @@ impl RegistryError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Tls(_) => ErrorKind::Internal,
-            Self::Unreachable { .. } | Self::PlainHttp { .. } | Self::RateLimited { .. } | Self::Status { .. } => {
-                ErrorKind::Unreachable
-            }
+            Self::Unreachable { .. }
+            | Self::PlainHttp { .. }
+            | Self::RateLimited { .. }
+            | Self::TooSlow { .. }
+            | Self::Status { .. } => ErrorKind::Unreachable,
             Self::Unauthorized { .. } | Self::Challenge { .. } | Self::Credentials(_) => ErrorKind::Unauthorized,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Redirect { .. } | Self::Protocol { .. } | Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => {

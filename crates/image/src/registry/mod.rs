@@ -20,5 +20,5 @@ mod trust;
 pub use download::Transfer;
 pub use error::RegistryError;
 pub use repository::{Repository, Resolved};
-pub use retry::RetryPolicy;
+pub use retry::{PacePolicy, RetryPolicy};
 pub use transport::{RegistryClient, RegistryConfig};

@@ -1,6 +1,6 @@
 //! When to try again, and after how long. Pure but for the random jitter.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,50 @@ pub(crate) fn parse_retry_after(value: &str, now: jiff::Timestamp) -> Option<Dur
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
 }
 
+/// How slowly a layer may come. Without such a bound, a registry that sends a byte now and then is waited for as long as it
+/// likes, since each byte is progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacePolicy {
+    /// Bytes a second below which a registry falls behind.
+    pub bytes_per_second: u64,
+    /// How far it may fall behind: pauses, and waits for another try, included.
+    pub patience_ms: u64,
+}
+
+impl Default for PacePolicy {
+    fn default() -> Self {
+        Self {
+            bytes_per_second: 4096,
+            patience_ms: 120_000,
+        }
+    }
+}
+
+/// The pace of one layer.
+pub(crate) struct Pace {
+    policy: PacePolicy,
+    /// When patience ends, unless bytes come.
+    deadline: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new(policy: PacePolicy, now: Instant) -> Self {
+        let deadline = now + Duration::from_millis(policy.patience_ms);
+        Self { policy, deadline }
+    }
+
+    /// Counts bytes that came; false if the registry has fallen too far behind.
+    pub(crate) fn keeps_up(&mut self, now: Instant, bytes: usize) -> bool {
+        if now > self.deadline {
+            return false;
+        }
+        let latest = now + Duration::from_millis(self.policy.patience_ms);
+        let nanos = (bytes as u64).saturating_mul(1_000_000_000) / self.policy.bytes_per_second.max(1);
+        self.deadline = (self.deadline + Duration::from_nanos(nanos)).min(latest);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +172,24 @@ mod tests {
         assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
         assert_eq!(parse("Sun, 06 Nov 1994 08:49:00 GMT"), Some(Duration::ZERO));
         assert_eq!(parse("soon"), None);
+    }
+
+    #[test]
+    fn a_registry_may_pause_but_not_fall_behind_for_ever() {
+        let policy = PacePolicy {
+            bytes_per_second: 1000,
+            patience_ms: 60_000,
+        };
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut even = Pace::new(policy, begun);
+        assert!((1..=3600).all(|second| even.keeps_up(at(second), 1000)));
+        // What came early does not buy more than one pause.
+        let mut early = Pace::new(policy, begun);
+        assert!(early.keeps_up(at(1), 1_000_000_000) && early.keeps_up(at(61), 60_000));
+        assert!(early.keeps_up(at(121), 0) && !early.keeps_up(at(122), 1_000_000));
+        let mut drip = Pace::new(policy, begun);
+        let kept = (1..=100).take_while(|step| drip.keeps_up(at(step * 29), 1)).count();
+        assert_eq!(kept, 2);
     }
 }

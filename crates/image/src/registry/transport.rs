@@ -10,7 +10,7 @@ use reqwest::{Response, Url};
 use serde::{Deserialize, Serialize};
 
 use super::error::RegistryError;
-use super::retry::{RetryPolicy, parse_retry_after};
+use super::retry::{PacePolicy, RetryPolicy, parse_retry_after};
 use super::trust::tls_config;
 use crate::digest::clip;
 
@@ -31,6 +31,8 @@ pub struct RegistryConfig {
     pub idle_timeout_ms: u64,
     /// How failed requests are repeated.
     pub retry: RetryPolicy,
+    /// How slowly layers may come.
+    pub pace: PacePolicy,
 }
 
 impl Default for RegistryConfig {
@@ -41,6 +43,7 @@ impl Default for RegistryConfig {
             connect_timeout_ms: 10_000,
             idle_timeout_ms: 30_000,
             retry: RetryPolicy::default(),
+            pace: PacePolicy::default(),
         }
     }
 }

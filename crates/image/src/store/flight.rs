@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -40,11 +41,10 @@ impl Flights {
     }
 }
 
-/// The right to work: inside this process and among processes.
+/// The right to work, while nobody else does: among processes, and inside this one. Without the guards, others work too.
 pub(crate) struct Turn {
     flight: Arc<Flight>,
-    _among_processes: FileLock,
-    _inside: OwnedMutexGuard<()>,
+    _guards: Option<(FileLock, OwnedMutexGuard<()>)>,
 }
 
 impl Turn {
@@ -55,14 +55,17 @@ impl Turn {
 }
 
 impl Flight {
-    /// Waits until nobody else works; the caller's time-out bounds it.
-    pub(crate) async fn turn(self: Arc<Self>, lock: &Path) -> Result<Turn, StoreError> {
-        let inside = Arc::clone(&self.turn).lock_owned().await;
-        let among_processes = FileLock::wait(lock).await?;
+    /// Waits until nobody else works, or until `patience` ends: whoever works may wait for a registry that never gives
+    /// anything. To work twice costs time, but no more, since only one result is published.
+    pub(crate) async fn turn(self: Arc<Self>, lock: &Path, patience: Duration) -> Result<Turn, StoreError> {
+        let guards = async {
+            let inside = Arc::clone(&self.turn).lock_owned().await;
+            Ok((FileLock::wait(lock).await?, inside))
+        };
+        let guards = tokio::time::timeout(patience, guards).await.ok().transpose()?;
         Ok(Turn {
             flight: self,
-            _among_processes: among_processes,
-            _inside: inside,
+            _guards: guards,
         })
     }
 

@@ -48,6 +48,10 @@ pub struct StoreConfig {
     pub platform: Platform,
     /// Longest time for one pull or import.
     pub timeout_ms: u64,
+    /// How long a pull waits for another one that fetches the same layer, before it fetches the layer by itself.
+    pub layer_wait_ms: u64,
+    /// How long a pull or import waits for another one that makes the same image, before it makes the image as well.
+    pub image_wait_ms: u64,
     /// Largest archive taken from a stream.
     pub import_max_bytes: u64,
     /// Most bytes of files in one image.
@@ -61,6 +65,8 @@ impl Default for StoreConfig {
             docker_config: None,
             platform: Platform::host(),
             timeout_ms: 2 * 3_600_000,
+            layer_wait_ms: 60_000,
+            image_wait_ms: 15 * 60_000,
             import_max_bytes: 64 << 30,
             image_max_bytes: 256 << 30,
         }

@@ -1,8 +1,8 @@
 //! From a reference to an image: resolve, download, convert, publish. [`ImageStore::build_once`] is also the second half of every import.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::catalog::{Catalog, StoredImage};
 use super::convert::{CancelOnDrop, Converted, Layer, convert};
 use super::flight::Turn;
 use super::lock::FileLock;
-use super::paths::available_bytes;
+use super::paths::{available_bytes, remove_file};
 use super::{ImageRecord, ImageStore};
 use crate::config::{ConfigError, ImageConfig};
 use crate::credentials::{Credentials, DockerConfig};
@@ -111,7 +111,7 @@ impl ImageStore {
         let result = self.build(work, layers, label, &progress).await;
         // Converted or damaged: either way nobody needs them. A pull that shares a layer has its own link to it.
         for layer in &manifest.layers {
-            self.drop_blob(layer).await?;
+            remove_file(&inner.catalog.paths.blob(layer.digest))?;
         }
         result
     }
@@ -171,7 +171,7 @@ impl ImageStore {
         Ok(targets)
     }
 
-    /// One layer: taken from the blobs or fetched into them, then linked to `target`, which nobody else removes.
+    /// One layer, into `target`, which nobody else removes: taken from the blobs, or fetched by way of them.
     async fn fetch_layer(
         &self,
         repository: &Repository,
@@ -180,31 +180,29 @@ impl ImageStore {
         progress: &ProgressSink,
     ) -> Result<(), ImageError> {
         let paths = &self.inner.catalog.paths;
-        let blob = paths.blob(layer.digest);
-        let _lock = FileLock::wait(&paths.blob_lock(layer.digest)).await?;
         let item = layer.digest.short();
         let mut verifying = Meter::new(progress, Phase::Verifying, &item, layer.size_bytes);
         let mut downloading = Meter::new(progress, Phase::Downloading, &item, layer.size_bytes);
-        let whole = fs::metadata(&blob).is_ok_and(|metadata| metadata.len() == layer.size_bytes);
-        if whole {
+        let patience = Duration::from_millis(self.inner.config.layer_wait_ms);
+        let lock = tokio::time::timeout(patience, FileLock::wait(&paths.blob_lock(layer.digest))).await;
+        let lock = lock.ok().transpose()?;
+        if link_blob(&paths.blob(layer.digest), layer.size_bytes, target)? {
             downloading.set(layer.size_bytes);
-        } else {
-            let partial = paths.partial(layer.digest);
-            let on_bytes = |transfer| match transfer {
-                Transfer::Found(current) => verifying.set(current),
-                Transfer::Received(current) => downloading.set(current),
-            };
-            repository.download(layer, &partial, on_bytes).await?;
-            fs::rename(&partial, &blob).map_err(StoreError::file("store", &blob))?;
+            return Ok(());
         }
-        Ok(fs::hard_link(&blob, target).map_err(StoreError::file("link", target))?)
-    }
-
-    async fn drop_blob(&self, layer: &Descriptor) -> Result<(), ImageError> {
-        let paths = &self.inner.catalog.paths;
-        let _lock = FileLock::wait(&paths.blob_lock(layer.digest)).await?;
-        super::paths::remove_file(&paths.blob(layer.digest))?;
-        Ok(())
+        let on_bytes = |transfer| match transfer {
+            Transfer::Found(current) => verifying.set(current),
+            Transfer::Received(current) => downloading.set(current),
+        };
+        if lock.is_none() {
+            // Another pull is at it, for too long: nobody waits for a registry that is not the own one.
+            return Ok(repository.download(layer, target, on_bytes).await?);
+        }
+        let (partial, blob) = (paths.partial(layer.digest), paths.blob(layer.digest));
+        repository.download(layer, &partial, on_bytes).await?;
+        // The link first: as soon as the blob is there, another pull that is done with it may remove it.
+        fs::hard_link(&partial, target).map_err(StoreError::file("link", target))?;
+        Ok(fs::rename(&partial, &blob).map_err(StoreError::file("store", &blob))?)
     }
 
     /// Builds an image whose configuration has been checked, unless it is there by the time that it is our turn.
@@ -225,7 +223,8 @@ impl ImageStore {
 
     async fn take_turn(&self, id: ImageId, progress: &ProgressSink) -> Result<Turn, ImageError> {
         let lock = self.inner.catalog.paths.image_lock(id);
-        Ok(self.inner.flights.join(id, progress).turn(&lock).await?)
+        let patience = Duration::from_millis(self.inner.config.image_wait_ms);
+        Ok(self.inner.flights.join(id, progress).turn(&lock, patience).await?)
     }
 
     /// Names an image that is there already; `None` if it is not.
@@ -293,6 +292,21 @@ impl ImageStore {
         drop(cancel);
         result
     }
+}
+
+/// Links a layer that is among the blobs to `target`; false if it is not there, or not whole.
+fn link_blob(blob: &Path, size_bytes: u64, target: &Path) -> Result<bool, StoreError> {
+    match fs::hard_link(blob, target) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(StoreError::file("link", target)(error)),
+    }
+    let linked = fs::metadata(target).map_err(StoreError::file("read", target))?;
+    if linked.len() == size_bytes {
+        return Ok(true);
+    }
+    remove_file(target)?;
+    Ok(false)
 }
 
 /// The downloaded files as layers to be converted.

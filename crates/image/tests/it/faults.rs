@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hearth_image::registry::PacePolicy;
 use hearth_image::{ErrorKind, ImageStore, ProgressSink, PullOptions};
 use hearth_testkit::images::{File, Image, gzip, sha256_hex, tar_of};
 
@@ -58,6 +59,71 @@ async fn a_silent_server_is_given_up_and_asked_again() {
         .pull(&format!("{}/app:1", proxy.host()))
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_drips_is_given_up_and_what_came_kept() {
+    let image = bulky(2 * MIB);
+    let Some(registry) = registry_with(&image) else { return };
+    let noise = noise_hex(&image);
+    let dripping = noise.clone();
+    let proxy = Proxy::start(&registry.host(), move |head, before| match before {
+        0 if head.contains(&dripping) => Action::Drip(100, Duration::from_millis(10)),
+        _ => Action::Forward,
+    });
+    let mut strict = config();
+    strict.registry.pace = PacePolicy {
+        bytes_per_second: MIB as u64,
+        patience_ms: 500,
+    };
+    let bench = Bench::with(strict).await;
+    let name = format!("{}/app:1", proxy.host());
+    let error = assert_kind(bench.pull(&name).await, ErrorKind::Unreachable);
+    assert!(error.to_string().contains("too slowly"), "{error}");
+    assert_eq!(proxy.requests(&noise).len(), 1, "another try would drip as well");
+    bench.pull(&name).await.unwrap();
+    assert!(proxy.requests(&noise)[1].contains("range: bytes="));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_stalls_does_not_hold_up_another_that_has_the_same() {
+    let image = bulky(2 * MIB);
+    let Some(registry) = registry_with(&image) else { return };
+    let mut other = Image::busybox("other").unwrap();
+    other.layers.push(image.layers.last().unwrap().clone());
+    crate::support::push(&registry, &other, "other:1");
+    let noise = noise_hex(&image);
+    let stalled = noise.clone();
+    let stalling = Proxy::start(&registry.host(), move |head, _| {
+        if head.contains(&stalled) {
+            Action::Stall(MIB)
+        } else {
+            Action::Forward
+        }
+    });
+    let mut hasty = config();
+    (hasty.layer_wait_ms, hasty.image_wait_ms) = (200, 200);
+    hasty.registry.idle_timeout_ms = 60_000;
+    let bench = Bench::with(hasty).await;
+    let partial = bench.root().join(format!("blobs/sha256/{noise}.partial"));
+    let second = async {
+        while std::fs::metadata(&partial).map_or(0, |metadata| metadata.len()) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // An image with the same layer, and the same image.
+        for name in ["other:1", "app:1"] {
+            let record = bench.pull(&format!("{}/{name}", registry.host())).await.unwrap();
+            bench.store.hold(&record.id, "machine").unwrap();
+        }
+    };
+    let first = format!("{}/app:1", stalling.host());
+    tokio::select! {
+        result = bench.pull(&first) => panic!("ended: {result:?}"),
+        ended = tokio::time::timeout(Duration::from_secs(30), second) => ended.unwrap(),
+    }
+    // What the first one has is still there for its next try.
+    assert!(partial.exists());
+    bench.assert_nothing_in_the_making();
 }
 
 #[tokio::test(flavor = "multi_thread")]

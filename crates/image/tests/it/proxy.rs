@@ -15,6 +15,8 @@ pub(crate) enum Action {
     Cut(usize),
     /// Pass it on, and fall silent after so many bytes of the body.
     Stall(usize),
+    /// Pass it on, and send the body in pieces of so many bytes with pauses between them.
+    Drip(usize, Duration),
     /// Answer it ourselves: status line and headers, then the body.
     Answer(String, Vec<u8>),
 }
@@ -139,6 +141,15 @@ fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
             client.write_all(&body[..length.min(body.len())])?;
             while !shared.stop.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Action::Drip(length, pause) => {
+            for piece in body.chunks(length) {
+                if shared.stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                client.write_all(piece)?;
+                std::thread::sleep(pause);
             }
         }
         _ => client.write_all(&body)?,
