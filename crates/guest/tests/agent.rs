@@ -1,7 +1,7 @@
 //! The real agent, run as an ordinary process with `--test`, driven by the host's client.
 
 use std::collections::BTreeMap;
-use std::io::BufRead as _;
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -472,6 +472,59 @@ async fn files_of_any_size_and_folders() {
             .unwrap()
             .is_empty()
     );
+}
+
+/// One request as a client that is not ours makes it; the status and the whole answer.
+#[expect(clippy::unwrap_used, reason = "a test's helper")]
+async fn post(agent: &Agent, path: &str, headers: &str, body: String) -> (u16, String) {
+    let address = agent.client.addr();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let answer = answer.await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer)
+}
+
+#[tokio::test]
+async fn files_are_composed_of_others() {
+    let agent = initialised().await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    for (name, content) in [("a", "one "), ("b", "two "), ("c", "three")] {
+        std::fs::write(at(name), content).unwrap();
+    }
+    let access = "X-Access-Token: access-token\r\nContent-Type: application/json\r\n";
+    let compose = async |headers: &str, sources: &[String], destination: &str| {
+        let body = serde_json::json!({"source_paths": sources, "destination": destination, "username": "12345"});
+        post(&agent, "/files/compose", headers, body.to_string()).await
+    };
+    assert_eq!(compose("", &[at("a")], &at("x")).await.0, 401);
+    assert_eq!(compose(access, &[], &at("x")).await.0, 400);
+    assert_eq!(compose(access, &[at("a"), at("none")], &at("x")).await.0, 404);
+    let names = || {
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["a", "b", "c"], "what failed changed nothing");
+    let (status, answer) = compose(access, &[at("a"), at("b"), at("c")], &at("b")).await;
+    assert!(status == 200 && answer.contains(r#""name":"b""#), "{answer}");
+    assert_eq!(std::fs::read_to_string(at("b")).unwrap(), "one two three");
+    assert_eq!(agent.client.stat(&at("b")).await.unwrap().owner, "12345");
+    assert_eq!(names(), ["b"]);
 }
 
 #[tokio::test]

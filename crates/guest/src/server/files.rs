@@ -1,5 +1,7 @@
 //! `/files`: a file's content, up or down, of any size, with tokens or signed addresses.
 
+pub(super) mod compose;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

@@ -96,6 +96,7 @@ async fn route(agent: Rc<Agent>, caller: Caller, request: Request<Incoming>) -> 
     }
     match (request.method(), path.as_str()) {
         (&Method::GET | &Method::POST, "/files") => files::serve(agent, request).await,
+        (&Method::POST, "/files/compose") => files::compose::serve(agent, request).await,
         (&Method::GET | &Method::PUT, "/hearth/archive") => match agent.check_host(&caller, request.headers()) {
             Ok(()) => archive::serve(request).await,
             Err(error) => rpc::unary_error(&error),
