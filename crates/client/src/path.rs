@@ -1,6 +1,10 @@
 //! Paths of the API, with their parts encoded.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Serialize;
+
+/// All but RFC 3986's unreserved characters, so that a segment or value may hold anything.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A path of the API and its query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +21,7 @@ impl ApiPath {
         let mut path = String::from("/v1");
         for segment in segments {
             path.push('/');
-            encode(segment, &mut path);
+            path.extend(encoded(segment));
         }
         Self(path)
     }
@@ -36,9 +40,9 @@ impl ApiPath {
                 other => other.to_string(),
             };
             self.0.push(separator);
-            encode(&name, &mut self.0);
+            self.0.extend(encoded(&name));
             self.0.push('=');
-            encode(&value, &mut self.0);
+            self.0.extend(encoded(&value));
             separator = '&';
         }
         self
@@ -50,18 +54,8 @@ impl ApiPath {
     }
 }
 
-fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => {
-                out.push('%');
-                for digit in [byte >> 4, byte & 15] {
-                    out.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
-                }
-            }
-        }
-    }
+fn encoded(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, RESERVED)
 }
 
 #[cfg(test)]
