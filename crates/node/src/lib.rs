@@ -7,6 +7,7 @@
 mod adapters;
 mod calls;
 mod cgroup;
+mod clock;
 mod config;
 mod disk;
 mod doctor;

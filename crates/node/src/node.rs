@@ -15,11 +15,12 @@ use hearth_ids::{MachineId, NodeId};
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
 use thiserror::Error;
-use tokio::sync::{broadcast, mpsc::error::TrySendError, oneshot};
+use tokio::sync::{broadcast, mpsc::error::TrySendError, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cgroup::Cgroups,
+    clock,
     config::NodeConfig,
     fault, host,
     ledger::Ledger,
@@ -120,6 +121,7 @@ impl Node {
             uids: UidPool::new(config.first_vmm_uid),
             cgroups: Cgroups::detect(&cgroup_parent(id)),
             events: broadcast::Sender::new(EVENTS_MAX),
+            clock_jumps: watch::Sender::new(0),
             roots: parts.roots,
             kernels: parts.kernels,
             network: parts.network,
@@ -136,6 +138,8 @@ impl Node {
             owners: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         });
+        let (jumps, shutdown) = (node.services.clock_jumps.clone(), node.shutdown.clone());
+        node.owners.spawn(clock::watch_jumps(jumps, shutdown));
         node.find_machines().await.map_err(at(&node.services.machines_dir))?;
         Ok(node)
     }

@@ -12,7 +12,7 @@ use hearth_driver::Driver;
 pub(crate) use hearth_driver::chain;
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::{
     cgroup::Cgroups,
@@ -35,6 +35,8 @@ pub(crate) struct Services {
     pub(crate) ledger: Ledger,
     pub(crate) uids: UidPool,
     pub(crate) events: broadcast::Sender<NodeEvent>,
+    /// Counts the jumps of the host's clock.
+    pub(crate) clock_jumps: watch::Sender<u64>,
 }
 
 impl Services {

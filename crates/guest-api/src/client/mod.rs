@@ -23,8 +23,8 @@ use pool::Pool;
 pub use stream::MessageStream;
 
 use crate::guest::{
-    FollowRequest, FreezeRequest, InitRequest, InitResponse, MetricsRequest, MetricsResponse, Record, ShutdownRequest,
-    ShutdownResponse, TerminalSize, ThawRequest, Tokens, WorkloadInputRequest, WorkloadResizeRequest,
+    FollowRequest, FreezeRequest, InitRequest, InitResponse, MetricsRequest, MetricsResponse, Record, SetClockRequest,
+    ShutdownRequest, ShutdownResponse, TerminalSize, ThawRequest, Tokens, WorkloadInputRequest, WorkloadResizeRequest,
     WorkloadSignalRequest,
 };
 
@@ -213,6 +213,13 @@ impl GuestClient {
         self.guest_call("Freeze", SLOW_CALL_TIMEOUT, &FreezeRequest {})
             .await
             .map(|_: crate::guest::FreezeResponse| ())
+    }
+
+    /// Sets the guest's wall clock, in nanoseconds since the Unix epoch.
+    pub async fn set_clock(&self, clock_unix_ns: i64) -> Result<()> {
+        self.guest_call("SetClock", CALL_TIMEOUT, &SetClockRequest { clock_unix_ns })
+            .await
+            .map(|_: crate::guest::SetClockResponse| ())
     }
 
     /// Thaws the writable file systems.

@@ -207,6 +207,14 @@ pub struct WorkloadResizeRequest {
 pub struct WorkloadResizeResponse {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetClockRequest {
+    #[prost(int64, tag = "1")]
+    pub clock_unix_ns: i64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetClockResponse {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MetricsRequest {
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::guest::record::{Body, KeepAlive};
 use hearth_guest_api::guest::{
-    FollowRequest, FreezeRequest, FreezeResponse, InitRequest, InitResponse, MetricsRequest, Record, ShutdownRequest,
-    ShutdownResponse, ThawRequest, ThawResponse, WorkloadInputRequest, WorkloadInputResponse, WorkloadResizeRequest,
-    WorkloadResizeResponse, WorkloadSignalRequest, WorkloadSignalResponse,
+    FollowRequest, FreezeRequest, FreezeResponse, InitRequest, InitResponse, MetricsRequest, Record, SetClockRequest,
+    SetClockResponse, ShutdownRequest, ShutdownResponse, ThawRequest, ThawResponse, WorkloadInputRequest,
+    WorkloadInputResponse, WorkloadResizeRequest, WorkloadResizeResponse, WorkloadSignalRequest,
+    WorkloadSignalResponse,
 };
 
 use super::body::Response;
@@ -45,6 +46,7 @@ pub(super) async fn serve(agent: Rc<Agent>, method: &str, call: Call) -> Respons
             })
             .await
         }
+        "SetClock" => rpc::unary(call, async |request: SetClockRequest| set_clock(&agent, request)).await,
         "Metrics" => rpc::unary(call, async |_: MetricsRequest| Ok(metrics::read())).await,
         "Freeze" => {
             rpc::unary(call, async |_: FreezeRequest| {
@@ -108,6 +110,15 @@ fn set_up_guest(agent: &Agent, request: &InitRequest) -> Result<(), ConnectError
     let hostname = agent.settings.borrow().hostname.clone();
     names::write(&hostname, agent.boot.own_address, request.names.as_ref())
         .map_err(|error| internal("write the names under /etc", error))
+}
+
+fn set_clock(agent: &Agent, request: SetClockRequest) -> Result<SetClockResponse, ConnectError> {
+    // Where the agent is not process 1, the clock is somebody else's.
+    if agent.boot.is_init {
+        clock::set_unix_ns(request.clock_unix_ns)
+            .map_err(|error| ConnectError::new(Code::Internal, format!("cannot set the clock: {error}")))?;
+    }
+    Ok(SetClockResponse {})
 }
 
 async fn follow(agent: Rc<Agent>, call: Call) -> Response {

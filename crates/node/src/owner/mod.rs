@@ -230,6 +230,8 @@ impl Owner {
                 Some(command) = commands.recv() => command,
             };
             match command {
+            // The clock may have jumped while no daemon was there.
+            life.tell_time();
                 Command::Start(reply) => answer(reply, Ok(())),
                 Command::Stop { timeout_ms, reply } => {
                     at_rest.push(reply);

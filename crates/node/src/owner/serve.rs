@@ -94,6 +94,7 @@ impl Owner {
         let mut follower = Follower::new(guest);
         let driver = Arc::clone(&self.life.driver);
         let mut gone = std::pin::pin!(driver.wait(&handle));
+        let mut clock_jumps = self.life.services.clock_jumps.subscribe();
         loop {
             let paused = self.life.record().state.word() == StateWord::Paused;
             let from = self.life.log.guest_next();
@@ -105,6 +106,7 @@ impl Owner {
                     }
                 }
                 _ = &mut gone => return self.vmm_gone(&mut follower, &handle).await,
+                Ok(()) = clock_jumps.changed() => self.life.tell_time(),
                 Some(command) = self.commands.recv() => {
                     if let Some(departure) = self.obey(command, &handle).await {
                         return departure;
@@ -246,7 +248,26 @@ impl Life {
             .await
             .map_err(|error| guest_link::driver_error("resume the machine", error))?;
         self.enter(MachineEvent::Resume);
+        // Its clock stood still with it.
+        self.tell_time();
         Ok(())
+    }
+
+    /// Sets the guest's clock to the host's. The guest may be slow, and its owner must not be: hence a task, which its
+    /// deadline ends.
+    pub(super) fn tell_time(&self) {
+        if self.record().state.word() == StateWord::Paused {
+            return;
+        }
+        let Some(guest) = self.guest_client() else { return };
+        let machine = self.spec.id;
+        tokio::spawn(async move {
+            let now_ns = i64::try_from(now_ms()).unwrap_or(0).saturating_mul(1_000_000);
+            if let Err(error) = guest.set_clock(now_ns).await {
+                // An agent of an earlier release cannot.
+                tracing::debug!(%machine, error = %chain(&error), "the guest's clock is not set");
+            }
+        });
     }
 
     /// Turns a departure into an end, with all the time that the guest was promised, and writes that down.
