@@ -14,6 +14,7 @@ mod config;
 mod credentials;
 mod digest;
 mod error;
+pub mod fault;
 mod import;
 mod manifest;
 mod platform;

@@ -17,6 +17,7 @@ use super::session::Session;
 use crate::config::ImageConfig;
 use crate::digest::{Digest, ImageId, clip};
 use crate::error::{ImageError, StoreError};
+use crate::fault;
 use crate::manifest::CONFIG_MAX_BYTES;
 use crate::reference::Reference;
 
@@ -201,6 +202,7 @@ impl Catalog {
         fs::set_permissions(&root, readable).map_err(StoreError::file("protect", &target))?;
         root.persist(&target)
             .map_err(|error| StoreError::file("store", &target)(error.error))?;
+        fault::point("image.publish.root");
         let record = self.paths.record(image.id);
         let document = serde_json::to_vec(&image).map_err(|source| StoreError::Record {
             path: record.clone(),
@@ -208,6 +210,7 @@ impl Catalog {
         })?;
         sync_parent(&target)?;
         write_atomic(self.session.folder(), &record, &document)?;
+        fault::point("image.publish.record");
         Ok(image)
     }
 
@@ -231,14 +234,18 @@ impl Catalog {
             path: path.clone(),
             source,
         })?;
-        write_atomic(self.session.folder(), &path, &bytes)
+        write_atomic(self.session.folder(), &path, &bytes)?;
+        fault::point("image.publish.name");
+        Ok(())
     }
 
     /// Forgets a name. The caller holds the lock.
     pub(crate) fn remove_name(&self, name: &Reference) -> Result<(), StoreError> {
         let path = self.paths.name(name);
         remove_file(&path)?;
-        sync_parent(&path)
+        sync_parent(&path)?;
+        fault::point("image.remove.name");
+        Ok(())
     }
 
     /// Removes record and root, in that order, so that no record is without its root. The caller holds the lock and knows that nobody needs it.
@@ -246,7 +253,9 @@ impl Catalog {
         let record = self.paths.record(id);
         remove_file(&record)?;
         sync_parent(&record)?;
+        fault::point("image.remove.record");
         let freed = remove_file(&self.paths.image(id))?;
+        fault::point("image.remove.root");
         let holders = self.paths.holders_of(id);
         match fs::remove_dir(&holders) {
             Ok(()) => Ok(freed),
@@ -278,6 +287,7 @@ impl Catalog {
         if !file.exists() {
             fs::write(&file, b"").map_err(StoreError::file("write", &file))?;
         }
+        fault::point("image.hold.recorded");
         Ok(image)
     }
 
@@ -289,6 +299,7 @@ impl Catalog {
             let file = self.paths.holders().join(image).join(holder);
             remove_file(&file)?;
         }
+        fault::point("image.release.recorded");
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use tempfile::TempPath;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::ConvertError;
+use crate::fault;
 use crate::progress::{Meter, Phase, ProgressSink};
 
 /// Opens a layer's bytes when its turn comes.
@@ -67,12 +68,15 @@ pub(crate) fn convert(
         .tempfile_in(folder)
         .map_err(ConvertError::Store)?;
     let mut builder = Builder::create(file.reopen().map_err(ConvertError::Store)?, limits)?;
+    fault::point("image.convert.begun");
     let mut diff_ids = Vec::new();
     for layer in layers {
         diff_ids.push(apply(&mut builder, layer, progress, cancelled)?);
+        fault::point("image.convert.layer");
     }
     builder.finish()?;
     file.as_file().sync_all().map_err(ConvertError::Store)?;
+    fault::point("image.convert.done");
     let size_bytes = file.as_file().metadata().map_err(ConvertError::Store)?.len();
     Ok(Converted {
         root: file.into_temp_path(),

@@ -17,6 +17,7 @@ use crate::config::{ConfigError, ImageConfig};
 use crate::credentials::{Credentials, DockerConfig};
 use crate::digest::{Digest, ImageId};
 use crate::error::{ImageError, StoreError};
+use crate::fault;
 use crate::manifest::{CONFIG_MAX_BYTES, Descriptor, Manifest};
 use crate::progress::{Meter, Phase, ProgressSink};
 use crate::reference::Reference;
@@ -200,9 +201,13 @@ impl ImageStore {
         }
         let (partial, blob) = (paths.partial(layer.digest), paths.blob(layer.digest));
         repository.download(layer, &partial, on_bytes).await?;
+        fault::point("image.layer.fetched");
         // The link first: as soon as the blob is there, another pull that is done with it may remove it.
         fs::hard_link(&partial, target).map_err(StoreError::file("link", target))?;
-        Ok(fs::rename(&partial, &blob).map_err(StoreError::file("store", &blob))?)
+        fault::point("image.layer.linked");
+        fs::rename(&partial, &blob).map_err(StoreError::file("store", &blob))?;
+        fault::point("image.layer.stored");
+        Ok(())
     }
 
     /// Builds an image whose configuration has been checked, unless it is there by the time that it is our turn.

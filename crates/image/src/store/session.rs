@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::lock::FileLock;
 use super::paths::{Paths, names_in, remove_file};
 use crate::error::StoreError;
+use crate::fault;
 
 /// Lives as long as the store is open; its folder goes with it.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl Session {
         sweep_images(paths)?;
         let folder = paths.tmp().join(ulid::Ulid::new().to_string().to_lowercase());
         fs::create_dir(&folder).map_err(StoreError::file("create folder", &folder))?;
+        fault::point("image.session.folder");
         let lock = FileLock::try_take(&folder.join("lock"))?;
         let lock = lock.ok_or_else(|| StoreError::Locked {
             path: folder.clone(),
@@ -36,7 +38,9 @@ impl Session {
 
     /// A folder for one piece of work, removed when dropped.
     pub(crate) fn work_folder(&self) -> Result<tempfile::TempDir, StoreError> {
-        tempfile::tempdir_in(&self.folder).map_err(StoreError::file("create folder in", &self.folder))
+        let made = tempfile::tempdir_in(&self.folder).map_err(StoreError::file("create folder in", &self.folder))?;
+        fault::point("image.work.folder");
+        Ok(made)
     }
 }
 
