@@ -9,16 +9,17 @@
 //! | 2 [`STDERR`] | server | bytes of standard error |
 //! | 3 [`STATUS`] | server | JSON [`SessionEnd`]; once, the last message, followed by a normal close |
 //! | 4 [`CONTROL`] | client | JSON [`Control`] |
+//! | 5 [`NUMBERED`] | server | on an attach that asked for it, instead of 1 and 2: channel 1 or 2 as a byte, the output's number in the machine's log as 8 bytes big-endian, bytes |
 //!
 //! An exec's very first message is text instead: JSON [`crate::ExecRequest`]. A client that breaks these rules gets a
 //! `STATUS` that says so. A payload is at most [`PAYLOAD_MAX`] bytes.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use crate::{ExitStatus, MachineState, Problem, TerminalSize};
+use crate::{ExitStatus, LogStream, MachineState, Problem, TerminalSize};
 
 /// Channel of standard input.
 pub const STDIN: u8 = 0;
@@ -30,7 +31,11 @@ pub const STDERR: u8 = 2;
 pub const STATUS: u8 = 3;
 /// Channel of what is no input.
 pub const CONTROL: u8 = 4;
+/// Channel of output with its number.
+pub const NUMBERED: u8 = 5;
 
+/// Bytes before the output on [`NUMBERED`].
+const NUMBERED_HEADER: usize = 1 + 8;
 /// The longest payload, in bytes. Longer input is sent in several messages.
 pub const PAYLOAD_MAX: usize = 1024 * 1024;
 /// The longest payload of the control channel, in bytes.
@@ -64,8 +69,21 @@ pub enum ServerFrame {
     Stdout(Bytes),
     /// Bytes of standard error.
     Stderr(Bytes),
+    /// Output with its number.
+    Numbered(Numbered),
     /// The end.
     Status(SessionEnd),
+}
+
+/// Output with its number in the machine's log: who attaches again asks for what comes after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered {
+    /// The number; grows.
+    pub sequence: u64,
+    /// Where it was written.
+    pub stream: LogStream,
+    /// What was written.
+    pub bytes: Bytes,
 }
 
 /// How a session ended.
@@ -88,8 +106,8 @@ pub struct SessionEnd {
 /// A message that follows no rule.
 #[derive(Debug, Error)]
 pub enum FrameError {
-    /// There is no channel byte.
-    #[error("the message is empty; its first byte names a channel")]
+    /// There is no channel byte, or nothing of what its channel needs.
+    #[error("the message is empty or cut off; its first byte names a channel")]
     Empty,
     /// The channel is not the sender's.
     #[error("channel {0} is not one that this side sends on")]
@@ -144,6 +162,7 @@ impl ServerFrame {
         match self {
             Self::Stdout(bytes) => with_channel(STDOUT, bytes),
             Self::Stderr(bytes) => with_channel(STDERR, bytes),
+            Self::Numbered(output) => output.encode(),
             Self::Status(end) => with_channel(STATUS, &json(end)),
         }
     }
@@ -153,11 +172,43 @@ impl ServerFrame {
         match split(message)? {
             (STDOUT, payload) => Ok(Self::Stdout(payload)),
             (STDERR, payload) => Ok(Self::Stderr(payload)),
+            (NUMBERED, payload) => Numbered::decode(payload).map(Self::Numbered),
             (channel @ STATUS, payload) => serde_json::from_slice(&payload)
                 .map(Self::Status)
                 .map_err(|source| FrameError::Json { channel, source }),
             (channel, _) => Err(FrameError::Channel(channel)),
         }
+    }
+}
+
+impl Numbered {
+    fn encode(&self) -> Bytes {
+        let stream = match self.stream {
+            LogStream::Stdout => STDOUT,
+            LogStream::Stderr => STDERR,
+        };
+        let mut message = BytesMut::with_capacity(1 + NUMBERED_HEADER + self.bytes.len());
+        message.put_u8(NUMBERED);
+        message.put_u8(stream);
+        message.put_u64(self.sequence);
+        message.put_slice(&self.bytes);
+        message.freeze()
+    }
+
+    fn decode(mut payload: Bytes) -> Result<Self, FrameError> {
+        if payload.len() < NUMBERED_HEADER {
+            return Err(FrameError::Empty);
+        }
+        let stream = match payload.get_u8() {
+            STDOUT => LogStream::Stdout,
+            STDERR => LogStream::Stderr,
+            other => return Err(FrameError::Channel(other)),
+        };
+        Ok(Self {
+            stream,
+            sequence: payload.get_u64(),
+            bytes: payload,
+        })
     }
 }
 
@@ -228,6 +279,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_go_with_their_output() {
+        let frame = ServerFrame::Numbered(Numbered {
+            sequence: 258,
+            stream: LogStream::Stderr,
+            bytes: Bytes::from_static(b"x"),
+        });
+        assert_eq!(&frame.encode()[..], b"\x05\x02\0\0\0\0\0\0\x01\x02x");
+        assert_eq!(ServerFrame::decode(&frame.encode()).unwrap(), frame);
+        assert!(ServerFrame::decode(&Bytes::from_static(b"\x05\x01\0")).is_err());
+        assert!(ServerFrame::decode(&Bytes::from_static(b"\x05\x04\0\0\0\0\0\0\0\0")).is_err());
+    }
+
+    #[test]
     fn broken_rules_are_named() {
         let long = Bytes::from(vec![STDIN; PAYLOAD_MAX + 2]);
         assert!(matches!(ClientFrame::decode(&Bytes::new()), Err(FrameError::Empty)));
@@ -254,7 +318,7 @@ mod tests {
             if let Ok(ClientFrame::Stdin(payload)) = ClientFrame::decode(&message) {
                 prop_assert_eq!(ClientFrame::Stdin(payload).encode(), message.clone());
             }
-            if let Ok(frame @ (ServerFrame::Stdout(_) | ServerFrame::Stderr(_))) = ServerFrame::decode(&message) {
+            if let Ok(frame @ (ServerFrame::Stdout(_) | ServerFrame::Stderr(_) | ServerFrame::Numbered(_))) = ServerFrame::decode(&message) {
                 prop_assert_eq!(frame.encode(), message);
             }
         }

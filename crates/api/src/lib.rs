@@ -35,8 +35,8 @@ pub use machine::{
 pub use node::{Amount, Check, CheckList, CheckOutcome, DriverInfo, NodeInfo, Version};
 pub use problem::{Problem, ProblemCode};
 pub use query::{
-    ArchiveQuery, EventsQuery, ImportImageQuery, ImportKind, KillQuery, ListMachinesQuery, LogFormat, LogsQuery,
-    PruneQuery, RemoveQuery, StatsQuery, StopQuery, WaitCondition, WaitQuery,
+    ArchiveQuery, AttachQuery, EventsQuery, ImportImageQuery, ImportKind, KillQuery, ListMachinesQuery, LogFormat,
+    LogsQuery, PruneQuery, RemoveQuery, StatsQuery, StopQuery, WaitCondition, WaitQuery,
 };
 pub use session::{ExecRequest, PathKind, PathStat, TerminalSize};
 pub use stats::{Stats, StatsLine};

@@ -103,6 +103,9 @@ pub struct LogsQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
+    /// Only what comes after the record of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
     /// Only the last so many lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(maximum = 1_000_000)]
@@ -122,6 +125,19 @@ pub enum LogFormat {
     Raw,
     /// JSON lines, each with its stream and time.
     Ndjson,
+}
+
+/// How to attach.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct AttachQuery {
+    /// Output comes with its number, on channel 5.
+    #[serde(default)]
+    pub numbered: bool,
+    /// Only output that comes after the record of this number; all of it if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }
 
 /// Which path of a machine.

@@ -14,6 +14,8 @@ use hearth_client::DEFAULT_SOCKET;
 use hearth_domain::{
     DiskMib, DriverKind, MachineName, MemoryMib, NetworkMode, PortMapping, RestartPolicy, Vcpus, parse_size_mib,
 };
+use hearth_driver_qemu::AccelChoice;
+use ipnet::Ipv4Net;
 
 /// Docker's, wherever docker has one.
 const RUN_EXIT_CODES: &str = "\
@@ -61,6 +63,8 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show machines in full, as JSON
     Inspect(MachinesArgs),
+    /// Join a running machine's program: its output from now on, and its input
+    Attach(AttachArgs),
     /// Run one more command in a running machine
     Exec(ExecArgs),
     /// Show what a machine wrote
@@ -134,12 +138,10 @@ pub(crate) struct UpArgs {
     /// Size of machines' own disks given out for each byte that is free where they lie
     #[arg(long, default_value_t = 1.0, value_parser = ratio)]
     pub(crate) disk_overcommit: f64,
-    /// Network slots that are kept ready
-    #[arg(long, default_value_t = 4)]
-    pub(crate) warm_slots: u32,
-    /// Name servers for guests [default: the host's]
-    #[arg(long = "dns", value_name = "ADDR")]
-    pub(crate) dns: Vec<std::net::IpAddr>,
+    #[command(flatten)]
+    pub(crate) vmm: VmmArgs,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Registries spoken to without TLS, as HOST[:PORT]; those on loopback are anyway
     #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
     pub(crate) insecure_registries: Vec<String>,
@@ -149,6 +151,49 @@ pub(crate) struct UpArgs {
     /// Log lines as JSON
     #[arg(long, env = "HEARTH_LOG_JSON")]
     pub(crate) log_json: bool,
+}
+
+/// The programs that run machines.
+#[derive(Debug, Args)]
+pub(crate) struct VmmArgs {
+    /// QEMU's program [default: qemu-system-x86_64 on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) qemu: Option<PathBuf>,
+    /// Firecracker's program [default: on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) firecracker: Option<PathBuf>,
+    /// Firecracker's jailer [default: beside firecracker, or on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jailer: Option<PathBuf>,
+    /// Further settings of Firecracker, as JSON: see the handbook
+    #[arg(long, value_name = "FILE")]
+    pub(crate) firecracker_config: Option<PathBuf>,
+    /// Hardware virtualisation: auto (if it works when it is tried), kvm (whatever the trial says) or tcg (never, for QEMU)
+    #[arg(long, default_value = "auto", value_name = "auto|kvm|tcg")]
+    pub(crate) accel: AccelChoice,
+}
+
+/// Where guests are plugged in.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    /// Network slots that are kept ready
+    #[arg(long, default_value_t = 4)]
+    pub(crate) warm_slots: u32,
+    /// Network slots at most, and so machines that run at a time
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=i64::from(hearth_network::MAX_CAPACITY)))]
+    pub(crate) max_slots: u32,
+    /// Network of the slots' addresses on this host [default: a free part of 100.64.0.0/10]
+    #[arg(long, value_name = "NETWORK/BITS")]
+    pub(crate) slot_network: Option<Ipv4Net>,
+    /// Bridge of machines with --network bridge; made if need be
+    #[arg(long, default_value = "fc-bridge0", value_name = "NAME", value_parser = interface_name)]
+    pub(crate) bridge: String,
+    /// Network of that bridge, which gets the first address
+    #[arg(long, default_value = "172.16.0.0/24", value_name = "NETWORK/BITS")]
+    pub(crate) bridge_subnet: Ipv4Net,
+    /// Name servers for guests [default: the host's]
+    #[arg(long = "dns", value_name = "ADDR")]
+    pub(crate) dns: Vec<std::net::IpAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -234,6 +279,18 @@ pub(crate) struct MachinesArgs {
     /// Names, IDs, or beginnings of IDs
     #[arg(required = true, value_name = "MACHINE")]
     pub(crate) machines: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Leave a program with a terminal by Ctrl-P Ctrl-Q; it goes on.
+The exit code is the program's; 125 where hearth could not do it.")]
+pub(crate) struct AttachArgs {
+    /// Do not forward standard input
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    /// The machine
+    pub(crate) machine: String,
 }
 
 #[derive(Debug, Args)]
@@ -457,6 +514,8 @@ pub(crate) struct DoctorArgs {
     /// Folder of the daemon that is to be; one that runs knows its own
     #[arg(long, env = "HEARTH_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
     pub(crate) state_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) vmm: VmmArgs,
 }
 
 fn vcpus(text: &str) -> Result<Vcpus, String> {
@@ -474,6 +533,15 @@ fn disk(text: &str) -> Result<DiskMib, String> {
     parse_size_mib(text)
         .and_then(DiskMib::try_from)
         .map_err(|error| error.to_string())
+}
+
+/// What the kernel takes for the name of an interface.
+fn interface_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if (1..=15).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('.') {
+        return Ok(text.to_owned());
+    }
+    Err("give 1 to 15 letters, digits, dashes, dots or underscores".to_owned())
 }
 
 fn ratio(text: &str) -> Result<f64, String> {

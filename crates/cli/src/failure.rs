@@ -4,6 +4,8 @@ use hearth_api::{Problem, ProblemCode};
 use hearth_client::ClientError;
 use serde::Serialize;
 
+use crate::commands::Away;
+
 /// What `run` and `exec` give when the program was never reached, and all commands when they are called wrongly;
 /// docker's code for it.
 pub(crate) const EXIT_NOT_RUN: u8 = 125;
@@ -29,6 +31,7 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) {
         _ if !json => eprintln!("hearth: {words}"),
         Some(ClientError::Problem(problem)) => print(problem),
         Some(error) if error.is_outage() => print(&Problem::new(ProblemCode::Unavailable, words)),
+        _ if error.is::<Away>() => print(&Problem::new(ProblemCode::Unavailable, words)),
         _ => tell("failed", "The command failed", &words, json),
     }
 }

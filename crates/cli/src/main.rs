@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+use commands::Away;
 use failure::{EXIT_FAILED, EXIT_NOT_RUN};
 use hearth_client::{Client, Endpoint};
 
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         return hearth_driver::launch::main(args);
     }
     let failure_code = match &cli.command {
-        Command::Run(_) | Command::Exec(_) => EXIT_NOT_RUN,
+        Command::Run(_) | Command::Attach(_) | Command::Exec(_) => EXIT_NOT_RUN,
         _ => EXIT_FAILED,
     };
     let json = cli.json;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             failure::report(&error, json);
-            ExitCode::from(failure_code)
+            ExitCode::from(if error.is::<Away>() { EXIT_NOT_RUN } else { failure_code })
         }
     }
 }

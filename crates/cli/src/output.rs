@@ -63,8 +63,12 @@ pub(crate) fn bytes(size: u64) -> String {
 
 /// How long ago, in one unit.
 pub(crate) fn ago(time: jiff::Timestamp) -> String {
-    let seconds = jiff::Timestamp::now().duration_since(time).as_secs().max(0);
-    format!("{} ago", span(seconds))
+    format!("{} ago", span(age_secs(time)))
+}
+
+/// Seconds since a time.
+pub(crate) fn age_secs(time: jiff::Timestamp) -> i64 {
+    jiff::Timestamp::now().duration_since(time).as_secs().max(0)
 }
 
 /// A span of seconds, in one unit.

@@ -25,7 +25,8 @@ fn machines_are_listed_shown_and_measured() {
             "{table}"
         );
         let table = host.hearth(&["ps", "-a"]).stdout;
-        assert!(table.contains("runs") && table.contains("stopped (4)"), "{table}");
+        let ended = table.lines().find(|line| line.contains("stopped (4) ")).unwrap();
+        assert!(table.contains("runs") && ended.matches(" ago").count() == 2, "{table}");
         let all = host.hearth(&["ps", "-a", "--json"]).json();
         assert_eq!(all.as_array().unwrap().len(), 2);
         let shown = host.inspect("runs");
@@ -54,6 +55,9 @@ fn machines_are_listed_shown_and_measured() {
         assert_eq!(host.inspect("ended")["exit"]["code"], 4);
         assert_eq!(host.hearth(&["wait", "ended"]).ok(), "4");
 
+        let table = host.hearth(&["stats", "--no-stream"]).ok().to_owned();
+        let cpu = table.lines().nth(1).unwrap().split_whitespace().nth(2).unwrap();
+        assert!(cpu.parse::<u64>().is_ok(), "the use of the CPU is measured: {table}");
         let stats = lines(host, &["stats", "--no-stream", "--json"]);
         assert_eq!((stats.len(), &stats[0]["machine_name"]), (1, &"runs".into()));
         for figure in [

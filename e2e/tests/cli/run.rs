@@ -21,6 +21,8 @@ fn streams_are_kept_apart_and_the_exit_code_is_the_programs() {
             .failed(127, &["no-such-program"]);
         host.hearth(&["run", "--rm", BUSYBOX, "/etc/passwd"])
             .failed(126, &["/etc/passwd"]);
+        sh(host, &[], "true").ok();
+        assert_eq!(host.hearth(&["ps", "-aq"]).ok(), "", "--rm returns when it is gone");
         wait_for("--rm to leave nothing", || host.leftovers().is_empty().then_some(()));
     });
 }

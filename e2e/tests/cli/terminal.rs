@@ -34,8 +34,29 @@ fn exec_has_a_terminal_too() {
         terminal.expect("20 100");
         terminal.resize(70, 10);
         terminal.type_in("busybox stty size\r");
-        terminal.expect("10 70");
+        // Before its prompt the shell does not look for the end of its input.
+        terminal.expect("10 70\r\n/ # ");
         terminal.type_in("\u{4}");
         assert_eq!(terminal.wait(), 0);
+    });
+}
+
+#[test]
+fn a_terminal_is_left_and_joined_again() {
+    on_each_driver(|host| {
+        let mut terminal = Terminal::start(host.command(&["run", "-it", "--name", "m", BUSYBOX, "sh"]), 90, 30);
+        terminal.expect("# ");
+        terminal.type_in("echo before-$((1+1))\r");
+        terminal.expect("before-2");
+        terminal.type_in("\u{10}\u{11}");
+        assert_eq!(terminal.wait(), 0, "the keys that leave");
+        assert_eq!(host.state_of("m").as_deref(), Some("running"));
+        let mut terminal = Terminal::start(host.command(&["attach", "m"]), 70, 20);
+        terminal.type_in("busybox stty size\r");
+        terminal.expect("20 70");
+        terminal.type_in("exit 3\r");
+        assert_eq!(terminal.wait(), 3);
+        host.hearth(&["attach", "m"])
+            .failed(125, &["stopped", "hearth start m"]);
     });
 }

@@ -1,21 +1,27 @@
 //! Machines: list, look, act.
 
 use hearth_api::{
-    KillQuery, ListMachinesQuery, Machine, MachineList, MachineState, RemoveQuery, StopQuery, WaitResult,
+    KillQuery, ListMachinesQuery, Machine, MachineList, MachineState, RemoveQuery, StopQuery, WaitCondition, WaitQuery,
+    WaitResult,
 };
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
 use serde::Serialize;
 
-use super::machine_path;
+use super::{
+    comeback::{Away, Comeback},
+    machine_path,
+};
 use crate::{
     args::{KillArgs, PsArgs, RmArgs, StopArgs},
     failure::{self, EXIT_FAILED},
-    output::{ago, print_json, print_line, print_table, span},
+    output::{age_secs, ago, print_json, print_line, print_table, span},
 };
 
 /// Machines a page.
 const PAGE: u32 = 500;
+/// How long a machine that has ended may take to be removed.
+const REMOVAL_TIMEOUT_MS: u64 = 30_000;
 
 pub(crate) async fn ps(client: &Client, args: &PsArgs, json: bool) -> anyhow::Result<u8> {
     let machines = list(client, args.all).await?;
@@ -79,18 +85,24 @@ fn row(machine: &Machine) -> [String; 7] {
     ]
 }
 
+/// What docker shows: how long it runs, or when and how it ended.
 fn status(machine: &Machine) -> String {
-    let since = |time: Option<jiff::Timestamp>| {
-        time.map_or_else(String::new, |t| {
-            format!(" {}", span(jiff::Timestamp::now().duration_since(t).as_secs().max(0)))
-        })
+    let state = machine.state;
+    let ended = || {
+        machine
+            .finished_at
+            .map_or_else(String::new, |time| format!(" {}", ago(time)))
     };
-    match machine.state {
-        MachineState::Running => format!("running{}", since(machine.started_at)),
+    match state {
+        MachineState::Running => match machine.started_at {
+            Some(time) => format!("{state} {}", span(age_secs(time))),
+            None => state.to_string(),
+        },
         MachineState::Stopped => {
             let code = machine.exit.as_ref().map_or(0, |exit| exit.code);
-            format!("stopped ({code}){}", since(machine.finished_at))
+            format!("{state} ({code}){}", ended())
         }
+        MachineState::Failed => format!("{state}{}", ended()),
         state => state.to_string(),
     }
 }
@@ -130,27 +142,18 @@ impl Removed {
     }
 }
 
-/// Does something for each name, and prints the name or, as JSON, what came of it.
+/// Does something for each name, and prints the name or, as JSON, what came of it. One that fails does not spare the
+/// others.
 pub(crate) async fn each<T: Serialize>(
     names: &[String],
     json: bool,
     action: impl AsyncFn(&str) -> Result<T, ClientError>,
 ) -> anyhow::Result<u8> {
-    each_in_words(names, json, action, |name, _| name.to_owned()).await
-}
-
-/// As [`each`], with other words. One that fails does not spare the others.
-async fn each_in_words<T: Serialize>(
-    names: &[String],
-    json: bool,
-    action: impl AsyncFn(&str) -> Result<T, ClientError>,
-    words: impl Fn(&str, &T) -> String,
-) -> anyhow::Result<u8> {
     let (mut code, mut done) = (0, Vec::new());
     for name in names {
         match action(name).await {
             Ok(outcome) if json => done.push(outcome),
-            Ok(outcome) => print_line(words(name, &outcome)),
+            Ok(_) => print_line(name),
             Err(error @ ClientError::NoDaemon { .. }) => return Err(error.into()),
             Err(error) => {
                 failure::report(&anyhow::Error::from(error).context(name.clone()), json);
@@ -190,23 +193,60 @@ pub(crate) async fn rm(client: &Client, args: &RmArgs, json: bool) -> anyhow::Re
 }
 
 pub(crate) async fn wait(client: &Client, names: &[String], json: bool) -> anyhow::Result<u8> {
-    let waited = async |name: &str| until_rest(client, name).await;
-    each_in_words(names, json, waited, |_, result| exit_code(result).to_string()).await
+    let (mut code, mut results) = (0, Vec::new());
+    for name in names {
+        match until_rest(client, name, json).await {
+            Ok(result) if json => results.push(result),
+            Ok(result) => print_line(exit_code(&result).to_string()),
+            Err(error) if ends_all(&error) => return Err(error),
+            Err(error) => {
+                failure::report(&error.context(name.clone()), json);
+                code = EXIT_FAILED;
+            }
+        }
+    }
+    if json {
+        print_json(&results)?;
+    }
+    Ok(code)
 }
 
-/// Waits, in long polls, until a machine is at rest.
-async fn until_rest(client: &Client, name: &str) -> Result<WaitResult, ClientError> {
-    let mut name = name.to_owned();
+/// Whether a failure is the daemon's, and so would befall all others as well.
+fn ends_all(error: &anyhow::Error) -> bool {
+    error.is::<Away>() || matches!(error.downcast_ref(), Some(ClientError::NoDaemon { .. }))
+}
+
+/// Waits, in long polls, until a machine is at rest. A daemon that goes meanwhile is waited for as well.
+async fn until_rest(client: &Client, name: &str, json: bool) -> anyhow::Result<WaitResult> {
+    // A name may go to another machine in between; an ID does not. Of one that is gone the name may still be known.
+    let known = client.get::<Machine>(&machine_path(name, &[])).await;
+    let id = match known {
+        Ok(machine) => machine.id.to_string(),
+        Err(ClientError::Problem(_)) => name.to_owned(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut comeback = Comeback::new(json);
     loop {
-        let result: WaitResult = client.get(&machine_path(&name, &["wait"])).await?;
-        if result.reached || result.removed {
-            return Ok(result);
+        match client.get::<WaitResult>(&machine_path(&id, &["wait"])).await {
+            Ok(result) if result.reached || result.removed => return Ok(result),
+            Ok(_) => comeback.answered(),
+            Err(error) if error.is_outage() => comeback.wait(|| format!("hearth wait {name}")).await?,
+            Err(error) => return Err(error.into()),
         }
-        // A name may go to another machine in between; an ID does not.
-        name = result.id.to_string();
     }
 }
 
 fn exit_code(result: &WaitResult) -> i32 {
     result.exit.as_ref().map_or(125, |exit| exit.code)
+}
+
+/// Waits until a machine that removes itself is gone; gives up in silence, since the machine has ended anyhow.
+pub(crate) async fn until_removed(client: &Client, id: &str) {
+    let query = WaitQuery {
+        condition: WaitCondition::Removed,
+        timeout_ms: Some(REMOVAL_TIMEOUT_MS),
+    };
+    let path = machine_path(id, &["wait"]).query(&query);
+    // Whether it is gone, or one cannot know: nothing is left to do.
+    let _ = client.get::<WaitResult>(&path).await;
 }

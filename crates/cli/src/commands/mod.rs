@@ -1,5 +1,6 @@
 //! What each command does: calls of the API, and words around them.
 
+mod comeback;
 mod copy;
 mod doctor;
 mod image;
@@ -8,8 +9,10 @@ mod machine;
 mod node;
 mod run;
 mod session;
+mod unpack;
 mod watch;
 
+pub(crate) use comeback::Away;
 use hearth_client::{ApiPath, Client};
 
 use crate::args::{Command, ImageCommand, KernelCommand, NodeCommand};
@@ -18,6 +21,7 @@ use crate::args::{Command, ImageCommand, KernelCommand, NodeCommand};
 pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> anyhow::Result<u8> {
     match command {
         Command::Run(args) => run::run(client, args, json).await,
+        Command::Attach(args) => run::attach(client, args, json).await,
         Command::Exec(args) => run::exec(client, args, json).await,
         Command::Ps(args) => machine::ps(client, &args, json).await,
         Command::Inspect(args) => machine::inspect(client, &args.machines).await,

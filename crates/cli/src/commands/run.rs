@@ -1,14 +1,17 @@
-//! `run` and `exec`.
+//! `run`, `attach` and `exec`.
 
 use std::path::Path;
 
-use hearth_api::{CreateMachine, ExecRequest, Machine, MachineState, ProblemCode, PullPolicy, TerminalSize};
+use hearth_api::{
+    CreateMachine, ExecRequest, LogFormat, LogLine, LogsQuery, Machine, MachineState, ProblemCode, PullPolicy,
+    TerminalSize,
+};
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
 
-use super::{image, machine_path, session};
+use super::{image, machine, machine_path, session};
 use crate::{
-    args::{ExecArgs, RunArgs},
+    args::{AttachArgs, ExecArgs, RunArgs},
     output::{note, print_json, print_line},
     terminal,
 };
@@ -19,7 +22,6 @@ const USUAL_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 pub(crate) async fn run(client: &Client, args: RunArgs, json: bool) -> anyhow::Result<u8> {
     let detach = args.detach;
     let request = create_request(args)?;
-    let (stdin, tty) = (request.stdin, request.tty);
     let machine = create(client, &request, json).await?;
     let id = machine.id.to_string();
     if detach {
@@ -31,17 +33,83 @@ pub(crate) async fn run(client: &Client, args: RunArgs, json: bool) -> anyhow::R
         }
         return Ok(0);
     }
+    let main = session::Main {
+        id: id.clone(),
+        name: machine.name,
+        after: None,
+    };
     // Attached before it starts, so that nothing is missed.
-    let attached = client.session(&machine_path(&id, &["attach"])).await?;
+    let attached = session::open(client, &main).await?;
     start(client, &id, request.auto_remove).await?;
     let program = session::Program {
         client,
-        machine: Some(id),
-        stdin,
-        tty,
+        main: Some(main),
+        stdin: request.stdin,
+        tty: request.tty,
         json,
     };
-    session::drive(attached, &program).await
+    let parting = session::drive(attached, program).await?;
+    if request.auto_remove && parting.over {
+        clear_away(client, &id, parting.rejoined).await;
+    }
+    Ok(parting.code)
+}
+
+/// Waits until a machine that removes itself is gone. One that a daemon found when it came back waits a while for
+/// clients to come back, too: we have.
+async fn clear_away(client: &Client, id: &str, rejoined: bool) {
+    if rejoined {
+        // If it fails, the machine is gone already, or goes by itself.
+        let _ = client.act(Method::DELETE, &machine_path(id, &[])).await;
+    }
+    machine::until_removed(client, id).await;
+}
+
+pub(crate) async fn attach(client: &Client, args: AttachArgs, json: bool) -> anyhow::Result<u8> {
+    let machine: Machine = client.get(&machine_path(&args.machine, &[])).await?;
+    let (name, state) = (machine.name, machine.state);
+    anyhow::ensure!(
+        !state.is_at_rest() && state != MachineState::Pending,
+        "machine {name} is {state}, not running; start it first with: hearth start {name}"
+    );
+    let id = machine.id.to_string();
+    let main = session::Main {
+        after: last_number(client, &id).await?,
+        id: id.clone(),
+        name,
+    };
+    let attached = session::open(client, &main).await?;
+    let program = session::Program {
+        client,
+        main: Some(main),
+        stdin: machine.stdin && !args.no_stdin,
+        tty: machine.tty,
+        json,
+    };
+    let parting = session::drive(attached, program).await?;
+    if machine.auto_remove && parting.over {
+        clear_away(client, &id, parting.rejoined).await;
+    }
+    Ok(parting.code)
+}
+
+/// Number of the last that a machine wrote.
+async fn last_number(client: &Client, id: &str) -> anyhow::Result<Option<u64>> {
+    let query = LogsQuery {
+        tail: Some(1),
+        format: LogFormat::Ndjson,
+        ..LogsQuery::default()
+    };
+    let path = machine_path(id, &["logs"]).query(&query);
+    let mut lines = client.lines::<LogLine>(Method::GET, &path, None::<&()>).await?;
+    let mut last = None;
+    while let Some(line) = lines.next().await {
+        match line? {
+            LogLine::Output(record) => last = Some(record.sequence),
+            LogLine::Problem(line) => return Err(ClientError::Problem(Box::new(line.problem)).into()),
+        }
+    }
+    Ok(last)
 }
 
 /// Starts the machine; one that cannot start is not left behind when nobody is to see it.
@@ -121,12 +189,12 @@ pub(crate) async fn exec(client: &Client, args: ExecArgs, json: bool) -> anyhow:
     opened.sender.begin(&request).await?;
     let program = session::Program {
         client,
-        machine: None,
+        main: None,
         stdin: args.interactive,
         tty: args.tty,
         json,
     };
-    session::drive(opened, &program).await
+    Ok(session::drive(opened, program).await?.code)
 }
 
 /// Whether a machine's program has not begun yet.

@@ -1,45 +1,139 @@
 //! Logs, events, figures: what goes on until one has seen enough.
 
-use std::io::Write;
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
-use hearth_api::{Event, EventLine, EventsQuery, LogFormat, LogLine, LogStream, LogsQuery, Stats, StatsQuery};
+use hearth_api::{
+    Event, EventLine, EventsQuery, LogFormat, LogLine, LogRecord, LogStream, LogsQuery, Machine, ProblemCode, Stats,
+    StatsQuery, WaitQuery, WaitResult,
+};
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
 
-use super::{machine, machine_path};
+use super::{comeback::Comeback, machine, machine_path};
 use crate::{
     args::{EventsArgs, LogsArgs, StatsArgs},
     output::{bytes, print_json_line, print_line, print_table},
 };
 
+/// How long after the end of its log a machine may take to come to rest.
+const REST_TIMEOUT_MS: u64 = 10_000;
 /// Between two tables.
-const STATS_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+/// Before the first table.
+const FIRST_INTERVAL: Duration = Duration::from_millis(500);
+/// To the top left, and empty what is there.
+const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
 pub(crate) async fn logs(client: &Client, args: LogsArgs, json: bool) -> anyhow::Result<u8> {
-    let query = LogsQuery {
-        follow: args.follow,
-        since: args.since,
-        tail: args.tail,
-        format: LogFormat::Ndjson,
+    let mut reading = Reading {
+        query: LogsQuery {
+            follow: args.follow,
+            since: args.since,
+            tail: args.tail,
+            format: LogFormat::Ndjson,
+            ..LogsQuery::default()
+        },
+        // A name may go to another machine while we follow; an ID does not.
+        machine: match args.follow {
+            true => client
+                .get::<Machine>(&machine_path(&args.machine, &[]))
+                .await?
+                .id
+                .to_string(),
+            false => args.machine.clone(),
+        },
+        begun: jiff::Timestamp::now(),
+        json,
     };
-    let path = machine_path(&args.machine, &["logs"]).query(&query);
-    let mut lines = client.lines::<LogLine>(Method::GET, &path, None::<&()>).await?;
-    while let Some(line) = lines.next().await {
-        match line? {
-            LogLine::Output(record) if json => print_json_line(&record)?,
-            LogLine::Output(record) => {
-                let written = match record.stream {
-                    LogStream::Stdout => std::io::stdout().write_all(&record.data),
-                    LogStream::Stderr => std::io::stderr().write_all(&record.data),
-                };
-                if written.and_then(|()| std::io::stdout().flush()).is_err() {
-                    return Ok(0);
+    let mut comeback = Comeback::new(json);
+    loop {
+        match reading.read(client, &mut comeback).await {
+            Ok(End::Reader) => return Ok(0),
+            Ok(End::Log) if !args.follow || is_at_rest(client, &reading.machine).await? => return Ok(0),
+            Ok(End::Log) => {}
+            Err(error) if args.follow && error.is_outage() => {}
+            Err(error) => return Err(error.into()),
+        }
+        comeback.wait(|| format!("hearth logs -f {}", args.machine)).await?;
+    }
+}
+
+/// Whether a machine whose log has ended has ended itself, which may be a moment later. One that cannot be asked about
+/// has not.
+async fn is_at_rest(client: &Client, machine: &str) -> Result<bool, ClientError> {
+    let query = WaitQuery {
+        timeout_ms: Some(REST_TIMEOUT_MS),
+        ..WaitQuery::default()
+    };
+    match client
+        .get::<WaitResult>(&machine_path(machine, &["wait"]).query(&query))
+        .await
+    {
+        Ok(result) => Ok(result.reached || result.removed),
+        Err(ClientError::Problem(problem)) if problem.code == ProblemCode::MachineNotFound => Ok(true),
+        Err(error) if error.is_outage() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A log that is being read, from one daemon after the other.
+struct Reading {
+    machine: String,
+    query: LogsQuery,
+    begun: jiff::Timestamp,
+    json: bool,
+}
+
+/// Why nothing more is read.
+enum End {
+    Log,
+    /// Nobody reads what we write.
+    Reader,
+}
+
+impl Reading {
+    /// Reads on to the end.
+    async fn read(&mut self, client: &Client, comeback: &mut Comeback) -> Result<End, ClientError> {
+        let path = machine_path(&self.machine, &["logs"]).query(&self.query);
+        let mut lines = client.lines::<LogLine>(Method::GET, &path, None::<&()>).await?;
+        self.begin_where_it_ends();
+        while let Some(line) = lines.next().await {
+            match line? {
+                LogLine::Output(record) => {
+                    comeback.answered();
+                    self.query.after = Some(record.sequence);
+                    if !self.write(&record) {
+                        return Ok(End::Reader);
+                    }
                 }
+                LogLine::Problem(problem) => return Err(ClientError::Problem(Box::new(problem.problem))),
             }
-            LogLine::Problem(problem) => return Err(ClientError::Problem(Box::new(problem.problem)).into()),
+        }
+        Ok(End::Log)
+    }
+
+    /// Should this daemon go, the next one has no tail to find any more: it goes on after the last record, and where
+    /// there was none yet, all that comes is new.
+    fn begin_where_it_ends(&mut self) {
+        if self.query.tail.take() == Some(0) {
+            self.query.since = Some(self.begun);
         }
     }
-    Ok(0)
+
+    /// Whether somebody reads it.
+    fn write(&self, record: &LogRecord) -> bool {
+        if self.json {
+            return print_json_line(record).is_ok();
+        }
+        let written = match record.stream {
+            LogStream::Stdout => std::io::stdout().write_all(&record.data),
+            LogStream::Stderr => std::io::stderr().write_all(&record.data),
+        };
+        written.and_then(|()| std::io::stdout().flush()).is_ok()
+    }
 }
 
 pub(crate) async fn events(client: &Client, args: EventsArgs, json: bool) -> anyhow::Result<u8> {
@@ -74,37 +168,60 @@ fn sentence(event: &Event) -> String {
 }
 
 pub(crate) async fn stats(client: &Client, args: &StatsArgs, json: bool) -> anyhow::Result<u8> {
-    let mut before: Vec<Stats> = Vec::new();
+    if json {
+        return stream_stats(client, args).await;
+    }
+    // A use of the CPU lies between two looks: the first one is not shown.
+    let mut before = measure_all(client, &args.machines).await?;
+    let mut interval = FIRST_INTERVAL;
     loop {
-        let names = if args.machines.is_empty() {
-            machine::running(client).await?
-        } else {
-            args.machines.clone()
-        };
-        let mut now = Vec::new();
-        for name in &names {
-            match measure(client, name).await {
-                Ok(stats) => now.push(stats),
-                // One of all that run may just have ended.
-                Err(ClientError::Problem(_)) if args.machines.is_empty() => {}
-                Err(error) => return Err(error.into()),
-            }
+        tokio::time::sleep(interval).await;
+        let now = measure_all(client, &args.machines).await?;
+        if !args.no_stream && std::io::stdout().is_terminal() {
+            print!("{CLEAR_SCREEN}");
         }
-        if json {
-            now.iter().try_for_each(print_json_line)?;
-        } else {
-            let rows: Vec<[String; 7]> = now.iter().map(|stats| row(stats, &before)).collect();
-            print_table(
-                ["ID", "NAME", "CPU", "MEMORY", "GUEST MEMORY", "NET IN/OUT", "PROCESSES"],
-                &rows,
-            );
-        }
+        let rows: Vec<[String; 7]> = now.iter().map(|stats| row(stats, &before)).collect();
+        print_table(
+            ["ID", "NAME", "CPU", "MEMORY", "GUEST MEMORY", "NET IN/OUT", "PROCESSES"],
+            &rows,
+        );
         if args.no_stream {
             return Ok(0);
         }
-        before = now;
+        (before, interval) = (now, STATS_INTERVAL);
+    }
+}
+
+/// As the API gives it: CPU time is a sum, of which whoever reads takes differences.
+async fn stream_stats(client: &Client, args: &StatsArgs) -> anyhow::Result<u8> {
+    loop {
+        let now = measure_all(client, &args.machines).await?;
+        now.iter().try_for_each(print_json_line)?;
+        if args.no_stream {
+            return Ok(0);
+        }
         tokio::time::sleep(STATS_INTERVAL).await;
     }
+}
+
+/// Measures these machines, or all that run.
+async fn measure_all(client: &Client, names: &[String]) -> Result<Vec<Stats>, ClientError> {
+    let all = names.is_empty();
+    let names = if all {
+        machine::running(client).await?
+    } else {
+        names.to_vec()
+    };
+    let mut measured = Vec::new();
+    for name in &names {
+        match measure(client, name).await {
+            Ok(stats) => measured.push(stats),
+            // One of all that run may just have ended.
+            Err(ClientError::Problem(_)) if all => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(measured)
 }
 
 async fn measure(client: &Client, name: &str) -> Result<Stats, ClientError> {
@@ -112,7 +229,7 @@ async fn measure(client: &Client, name: &str) -> Result<Stats, ClientError> {
     client.get(&path).await
 }
 
-/// CPU is a share of the time since the row before; the first row has none to compare with.
+/// CPU is a share of the time since the row before; a machine that is new has none to compare with.
 fn row(stats: &Stats, before: &[Stats]) -> [String; 7] {
     let earlier = before.iter().find(|s| s.machine_id == stats.machine_id);
     let cpu = earlier.map_or_else(

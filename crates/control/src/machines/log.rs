@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use hearth_api::{LogFormat, LogLine, LogRecord, LogStream, LogsQuery, ProblemLine};
 use hearth_node_api::{LogChunk, LogQuery, NodeError};
 
@@ -38,7 +38,7 @@ pub(crate) async fn logs(
             .transpose()?,
     };
     let row = app.find(&wanted).await?;
-    let chunks = app.node.logs(row.spec.id, asked).await?;
+    let chunks = after(app.node.logs(row.spec.id, asked).await?, query.after);
     Ok(match query.format {
         LogFormat::Raw => {
             let bytes = chunks.map(|chunk| chunk.map(|chunk| chunk.bytes));
@@ -48,6 +48,26 @@ pub(crate) async fn logs(
     })
 }
 
+/// What comes after the record of a number.
+pub(super) fn after(
+    chunks: BoxStream<'static, Result<LogChunk, NodeError>>,
+    number: Option<u64>,
+) -> BoxStream<'static, Result<LogChunk, NodeError>> {
+    match number {
+        None => chunks,
+        Some(number) => chunks
+            .try_filter(move |chunk| std::future::ready(chunk.sequence > number))
+            .boxed(),
+    }
+}
+
+pub(super) fn wire_stream(stream: hearth_node_api::LogStream) -> LogStream {
+    match stream {
+        hearth_node_api::LogStream::Stdout => LogStream::Stdout,
+        hearth_node_api::LogStream::Stderr => LogStream::Stderr,
+    }
+}
+
 fn line(chunk: Result<LogChunk, NodeError>) -> LogLine {
     match chunk {
         Ok(LogChunk {
@@ -55,18 +75,12 @@ fn line(chunk: Result<LogChunk, NodeError>) -> LogLine {
             unix_ns,
             stream,
             bytes,
-        }) => {
-            let stream = match stream {
-                hearth_node_api::LogStream::Stdout => LogStream::Stdout,
-                hearth_node_api::LogStream::Stderr => LogStream::Stderr,
-            };
-            LogLine::Output(LogRecord {
-                sequence,
-                unix_ns,
-                stream,
-                data: bytes,
-            })
-        }
+        }) => LogLine::Output(LogRecord {
+            sequence,
+            unix_ns,
+            stream: wire_stream(stream),
+            data: bytes,
+        }),
         Err(error) => LogLine::Problem(ProblemLine::from(*ApiError::from(error).problem)),
     }
 }

@@ -18,24 +18,24 @@ use futures::{
     stream::{SplitSink, SplitStream},
 };
 use hearth_api::{
-    Problem, ProblemCode,
-    frame::{ClientFrame, Control, PAYLOAD_MAX, ServerFrame, SessionEnd},
+    AttachQuery, Problem, ProblemCode,
+    frame::{ClientFrame, Control, Numbered, PAYLOAD_MAX, ServerFrame, SessionEnd},
 };
 use hearth_domain::SIGNAL_MAX;
 use hearth_ids::MachineId;
-use hearth_node_api::{ExecEvent, Input, LogStream, MachineStatus, NodeError, TerminalSize};
+use hearth_node_api::{ExecEvent, Input, LogChunk, LogStream, MachineStatus, NodeError, TerminalSize};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
 use tracing::debug;
 
-use super::{input, view::Seen};
+use super::{input, log, view::Seen};
 use crate::{
     api_doc::Problems,
     app::App,
     error::{ApiError, ApiResult},
-    extract::{ApiPath, from_json},
+    extract::{ApiPath, ApiQuery, from_json},
 };
 
 /// How long a client may take to say what to run.
@@ -48,25 +48,23 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 type Socket = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
 /// Joins a machine's program over a web socket: all that it wrote so far, then what it writes; and its input. A machine
-/// that is not started yet can be attached to, so that nothing is missed.
+/// that is not started yet can be attached to, so that nothing is missed. Who was cut off attaches again `after` the last
+/// number that it saw.
 #[utoipa::path(get, path = "/v1/machines/{machine}/attach", tag = "machines", operation_id = "attach_machine",
-    params(("machine" = String, Path, description = "Name or ID")),
+    params(("machine" = String, Path, description = "Name or ID"), AttachQuery),
     responses((status = 101, description = "A web socket; its last message is a SessionEnd on channel 3"), Problems))]
 pub(crate) async fn attach(
     State(app): State<Arc<App>>,
     ApiPath(wanted): ApiPath,
+    ApiQuery(query): ApiQuery<AttachQuery>,
     socket: Socket,
 ) -> ApiResult<Response> {
     let socket = upgrade(socket)?;
     let id = app.find(&wanted).await?.spec.id;
     let status = app.node.watch(id).ok_or_else(|| NodeError::no_machine(id))?;
     let attachment = app.node.attach(id).await?;
-    let output = attachment.output.map(|chunk| {
-        chunk.map(|chunk| match chunk.stream {
-            LogStream::Stdout => Piece::Stdout(chunk.bytes),
-            LogStream::Stderr => Piece::Stderr(chunk.bytes),
-        })
-    });
+    let output = log::after(attachment.output, query.after)
+        .map(move |chunk| chunk.map(|chunk| if query.numbered { numbered(chunk) } else { plain(chunk) }));
     Ok(start(app, socket, move |app, socket| async move {
         let (mut sender, receiver) = socket.split();
         let end = tokio::select! {
@@ -98,8 +96,8 @@ pub(crate) async fn exec(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath, 
             Ok(session) => {
                 let output = session.output.map(|event| {
                     event.map(|event| match event {
-                        ExecEvent::Stdout(bytes) => Piece::Stdout(bytes),
-                        ExecEvent::Stderr(bytes) => Piece::Stderr(bytes),
+                        ExecEvent::Stdout(bytes) => Piece::Output(ServerFrame::Stdout(bytes)),
+                        ExecEvent::Stderr(bytes) => Piece::Output(ServerFrame::Stderr(bytes)),
                         ExecEvent::Exited(exit) => Piece::Exited(exit.into()),
                     })
                 });
@@ -162,9 +160,23 @@ impl End {
 }
 
 enum Piece {
-    Stdout(Bytes),
-    Stderr(Bytes),
+    Output(ServerFrame),
     Exited(hearth_api::ExitStatus),
+}
+
+fn plain(chunk: LogChunk) -> Piece {
+    Piece::Output(match chunk.stream {
+        LogStream::Stdout => ServerFrame::Stdout(chunk.bytes),
+        LogStream::Stderr => ServerFrame::Stderr(chunk.bytes),
+    })
+}
+
+fn numbered(chunk: LogChunk) -> Piece {
+    Piece::Output(ServerFrame::Numbered(Numbered {
+        sequence: chunk.sequence,
+        stream: log::wire_stream(chunk.stream),
+        bytes: chunk.bytes,
+    }))
 }
 
 fn upgrade(socket: Socket) -> ApiResult<WebSocketUpgrade> {
@@ -257,8 +269,7 @@ async fn pump_output(
 ) -> End {
     while let Some(piece) = output.next().await {
         let frame = match piece {
-            Ok(Piece::Stdout(bytes)) => ServerFrame::Stdout(bytes),
-            Ok(Piece::Stderr(bytes)) => ServerFrame::Stderr(bytes),
+            Ok(Piece::Output(frame)) => frame,
             Ok(Piece::Exited(exit)) => return End::Exited(exit),
             Err(error) => return End::of(error),
         };

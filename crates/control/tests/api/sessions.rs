@@ -44,6 +44,7 @@ impl Session {
         loop {
             match self.next().await {
                 ServerFrame::Stdout(bytes) | ServerFrame::Stderr(bytes) => written.extend(bytes),
+                ServerFrame::Numbered(output) => written.extend(output.bytes),
                 ServerFrame::Status(end) => {
                     let closed = timeout(DEADLINE, self.0.next()).await.unwrap();
                     assert!(matches!(closed, Some(Ok(Message::Close(_)))), "{closed:?}");
@@ -118,6 +119,35 @@ async fn attach_to_a_machine_that_removes_itself_tells_its_exit() {
     f.post("/v1/machines/web/start").await;
     let (_, end) = session.rest().await;
     assert_eq!((end.problem, end.exit.map(|exit| exit.code)), (None, Some(5)));
+}
+
+#[tokio::test]
+async fn who_was_cut_off_goes_on_after_what_it_saw() {
+    let f = Fixture::new().await;
+    running(&f).await;
+    let mut session = Session::open(&f, "/v1/machines/web/attach?numbered=true").await;
+    let mut seen = Vec::new();
+    for text in ["started\n", "one", "two"] {
+        if text != "started\n" {
+            session.send(ClientFrame::Stdin(Bytes::from(text))).await;
+        }
+        match session.next().await {
+            ServerFrame::Numbered(output) => {
+                assert_eq!(output.bytes, text);
+                seen.push(output.sequence);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(seen.is_sorted(), "{seen:?}");
+    drop(session);
+    let mut session = Session::open(&f, &format!("/v1/machines/web/attach?numbered=true&after={}", seen[0])).await;
+    match session.next().await {
+        ServerFrame::Numbered(output) => assert_eq!((output.sequence, &*output.bytes), (seen[1], &b"one"[..])),
+        other => panic!("{other:?}"),
+    }
+    let rest = f.get(&format!("/v1/machines/web/logs?after={}", seen[1])).await;
+    assert_eq!(rest.body, "two");
 }
 
 #[tokio::test]

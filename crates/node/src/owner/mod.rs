@@ -31,7 +31,7 @@ use hearth_node_api::{MachineStatus, NodeError};
 pub(crate) use life::Life;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +41,9 @@ use crate::{
     services::{chain, now_ms},
 };
 
+/// How long a machine that removes itself stays, if the daemon found it when it came: whoever was attached to it shall
+/// come back in time to read the rest of what it wrote.
+const LINGER: Duration = Duration::from_secs(5);
 /// Commands that may wait for an owner; more are refused.
 pub(crate) const COMMANDS_MAX: usize = 16;
 
@@ -86,11 +89,16 @@ pub(crate) struct Owner {
     removal: Vec<Reply>,
     /// Commands that came while it was stopping, for when it is at rest. No more than [`COMMANDS_MAX`].
     later: VecDeque<Command>,
+    /// Until when a machine that removes itself stays though it has ended.
+    lingers_until: Option<Instant>,
 }
 
 impl Owner {
     pub(crate) fn new(life: Life, commands: mpsc::Receiver<Command>) -> Self {
+        let found = life.record().state.word() != StateWord::Pending;
+        let lingers = found && life.spec().auto_remove;
         Self {
+            lingers_until: lingers.then(|| Instant::now() + LINGER),
             life,
             commands,
             at_rest: Vec::new(),
@@ -150,6 +158,7 @@ impl Owner {
             again,
             removal,
             later,
+            ..
         } = self;
         again.note(life);
         let mut stays = false;
@@ -266,6 +275,13 @@ impl Owner {
                 None => std::future::pending().await,
             }
         };
+        let lingers_until = self.lingers_until;
+        let lingered = async {
+            match lingers_until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
         let command = if let Some(command) = self.later.pop_front() {
             command
         } else {
@@ -273,6 +289,10 @@ impl Owner {
                 command = self.commands.recv() => command?,
                 () = restart => {
                     self.life.restart_by_policy();
+                    return Some(());
+                }
+                () = lingered => {
+                    self.life.accept_removal();
                     return Some(());
                 }
             }
@@ -307,7 +327,8 @@ impl Owner {
             self.again.begin(&mut self.life);
         }
         let stays = self.life.record().state.is_at_rest() && self.life.restart_delay_ms().is_none();
-        if !self.removal.is_empty() || (self.life.spec().auto_remove && stays) {
+        let lingers = self.lingers_until.is_some_and(|until| until > Instant::now());
+        if !self.removal.is_empty() || (self.life.spec().auto_remove && stays && !lingers) {
             self.life.accept_removal();
         }
     }
