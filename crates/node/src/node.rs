@@ -1,7 +1,9 @@
 //! The node: its machines' owners, how they are found again, and the calls that control makes.
 
+mod recovery;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt,
@@ -10,10 +12,11 @@ use std::{
 };
 
 use hearth_domain::{DriverKind, MachineSpec};
-use hearth_driver::{CheckOutcome, Driver, Liveness};
+use hearth_driver::{CheckOutcome, Driver};
 use hearth_ids::{MachineId, NodeId};
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
+pub use recovery::machines_under_way;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc::error::TrySendError, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,7 +29,7 @@ use crate::{
     ledger::Ledger,
     owner::{Command, Ended, Life, OwnerHandle, Reply},
     provisions::{Kernels, Roots},
-    record::{self, End, MachineFolder, MachineRecord},
+    record::{MachineFolder, MachineRecord},
     services::{Services, UidPool, chain, now_ms},
 };
 
@@ -72,27 +75,6 @@ pub struct Node {
     machines: Arc<RwLock<HashMap<MachineId, OwnerHandle>>>,
     owners: TaskTracker,
     shutdown: CancellationToken,
-}
-
-/// A machine that was found in the state folder.
-struct Found {
-    spec: Arc<MachineSpec>,
-    record: MachineRecord,
-    driver: Arc<dyn Driver>,
-}
-
-/// Machines that are not at rest, by what a state folder says: whoever opens the network tells it these.
-pub fn machines_under_way(state_dir: &Path) -> Vec<MachineId> {
-    let machines_dir = state_dir.join("machines");
-    let Ok(ids) = record::scan(&machines_dir) else {
-        return Vec::new();
-    };
-    ids.into_iter()
-        .filter(|id| {
-            let loaded = MachineFolder::of(&machines_dir, *id).load();
-            loaded.is_ok_and(|(_, record)| !record.state.is_at_rest())
-        })
-        .collect()
 }
 
 impl Node {
@@ -152,83 +134,6 @@ impl Node {
         self.services.cgroups.remove_parent();
     }
 
-    async fn find_machines(&self) -> io::Result<()> {
-        let mut found = Vec::new();
-        let mut known = HashSet::new();
-        for id in record::scan(&self.services.machines_dir)? {
-            let folder = MachineFolder::of(&self.services.machines_dir, id);
-            match folder.load() {
-                Ok((spec, record)) => {
-                    known.insert(id);
-                    self.services.uids.adopt(record.vmm_uid);
-                    self.services.ledger.adopt_disk(&spec);
-                    found.extend(self.look_at(spec, record));
-                }
-                Err(error) => {
-                    tracing::error!(machine = %id, %error, "the machine's folder cannot be read; it is cleared away");
-                    self.clear_unreadable(id, &folder).await;
-                }
-            }
-        }
-        // All of them count before the first may take a new share.
-        for machine in &found {
-            if !machine.record.state.is_at_rest() {
-                self.services.ledger.adopt(&machine.spec);
-            }
-        }
-        for machine in found {
-            let id = machine.spec.id;
-            // One machine's trouble, such as a full disk, must not keep the others from their owners.
-            if let Err(error) = self.adopt(machine).await {
-                tracing::error!(machine = %id, %error, "cannot take the machine in hand; it is left alone");
-            }
-        }
-        self.clear_orphans(&known).await;
-        Ok(())
-    }
-
-    fn look_at(&self, spec: MachineSpec, record: MachineRecord) -> Option<Found> {
-        let Some(driver) = self.services.drivers.get(&spec.driver) else {
-            tracing::error!(machine = %spec.id, driver = %spec.driver, "the machine's driver is not to be had now; it is left alone");
-            return None;
-        };
-        Some(Found {
-            driver: Arc::clone(driver),
-            spec: Arc::new(spec),
-            record,
-        })
-    }
-
-    /// Sees whether a machine's VMM still lives, and puts an owner to it that goes on from there.
-    async fn adopt(&self, machine: Found) -> io::Result<()> {
-        let Found {
-            spec,
-            mut record,
-            driver,
-        } = machine;
-        let folder = MachineFolder::of(&self.services.machines_dir, spec.id);
-        if !record.state.is_at_rest() && record.end.is_none() {
-            let alive = match &record.handle {
-                Some(handle) => matches!(driver.recover(handle).await, Ok(Liveness::Alive)),
-                None => false,
-            };
-            match (alive, record.handle.is_some()) {
-                (true, _) => tracing::info!(machine = %spec.id, state = %record.state.word(), "adopted the machine"),
-                (false, true) => record.end = Some(end_while_away(&record)),
-                // Cut off while it was being made ready: what was begun goes, and it begins anew.
-                (false, false) => {
-                    if let Err(error) = driver.clean(spec.id, &folder.vmm()).await {
-                        tracing::error!(machine = %spec.id, error = %chain(&error), "cannot clean up after a start that was cut off");
-                    }
-                }
-            }
-            if let Err(error) = folder.save(&record) {
-                tracing::error!(machine = %spec.id, %error, "cannot write the machine's state");
-            }
-        }
-        self.put_owner(spec, driver, record)
-    }
-
     fn put_owner(&self, spec: Arc<MachineSpec>, driver: Arc<dyn Driver>, record: MachineRecord) -> io::Result<()> {
         let id = spec.id;
         let (owner, handle) = Life::take(Arc::clone(&self.services), spec, driver, record)?;
@@ -244,47 +149,6 @@ impl Node {
             }
         });
         Ok(())
-    }
-
-    /// A folder that says nothing still names a machine, and that is enough to find what it held.
-    async fn clear_unreadable(&self, id: MachineId, folder: &MachineFolder) {
-        for driver in self.services.drivers.values() {
-            if let Err(error) = driver.clean(id, &folder.vmm()).await {
-                tracing::error!(machine = %id, driver = %driver.kind(), error = %chain(&error), "cannot clean up");
-            }
-        }
-        self.clear_orphan(id).await;
-        if let Err(error) = folder.remove() {
-            tracing::error!(machine = %id, %error, "cannot remove the machine's folder");
-        }
-    }
-
-    /// Groups and images of machines that are no more, or that never came to be.
-    async fn clear_orphans(&self, known: &HashSet<MachineId>) {
-        let holders = self.services.roots.holders().unwrap_or_else(|error| {
-            tracing::error!(error = %chain(&*error), "cannot see who holds images");
-            Vec::new()
-        });
-        let left: BTreeSet<MachineId> = self.services.cgroups.machines().into_iter().chain(holders).collect();
-        for id in left.into_iter().filter(|id| !known.contains(id)) {
-            tracing::warn!(machine = %id, "clearing away what a machine left that is no more");
-            self.clear_orphan(id).await;
-        }
-    }
-
-    async fn clear_orphan(&self, id: MachineId) {
-        let cgroups = self.services.cgroups.clone();
-        match tokio::task::spawn_blocking(move || cgroups.remove(id)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(machine = %id, error = %chain(&error), "cannot remove the cgroup"),
-            Err(error) => tracing::error!(machine = %id, %error, "removing the cgroup was cut off"),
-        }
-        if let Err(error) = self.services.network.release(id).await {
-            tracing::error!(machine = %id, error = %chain(&error), "cannot give the slot back");
-        }
-        if let Err(error) = self.services.roots.release(id) {
-            tracing::error!(machine = %id, error = %chain(&*error), "cannot let go of the image");
-        }
     }
 
     pub(crate) fn owner(&self, id: MachineId) -> Result<OwnerHandle, NodeError> {
@@ -394,10 +258,14 @@ impl Node {
             };
             NodeError::new(kind, message).caused_by(error)
         };
-        MachineFolder::create(&self.services.machines_dir, &spec, &record).map_err(io_error)?;
+        let folder = MachineFolder::create(&self.services.machines_dir, &spec, &record).map_err(io_error)?;
         fault::point("create.recorded");
-        let name = spec.name.clone();
+        let (id, name) = (spec.id, spec.name.clone());
         self.put_owner(spec, driver, record).map_err(|error| {
+            // Its number, image and share go back, so there must be nothing left that holds them.
+            if let Err(error) = folder.remove() {
+                tracing::error!(machine = %id, %error, "cannot remove the folder of a machine that could not be made");
+            }
             NodeError::new(
                 ErrorKind::Internal,
                 format!("cannot take machine {name} in hand: {error}"),
@@ -423,19 +291,6 @@ impl Node {
             ))
         })
     }
-}
-
-/// What to say of a VMM that is gone when the daemon comes back.
-fn end_while_away(record: &MachineRecord) -> End {
-    if record.state.word() == hearth_domain::StateWord::Stopping {
-        return End::Exited(hearth_domain::ExitStatus {
-            code: 137,
-            signal: Some(9),
-            oom_killed: false,
-            message: Some("stopped while the daemon was away".to_owned()),
-        });
-    }
-    End::Failed("its VMM ended while the daemon was away".to_owned())
 }
 
 async fn usable(

@@ -23,6 +23,9 @@ use hearth_ids::MachineId;
 use hearth_node_api::{HISTORY_MAX, Transition};
 use serde::{Deserialize, Serialize};
 
+/// Begins the names of folders that were put aside.
+const DAMAGED_PREFIX: &str = ".damaged-";
+
 /// The part of a machine that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
@@ -116,6 +119,17 @@ impl MachineRecord {
         }
     }
 
+    /// A machine whose record is lost: it fails, once everything is given back that it may hold.
+    pub(crate) fn lost(now_ms: u64, access_token: String, vmm_uid: u32, error: &io::Error) -> Self {
+        Self {
+            state: MachineState::Stopping,
+            end: Some(End::Failed(format!("its record cannot be read: {error}"))),
+            // More than there can have been transitions, for no number comes twice.
+            sequence: now_ms,
+            ..Self::new(now_ms, access_token, vmm_uid)
+        }
+    }
+
     /// Follows `event`, and remembers the step.
     pub(crate) fn apply(&mut self, event: MachineEvent, now_ms: u64) -> Result<Transition, TransitionRefused> {
         let next = self.state.next(event)?;
@@ -170,7 +184,10 @@ impl MachineFolder {
     pub(crate) fn create(machines: &Path, spec: &MachineSpec, record: &MachineRecord) -> io::Result<Self> {
         let making = machines.join(format!(".making-{}", spec.id));
         let folder = machines.join(spec.id.to_string());
-        let made = Self::fill(&making, spec, record).and_then(|()| fs::rename(&making, &folder));
+        let lasting = spec.resources.disk_mib.is_some();
+        let made = Self::fill(&making, spec, record, lasting)
+            .and_then(|()| fs::rename(&making, &folder))
+            .and_then(|()| if lasting { sync_folder(machines) } else { Ok(()) });
         if let Err(error) = made {
             // A full disk wants its blocks back.
             let _ = remove_tree(&making);
@@ -179,12 +196,12 @@ impl MachineFolder {
         Ok(Self(folder))
     }
 
-    fn fill(making: &Path, spec: &MachineSpec, record: &MachineRecord) -> io::Result<()> {
+    fn fill(making: &Path, spec: &MachineSpec, record: &MachineRecord, lasting: bool) -> io::Result<()> {
         fs::create_dir(making)?;
         // Reachable for the VMM's user, who owns `vmm/`, but not readable.
         fs::set_permissions(making, fs::Permissions::from_mode(0o711))?;
-        write_private(&making.join("spec.json"), &serde_json::to_vec_pretty(spec)?)?;
-        write_private(&making.join("state.json"), &serde_json::to_vec(record)?)?;
+        write_private(&making.join("spec.json"), &serde_json::to_vec_pretty(spec)?, lasting)?;
+        write_private(&making.join("state.json"), &serde_json::to_vec(record)?, lasting)?;
         crate::fault::point("create.folder");
         Ok(())
     }
@@ -209,18 +226,33 @@ impl MachineFolder {
         self.0.join("disk.ext4")
     }
 
-    /// Reads what a predecessor left.
-    pub(crate) fn load(&self) -> io::Result<(MachineSpec, MachineRecord)> {
-        let spec = serde_json::from_slice(&fs::read(self.0.join("spec.json"))?)?;
-        let record = serde_json::from_slice(&fs::read(self.0.join("state.json"))?)?;
-        Ok((spec, record))
+    /// Reads what the machine should be.
+    pub(crate) fn load_spec(&self) -> io::Result<MachineSpec> {
+        Ok(serde_json::from_slice(&fs::read(self.0.join("spec.json"))?)?)
     }
 
-    /// Replaces the record.
+    /// Reads what a predecessor saw it do.
+    pub(crate) fn load_record(&self) -> io::Result<MachineRecord> {
+        Ok(serde_json::from_slice(&fs::read(self.0.join("state.json"))?)?)
+    }
+
+    /// Replaces the record. Of a machine at rest that has a disk it survives a power cut as well, which leaves nothing of
+    /// any other machine that would be worth the wait.
     pub(crate) fn save(&self, record: &MachineRecord) -> io::Result<()> {
         let next = self.0.join("state.json.next");
-        write_private(&next, &serde_json::to_vec(record)?)?;
-        fs::rename(next, self.0.join("state.json"))
+        let lasting = record.state.is_at_rest() && self.disk().exists();
+        write_private(&next, &serde_json::to_vec(record)?, lasting)?;
+        fs::rename(next, self.0.join("state.json"))?;
+        if lasting { sync_folder(&self.0) } else { Ok(()) }
+    }
+
+    /// Puts the folder where no machine is looked for and nothing is cleared away: it holds a disk, and nobody knows
+    /// whose. Gives its new place.
+    pub(crate) fn put_aside(&self) -> io::Result<PathBuf> {
+        let name = self.0.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let aside = self.0.with_file_name(format!("{DAMAGED_PREFIX}{name}"));
+        fs::rename(&self.0, &aside)?;
+        Ok(aside)
     }
 
     /// Makes the driver's part anew, empty and owned by `uid`.
@@ -257,6 +289,10 @@ pub(crate) fn scan(machines: &Path) -> io::Result<Vec<MachineId>> {
         let entry = entry?;
         match entry.file_name().to_str().map(str::parse::<MachineId>) {
             Some(Ok(id)) => found.push(id),
+            _ if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(DAMAGED_PREFIX.as_bytes()) => {}
             _ => {
                 if let Err(error) = remove_tree(&entry.path()) {
                     tracing::warn!(path = %entry.path().display(), %error, "cannot clear away what was half made");
@@ -276,15 +312,21 @@ fn remove_tree(path: &Path) -> io::Result<()> {
 }
 
 /// Specs carry environments, and environments carry secrets.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_private(path: &Path, bytes: &[u8], lasting: bool) -> io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    fs::OpenOptions::new()
+    let mut file = fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(path)?
-        .write_all(bytes)
+        .open(path)?;
+    file.write_all(bytes)?;
+    if lasting { file.sync_data() } else { Ok(()) }
+}
+
+/// Makes names in a folder survive a power cut.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

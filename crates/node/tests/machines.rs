@@ -493,6 +493,7 @@ async fn the_next_node_clears_away_what_was_half_made() {
     let world = World::new();
     let node = world.open().await;
     let broken = world.running(&node, spec()).await;
+    let unknown = world.running(&node, spec()).await;
     node.close().await;
     drop(node);
     let machines = world.machines_dir();
@@ -502,10 +503,16 @@ async fn the_next_node_clears_away_what_was_half_made() {
     }
     fs::write(machines.join("stray"), "x").unwrap();
     fs::write(machines.join(broken.to_string()).join("state.json"), "{").unwrap();
+    fs::write(machines.join(unknown.to_string()).join("spec.json"), "{").unwrap();
     // Held for a machine whose folder was never written.
     world.roots.hold_for(MachineId::new());
     let node = world.open().await;
-    assert!(node.machines().is_empty());
+    let ids: Vec<MachineId> = node.machines().into_iter().map(|spec| spec.id).collect();
+    assert_eq!(ids, [broken]);
+    let mut status = node.watch(broken).unwrap();
+    let failed = status.wait_for(|status| status.state.word() == StateWord::Failed).await;
+    assert!(format!("{:?}", failed.unwrap().state).contains("record cannot be read"));
+    node.remove(broken, false).await.unwrap();
     world.nothing_is_left(&node).await;
     node.close().await;
 }
