@@ -1,7 +1,8 @@
 # Hearth. `make demo` and `make test` are all that a newcomer needs; both install what is missing.
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/hearth/target
-export PATH := $(HOME)/.cache/hearth/tools/bin:$(PATH):/usr/sbin:/sbin
+export HEARTH_TOOLS_DIR ?= $(HOME)/.cache/hearth/tools
+export PATH := $(HEARTH_TOOLS_DIR)/bin:$(PATH):/usr/sbin:/sbin
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
 PREFIX ?= /usr/local

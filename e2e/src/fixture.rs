@@ -58,10 +58,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn cache() -> PathBuf {
-    let base = std::env::var_os("HEARTH_CACHE_DIR").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/hearth/fixtures"),
-        PathBuf::from,
-    );
+    let base = hearth_testkit::kernel::cache().join("fixtures");
     fs::create_dir_all(&base).expect("the cache folder can be made");
     base
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// The newest Debian cloud kernel package, from the cache of downloads or else from the package archive.
 ///
-/// The cache is `$HEARTH_DOWNLOADS`, by default `~/.cache/hearth/downloads`; a lock lets parallel tests download once.
+/// The cache is that of [`downloads`]; a lock lets parallel tests, and `scripts/lib`, download once.
 ///
 /// # Panics
 /// If there is neither a package in the cache nor one to be downloaded: nothing can be tested without a kernel.
@@ -23,10 +23,15 @@ pub fn debian_kernel_deb() -> PathBuf {
     cached(&cache).unwrap_or_else(|| panic!("no linux-image-*-cloud-amd64 package: run `apt-get update` and try again"))
 }
 
-/// Where tests keep what they download.
-pub fn downloads() -> PathBuf {
+/// Where scripts and tests keep what takes a while to make: `$HEARTH_CACHE_DIR`, or `~/.cache/hearth`.
+pub fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
-    std::env::var_os("HEARTH_DOWNLOADS").map_or_else(|| home().join(".cache/hearth/downloads"), PathBuf::from)
+    std::env::var_os("HEARTH_CACHE_DIR").map_or_else(|| home().join(".cache/hearth"), PathBuf::from)
+}
+
+/// Where they keep what they download: `$HEARTH_DOWNLOADS`, or `downloads` in [`cache`].
+pub fn downloads() -> PathBuf {
+    std::env::var_os("HEARTH_DOWNLOADS").map_or_else(|| cache().join("downloads"), PathBuf::from)
 }
 
 fn cached(cache: &Path) -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! Fixtures, real servers and the leak check for tests.
+//! Fixtures and real servers for tests. The leak check is `scripts/leak-check`, which looks from outside.
 
 pub mod firecracker;
 pub mod images;
