@@ -112,7 +112,6 @@ pub(crate) async fn pull(State(app): State<Arc<App>>, ApiJson(request): ApiJson<
     }
     let options = PullOptions {
         credentials: request.auth.map(credentials),
-        insecure: false,
     };
     let images = app.images.clone();
     let work = |progress| async move { images.pull(&reference, options, progress).await };
@@ -154,7 +153,6 @@ fn import_options(query: &ImportImageQuery) -> ApiResult<ImportOptions> {
     }
     Ok(ImportOptions {
         name,
-        select: None,
         kind: Some(kind),
         overrides: overrides(query)?,
     })

@@ -1,7 +1,6 @@
 //! Content addresses: `sha256:` and 64 lower-case hexadecimal digits.
 
 use std::fmt;
-use std::io::Read;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -27,18 +26,6 @@ impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
-    }
-
-    /// The digest of everything that `reader` still gives.
-    pub fn of_reader(mut reader: impl Read) -> std::io::Result<Self> {
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            match reader.read(&mut buffer)? {
-                0 => return Ok(hasher.finish()),
-                count => hasher.update(&buffer[..count]),
-            }
-        }
     }
 
     /// The 64 hexadecimal digits, without the algorithm.
@@ -189,7 +176,6 @@ mod tests {
         let digest = Digest::of(b"");
         assert_eq!(digest.to_string(), EMPTY);
         assert_eq!(EMPTY.parse(), Ok(digest));
-        assert_eq!(Digest::of_reader(&b""[..]).unwrap(), digest);
         assert_eq!(digest.short(), "e3b0c44298fc");
     }
 

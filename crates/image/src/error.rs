@@ -206,7 +206,7 @@ pub enum ImportError {
     #[error("{0} is neither an OCI layout, nor a docker archive, nor a root file system in a tar")]
     UnknownKind(String),
     /// More images than one.
-    #[error("the archive holds {count} images ({names}); choose one by its name")]
+    #[error("the archive holds {count} images ({names}); save the one that you want by itself")]
     Several {
         /// How many.
         count: usize,

@@ -21,13 +21,13 @@ struct SavedImage {
     layers: Vec<String>,
 }
 
-pub(super) fn plan(archive: &Archive, select: Option<&str>, platform: &Platform) -> Result<Plan, ImageError> {
+pub(super) fn plan(archive: &Archive, platform: &Platform) -> Result<Plan, ImageError> {
     let bytes = archive.document("manifest.json", MANIFEST_MAX_BYTES as u64)?;
     let images: Vec<SavedImage> = serde_json::from_slice(&bytes).map_err(|source| ImportError::Document {
         name: "manifest.json".into(),
         source,
     })?;
-    let image = chosen(images, select)?;
+    let image = single(images)?;
     if image.layers.len() > LAYERS_MAX {
         let count = image.layers.len();
         return Err(ManifestError::TooMany {
@@ -52,12 +52,7 @@ pub(super) fn plan(archive: &Archive, select: Option<&str>, platform: &Platform)
         })
     });
     let layers = layers.collect::<Result<_, ImportError>>()?;
-    let tags = image.repo_tags.iter().filter_map(|tag| tag.parse::<Reference>().ok());
-    let wanted: Option<Reference> = select.and_then(|select| select.parse().ok());
-    let name = tags
-        .clone()
-        .find(|tag| Some(tag) == wanted.as_ref())
-        .or_else(|| tags.clone().next());
+    let name = image.repo_tags.iter().find_map(|tag| tag.parse::<Reference>().ok());
     Ok(Plan {
         document: Some(document),
         layers,
@@ -65,15 +60,7 @@ pub(super) fn plan(archive: &Archive, select: Option<&str>, platform: &Platform)
     })
 }
 
-fn chosen(mut images: Vec<SavedImage>, select: Option<&str>) -> Result<SavedImage, ImportError> {
-    if let Some(select) = select {
-        let wanted: Option<Reference> = select.parse().ok();
-        let fits = |tag: &String| tag == select || (wanted.is_some() && tag.parse().ok() == wanted);
-        let at = images.iter().position(|image| image.repo_tags.iter().any(fits));
-        return at
-            .map(|at| images.swap_remove(at))
-            .ok_or_else(|| ImportError::Missing(select.to_owned()));
-    }
+fn single(mut images: Vec<SavedImage>) -> Result<SavedImage, ImportError> {
     match images.len() {
         0 => Err(ImportError::Missing("image".into())),
         1 => Ok(images.swap_remove(0)),

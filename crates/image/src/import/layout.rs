@@ -16,12 +16,12 @@ use crate::store::Layer;
 const NAME_KEYS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 const DEPTH_MAX: usize = 4;
 
-pub(super) fn plan(archive: &Archive, select: Option<&str>, platform: &Platform) -> Result<Plan, ImageError> {
+pub(super) fn plan(archive: &Archive, platform: &Platform) -> Result<Plan, ImageError> {
     let bytes = archive.document("index.json", MANIFEST_MAX_BYTES as u64)?;
     let Document::Index(index) = Document::parse(&bytes, None)? else {
         return Err(ImportError::Malformed("index.json is not an index".into()).into());
     };
-    let index = chosen(index, select)?;
+    check_single(&index)?;
     let name = index.entries.iter().find_map(reference);
     let manifest = follow(archive, index, platform)?;
     let document = checked(
@@ -79,20 +79,8 @@ fn reference(entry: &IndexEntry) -> Option<Reference> {
         .find_map(|name| name.parse().ok())
 }
 
-/// The entries of one name: the one asked for, or the only one.
-fn chosen(mut index: Index, select: Option<&str>) -> Result<Index, ImportError> {
-    if let Some(select) = select {
-        let wanted: Option<Reference> = select.parse().ok();
-        let fits = |entry: &IndexEntry| {
-            names(entry).any(|name| name == select) || (wanted.is_some() && reference(entry) == wanted)
-        };
-        index.entries.retain(fits);
-        return if index.entries.is_empty() {
-            Err(ImportError::Missing(select.to_owned()))
-        } else {
-            Ok(index)
-        };
-    }
+/// Refuses an index whose entries have several names; those of one image may differ in their platforms.
+fn check_single(index: &Index) -> Result<(), ImportError> {
     let mut all: Vec<_> = index
         .entries
         .iter()
@@ -101,13 +89,12 @@ fn chosen(mut index: Index, select: Option<&str>) -> Result<Index, ImportError> 
     all.sort_unstable();
     all.dedup();
     if all.len() > 1 {
-        Err(ImportError::Several {
+        return Err(ImportError::Several {
             count: all.len(),
             names: shown(&all),
-        })
-    } else {
-        Ok(index)
+        });
     }
+    Ok(())
 }
 
 fn follow(archive: &Archive, mut index: Index, platform: &Platform) -> Result<Manifest, ImageError> {

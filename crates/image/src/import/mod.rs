@@ -62,8 +62,6 @@ impl fmt::Debug for ImportSource {
 pub struct ImportOptions {
     /// What to call the image; without it, what the archive calls it.
     pub name: Option<Reference>,
-    /// Which image of an archive that holds several: its name in there.
-    pub select: Option<String>,
     /// What the archive is; found out if not given.
     pub kind: Option<ImportKind>,
     /// Changes to the configuration.
@@ -116,7 +114,7 @@ impl ImageStore {
             }
         };
         progress.emit(Phase::Resolving, &label, 0, 0);
-        let (plan, work, options) = self.plan((path, shown), work, options).await?;
+        let (plan, work) = self.plan((path, shown), work, options.kind).await?;
         let needed_bytes = plan
             .layers
             .iter()
@@ -145,14 +143,14 @@ impl ImageStore {
         &self,
         (path, shown): (PathBuf, PathBuf),
         work: tempfile::TempDir,
-        options: ImportOptions,
-    ) -> Result<(Plan, tempfile::TempDir, ImportOptions), ImageError> {
+        kind: Option<ImportKind>,
+    ) -> Result<(Plan, tempfile::TempDir), ImageError> {
         let platform = self.config().platform.clone();
         let spool_max_bytes = self.config().import_max_bytes;
         let planned = tokio::task::spawn_blocking(move || {
-            let opened = kind::open(&path, &shown, work.path(), options.kind, spool_max_bytes)?;
-            let plan = plan(opened, &path, &options, &platform)?;
-            Ok::<_, ImageError>((plan, work, options))
+            let opened = kind::open(&path, &shown, work.path(), kind, spool_max_bytes)?;
+            let plan = plan(opened, &path, &platform)?;
+            Ok::<_, ImageError>((plan, work))
         });
         planned
             .await
@@ -199,10 +197,10 @@ fn amended(document: Vec<u8>, overrides: &ConfigOverrides) -> Result<Vec<u8>, Im
     Ok(changed)
 }
 
-fn plan(opened: Opened, path: &Path, options: &ImportOptions, platform: &Platform) -> Result<Plan, ImageError> {
+fn plan(opened: Opened, path: &Path, platform: &Platform) -> Result<Plan, ImageError> {
     match opened {
-        Opened::Layout(archive) => layout::plan(&archive, options.select.as_deref(), platform),
-        Opened::Docker(archive) => docker::plan(&archive, options.select.as_deref(), platform),
+        Opened::Layout(archive) => layout::plan(&archive, platform),
+        Opened::Docker(archive) => docker::plan(&archive, platform),
         Opened::RootTar { open, size_bytes } => {
             let label = path
                 .file_name()

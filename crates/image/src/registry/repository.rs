@@ -39,19 +39,14 @@ pub struct Resolved {
 
 impl RegistryClient {
     /// Finds out how to speak to the reference's registry, and authenticates if it asks for it at once.
-    pub async fn connect(
-        &self,
-        reference: &Reference,
-        credentials: Credentials,
-        insecure: bool,
-    ) -> Result<Repository, RegistryError> {
+    pub async fn connect(&self, reference: &Reference, credentials: Credentials) -> Result<Repository, RegistryError> {
         let registry = match reference.registry() {
             "docker.io" => "registry-1.docker.io",
             other => other,
         };
         let base = base_url("https", registry)?;
         let loopback = base.host_str().is_some_and(is_loopback);
-        let plain = insecure || loopback || self.may_be_plain(reference.registry());
+        let plain = loopback || self.may_be_plain(reference.registry());
         let mut repository = Repository {
             client: self.clone(),
             site: Site {

@@ -31,8 +31,6 @@ const PARALLEL_LAYERS: usize = 4;
 pub struct PullOptions {
     /// Who to be; without it docker's configuration is asked, if the store knows one.
     pub credentials: Option<Credentials>,
-    /// Plain HTTP is fine for this registry.
-    pub insecure: bool,
 }
 
 /// What the catalogue is to say about an image.
@@ -83,7 +81,7 @@ impl ImageStore {
             Some(credentials) => credentials,
             None => self.known_credentials(reference.registry()).await?,
         };
-        let repository = inner.client.connect(reference, credentials, options.insecure).await?;
+        let repository = inner.client.connect(reference, credentials).await?;
         let manifest = repository.resolve(reference, &inner.config.platform).await?.manifest;
         let id = ImageId::new(manifest.config.digest);
         if let Some(image) = self.adopt(id, Some(reference)).await? {

@@ -179,15 +179,6 @@ async fn plain_http_beyond_loopback_must_be_asked_for() {
     let name = format!("[::ffff:127.0.0.1]:{}/app:1", registry.port());
     let error = assert_kind(bench.pull(&name).await, ErrorKind::Unreachable);
     assert!(error.to_string().contains("plain HTTP"), "{error}");
-    let insecure = PullOptions {
-        insecure: true,
-        ..PullOptions::default()
-    };
-    bench
-        .store
-        .pull(&reference(&name), insecure, ProgressSink::none())
-        .await
-        .unwrap();
     let mut listed = config();
     listed
         .registry
@@ -347,7 +338,6 @@ async fn a_token_is_fetched_shown_to_the_registry_and_to_nobody_else() {
     };
     let options = PullOptions {
         credentials: Some(credentials),
-        ..PullOptions::default()
     };
     let bench = Bench::new().await;
     let name = reference(&format!("{}/app:1", front.host()));
@@ -395,7 +385,6 @@ async fn a_redirects_target_is_not_given_the_credentials_it_asks_for() {
         };
         let options = PullOptions {
             credentials: Some(credentials),
-            ..PullOptions::default()
         };
         let bench = Bench::new().await;
         let name = reference(&format!("{}/app:1", front.host()));

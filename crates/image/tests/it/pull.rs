@@ -137,7 +137,6 @@ async fn a_password_comes_with_the_pull_or_from_docker() {
         let (username, password) = (login.0.clone(), password.to_owned());
         PullOptions {
             credentials: Some(Credentials::Basic { username, password }),
-            ..PullOptions::default()
         }
     };
     let sink = hearth_image::ProgressSink::none;
