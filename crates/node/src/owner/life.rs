@@ -9,7 +9,7 @@ use hearth_network::{Network, Slot};
 use hearth_node_api::{MachineStatus, NodeError, NodeEvent};
 use tokio::sync::{mpsc, watch};
 
-use super::{COMMANDS_MAX, Owner, OwnerHandle};
+use super::{COMMANDS_MAX, Owner, OwnerHandle, follow::Losses};
 use crate::{
     log::LogWriter,
     record::{MachineFolder, MachineRecord},
@@ -23,6 +23,7 @@ pub(crate) struct Life {
     pub(super) driver: Arc<dyn Driver>,
     pub(super) folder: MachineFolder,
     pub(super) log: LogWriter,
+    pub(super) losses: Losses,
     record: MachineRecord,
     slot: Option<Slot>,
     status: watch::Sender<MachineStatus>,
@@ -51,6 +52,7 @@ impl Life {
             driver,
             folder,
             log,
+            losses: Losses::default(),
             record,
             spec,
         };

@@ -16,9 +16,11 @@
 
 mod boot;
 mod command;
+mod follow;
 mod life;
 mod release;
 mod serve;
+mod stop;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -230,6 +232,8 @@ impl Owner {
             return Err(Departure::Stop { timeout_ms });
         }
         if matches!(life.record().state.word(), StateWord::Running | StateWord::Paused) {
+            // The clock may have jumped while no daemon was there.
+            life.tell_time();
             return Ok(());
         }
         let mut boot = std::pin::pin!(life.bring_up());
@@ -239,8 +243,6 @@ impl Owner {
                 Some(command) = commands.recv() => command,
             };
             match command {
-            // The clock may have jumped while no daemon was there.
-            life.tell_time();
                 Command::Start(reply) => answer(reply, Ok(())),
                 Command::Stop { timeout_ms, reply } => {
                     at_rest.push(reply);
