@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  /proc /sys /dev ─► modules ─► network ─► listen ─► root (erofs + overlay) ─► switch ─► the rest of /dev, cgroups ─► serve
+//!                                                                                                  └► late modules
 //! ```
 //! The network comes first, so that the host's connection is made (by the kernel, into the listener's queue) while the root
 //! is mounted. Nothing is answered before the root is there. A step that fails says so on the console and resets the machine.
 
 mod cmdline;
+mod modules;
 mod mounts;
 mod network;
 mod root;
@@ -41,14 +43,12 @@ impl BootError {
     }
 }
 
-const MODULES: &str = "/lib/hearth";
-
 /// Does everything up to a listening socket in the guest's own root.
 pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
     mounts::mount_early()?;
     mounts::open_console();
     let cmdline = fs::read_to_string("/proc/cmdline").map_err(|error| BootError::new("read /proc/cmdline", error))?;
-    load_modules()?;
+    let late_modules = modules::load()?;
     let addresses =
         cmdline::addresses(&cmdline).map_err(|reason| BootError::new("understand `ip=`", io::Error::other(reason)))?;
     network::bring_up(&addresses)?;
@@ -67,29 +67,8 @@ pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
         root_ready_ns: uptime_ns(),
         is_init: true,
     };
+    late_modules.load();
     Ok((boot, listener))
-}
-
-/// One file name a line, relative to `modules/`; a leading `-` marks one that may fail. No list, no modules.
-fn load_modules() -> Result<(), BootError> {
-    let list = fs::read_to_string(Path::new(MODULES).join("modules.list")).unwrap_or_default();
-    for line in list.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (name, is_optional) = line.strip_prefix('-').map_or((line, false), |name| (name, true));
-        match load_module(&Path::new(MODULES).join("modules").join(name)) {
-            Err(error) if !is_optional => return Err(BootError::new(format!("load the module {name}"), error)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn load_module(path: &Path) -> io::Result<()> {
-    let file = fs::File::open(path)?;
-    match rustix::system::finit_module(&file, c"", 0) {
-        // Built in, or listed twice.
-        Err(rustix::io::Errno::EXIST) => Ok(()),
-        result => Ok(result?),
-    }
 }
 
 fn listen() -> Result<TcpListener, BootError> {
