@@ -438,6 +438,55 @@ fn firecracker_without_kvm_is_refused_at_once() {
 }
 
 #[test]
+fn programs_and_bridge_are_as_the_flags_say() {
+    // A bridge of this test's own: its name and network must not be another's.
+    let number = std::process::id() % 200;
+    let (bridge, subnet) = (format!("hbr-e2e-{number}"), format!("172.30.{number}.0/24"));
+    let options = |args: &[&str]| {
+        args.iter()
+            .fold(HostOptions::default(), |options, arg| options.arg(arg))
+    };
+    let mut host = Host::with(&options(&["--bridge", &bridge, "--bridge-subnet", &subnet]));
+    let shown = host.hearth(&["run", "--rm", "--network", "bridge", BUSYBOX, "ip", "addr"]);
+    assert!(shown.ok().contains(&format!("inet 172.30.{number}.")), "{shown:?}");
+    let link = Path::new("/sys/class/net").join(&bridge);
+    assert!(link.exists());
+    host.down();
+    assert!(!link.exists(), "what nobody uses goes with the daemon");
+
+    host.up(&options(&[
+        "--qemu",
+        "/nonexistent/qemu",
+        "--firecracker",
+        "/nonexistent/fc",
+        "--accel",
+        "kvm",
+    ]));
+    let info = host.hearth(&["node", "info"]).ok().to_owned();
+    for lost in [
+        "qemu (unusable: cannot find /nonexistent/qemu)",
+        "firecracker (unusable: cannot find /nonexistent/fc)",
+    ] {
+        assert!(info.contains(lost), "{info}");
+    }
+    host.hearth(&["run", "--rm", BUSYBOX, "true"])
+        .failed(125, &["/nonexistent/qemu", "apt-get install"]);
+    for (flag, value) in [
+        ("--bridge", "a/b"),
+        ("--bridge-subnet", "172.30.0.0"),
+        ("--accel", "hax"),
+    ] {
+        let refused = host.hearth(&["up", flag, value]);
+        assert_ne!(refused.code, 0);
+        assert!(
+            refused.stderr.contains(flag) && refused.stderr.contains(value),
+            "{refused:?}"
+        );
+    }
+    nothing_left(&host);
+}
+
+#[test]
 fn what_is_taken_is_refused_before_a_machine_is_made() {
     let host = Host::start();
     let refused = |flags: &[&str], words: &[&str]| {

@@ -9,7 +9,7 @@ use crate::features::Features;
 
 /// Configuration of the driver, the same for all of its machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
 pub struct FirecrackerConfig {
     /// The program; else it is looked for on `PATH`.
@@ -165,5 +165,13 @@ mod tests {
         );
         assert_eq!(config.balloon.unwrap().stats_polling_interval_s, 0);
         assert!(config.entropy);
+        assert!(serde_json::from_str::<FirecrackerConfig>(r#"{"baloon": null}"#).is_err());
+        // The handbook's example.
+        let text = r#"{"balloon": {"amount_mib": 64, "deflate_on_oom": true, "stats_polling_interval_s": 5},
+            "rx_limiter": {"bandwidth": {"size": 10485760, "refill_time": 1000}},
+            "disk_limiter": {"ops": {"size": 1000, "refill_time": 1000}}, "io_engine": "Async",
+            "mmds": {"ipv4_address": "169.254.169.254", "store": {"region": "here"}}}"#;
+        let config: FirecrackerConfig = serde_json::from_str(text).unwrap();
+        assert!(config.rx_limiter.is_some() && config.mmds.is_some());
     }
 }

@@ -1,7 +1,5 @@
 //! `doctor`: what the host lacks. A daemon is asked; where there is none, this process looks by the same code.
 
-use std::path::Path;
-
 use hearth_api::{Check, CheckList, CheckOutcome};
 use hearth_client::{ApiPath, Client, ClientError, Endpoint};
 
@@ -22,7 +20,7 @@ pub(crate) async fn doctor(client: &Client, args: &DoctorArgs, json: bool) -> an
         }) => {
             let socket = socket.display();
             note(format_args!("no daemon at {socket}; looking from here\n"), json);
-            examine(&args.state_dir).await
+            examine(args).await?
         }
         Err(error) => return Err(error.into()),
     };
@@ -35,9 +33,10 @@ pub(crate) async fn doctor(client: &Client, args: &DoctorArgs, json: bool) -> an
     Ok(u8::from(failed))
 }
 
-async fn examine(state_dir: &Path) -> Vec<Check> {
-    let found = hearth_node::examine(state_dir, daemon::drivers(state_dir), None).await;
-    hearth_control::check_list(found).checks
+async fn examine(args: &DoctorArgs) -> anyhow::Result<Vec<Check>> {
+    let drivers = daemon::drivers(&args.vmm, &args.state_dir)?;
+    let found = hearth_node::examine(&args.state_dir, drivers, None).await;
+    Ok(hearth_control::check_list(found).checks)
 }
 
 fn show(checks: &[Check]) {

@@ -1,20 +1,19 @@
 //! `hearth up`: control and node in one process.
 
 mod detach;
+mod drivers;
 mod notify;
 mod state_dir;
 
 use std::{collections::HashSet, path::Path, sync::Arc};
 
 use anyhow::Context;
+pub(crate) use drivers::drivers;
 use hearth_control::{Control, ControlConfig, Listener};
 use hearth_domain::Overcommit;
-use hearth_driver::{Driver, fake::FakeDriver, launch::Launcher};
-use hearth_driver_firecracker::{FirecrackerConfig, FirecrackerDriver};
-use hearth_driver_qemu::{QemuDriver, QemuOptions};
 use hearth_image::{ImageStore, StoreConfig, registry::RegistryConfig};
 use hearth_kernel::KernelStore;
-use hearth_network::{NoNetwork, PoolConfig, SlotPool};
+use hearth_network::{BridgeConfig, NoNetwork, PoolConfig, SlotPool};
 use hearth_node::{ImageRoots, KernelBundles, Node, NodeConfig, NodeParts, machines_under_way};
 use hearth_store::Store;
 use state_dir::StateDir;
@@ -68,7 +67,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
         kernels: Arc::new(KernelBundles::new(kernels.clone(), hearth_guest_bin::GUEST)),
         network: network.clone(),
         no_network: Arc::new(NoNetwork),
-        drivers: drivers(state.path()),
+        drivers: drivers(&args.vmm, state.path())?,
     };
     let config = NodeConfig {
         overcommit: Overcommit {
@@ -130,26 +129,19 @@ async fn open_images(args: &UpArgs, state: &StateDir) -> anyhow::Result<ImageSto
 
 async fn open_network(args: &UpArgs, state: &StateDir) -> anyhow::Result<SlotPool> {
     let mut config = PoolConfig::new(state.private_folder("slots")?);
-    config.warm = args.warm_slots;
-    if !args.dns.is_empty() {
-        config.resolvers.clone_from(&args.dns);
+    let network = &args.network;
+    config.warm = network.warm_slots;
+    config.capacity = network.max_slots;
+    config.pool = network.slot_network;
+    config.bridge = BridgeConfig {
+        name: network.bridge.clone(),
+        subnet: network.bridge_subnet.trunc(),
+    };
+    if !network.dns.is_empty() {
+        config.resolvers.clone_from(&network.dns);
     }
     let alive: HashSet<_> = machines_under_way(state.path()).into_iter().collect();
     SlotPool::open(config, alive)
         .await
         .context("cannot open the network; hearth needs root for namespaces and taps")
-}
-
-/// All drivers, whether they work here or not.
-pub(crate) fn drivers(state_dir: &Path) -> Vec<Arc<dyn Driver>> {
-    let launcher = Launcher::of_this_program();
-    let mut drivers: Vec<Arc<dyn Driver>> = vec![
-        Arc::new(QemuDriver::new(QemuOptions::default(), launcher.clone())),
-        Arc::new(FirecrackerDriver::new(FirecrackerConfig::default(), launcher)),
-    ];
-    if std::env::var_os("HEARTH_FAKE_DRIVER").is_some() {
-        tracing::warn!(state_dir = %state_dir.display(), "the fake driver is on: its machines run nothing");
-        drivers.push(Arc::new(FakeDriver::default()));
-    }
-    drivers
 }
