@@ -518,6 +518,23 @@ async fn the_next_node_clears_away_what_was_half_made() {
 }
 
 #[tokio::test]
+async fn the_next_node_takes_back_what_a_machine_at_rest_kept() {
+    let world = World::new();
+    let node = world.open().await;
+    let id = world.running(&node, spec()).await;
+    node.stop(id, None).await.unwrap();
+    node.close().await;
+    drop(node);
+    // As a node leaves it that gave up.
+    let vmm = world.machines_dir().join(id.to_string()).join("vmm");
+    fs::create_dir_all(&vmm).unwrap();
+    let node = world.open().await;
+    assert!(!vmm.exists());
+    node.remove(id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
 async fn an_order_to_close_is_heard_in_the_middle_of_anything() {
     let world = World::new();
     let node = world.open().await;

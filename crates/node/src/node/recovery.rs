@@ -74,8 +74,11 @@ impl Node {
             found.extend(self.look_at(spec, record));
         }
         // All of them count before the first may take a new share.
+        let groups = self.services.cgroups.machines();
         for machine in &found {
-            if !machine.record.state.is_at_rest() {
+            if machine.record.state.is_at_rest() {
+                self.clear_rest(machine, &groups).await;
+            } else {
                 self.services.ledger.adopt(&machine.spec);
             }
         }
@@ -155,6 +158,20 @@ impl Node {
         }
     }
 
+    /// What a predecessor could not take back from a machine that it called at rest.
+    async fn clear_rest(&self, machine: &Found, groups: &[MachineId]) {
+        let id = machine.spec.id;
+        let vmm = MachineFolder::of(&self.services.machines_dir, id).vmm();
+        if vmm.exists()
+            && let Err(error) = machine.driver.clean(id, &vmm).await
+        {
+            tracing::error!(machine = %id, error = %chain(&error), "cannot clean up after the VMM");
+        }
+        if groups.contains(&id) {
+            self.remove_cgroup(id).await;
+        }
+    }
+
     /// Groups and images of machines that are no more, or that never came to be.
     async fn clear_orphans(&self, known: &HashSet<MachineId>) {
         let holders = self.services.roots.holders().unwrap_or_else(|error| {
@@ -168,13 +185,17 @@ impl Node {
         }
     }
 
-    async fn clear_orphan(&self, id: MachineId) {
+    async fn remove_cgroup(&self, id: MachineId) {
         let cgroups = self.services.cgroups.clone();
         match tokio::task::spawn_blocking(move || cgroups.remove(id)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(machine = %id, error = %chain(&error), "cannot remove the cgroup"),
             Err(error) => tracing::error!(machine = %id, %error, "removing the cgroup was cut off"),
         }
+    }
+
+    async fn clear_orphan(&self, id: MachineId) {
+        self.remove_cgroup(id).await;
         if let Err(error) = self.services.network.release(id).await {
             tracing::error!(machine = %id, error = %chain(&error), "cannot give the slot back");
         }

@@ -15,6 +15,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// Tries before the machine is called at rest all the same; the next daemon tries again.
 const TRIES_MAX: u32 = 5;
+/// A VMM is never given up: as long as it lives it holds all that the machine holds, and the machine is not at rest.
+const FOR_EVER: u32 = u32::MAX;
 
 impl Life {
     /// Gives everything back and comes to rest. Every step may be taken twice.
@@ -50,14 +52,14 @@ impl Life {
     async fn release_vmm(&mut self) {
         if let Some(handle) = self.record().handle.clone() {
             let driver = self.driver.clone();
-            retry("end the VMM", self.spec.id, || {
+            retry("end the VMM", self.spec.id, FOR_EVER, || {
                 let (driver, handle) = (driver.clone(), handle.clone());
                 Box::pin(async move { driver.kill(&handle).await.map_err(|e| chain(&e)) })
             })
             .await;
         }
         let (driver, folder, id) = (self.driver.clone(), self.folder.vmm(), self.spec.id);
-        retry("clean up after the VMM", id, || {
+        retry("clean up after the VMM", id, TRIES_MAX, || {
             let (driver, folder) = (driver.clone(), folder.clone());
             Box::pin(async move { driver.clean(id, &folder).await.map_err(|e| chain(&e)) })
         })
@@ -66,7 +68,7 @@ impl Life {
 
     async fn release_slot(&mut self) {
         let (network, id) = (self.network().clone(), self.spec.id);
-        retry("give the slot back", id, || {
+        retry("give the slot back", id, TRIES_MAX, || {
             let network = network.clone();
             Box::pin(async move { network.release(id).await.map_err(|e| chain(&e)) })
         })
@@ -79,7 +81,7 @@ impl Life {
             return;
         }
         let (services, id) = (&self.services, self.spec.id);
-        retry("remove the cgroup", id, || {
+        retry("remove the cgroup", id, TRIES_MAX, || {
             let cgroups = services.cgroups.clone();
             blocking(move || cgroups.remove(id).map_err(|error| chain(&error)))
         })
@@ -89,7 +91,7 @@ impl Life {
     /// Forgets the machine: image, folder, and all that a look could find.
     pub(super) async fn destroy(&mut self) {
         let (services, id) = (self.services.clone(), self.spec.id);
-        retry("let go of the image", id, || {
+        retry("let go of the image", id, TRIES_MAX, || {
             let roots = services.roots.clone();
             blocking(move || roots.release(id).map_err(|e| chain(&*e)))
         })
@@ -101,7 +103,7 @@ impl Life {
             self.enter(MachineEvent::Destroy);
         }
         let folder = self.folder.clone();
-        retry("remove the machine's folder", id, || {
+        retry("remove the machine's folder", id, TRIES_MAX, || {
             let folder = folder.clone();
             blocking(move || folder.remove().map_err(|error| error.to_string()))
         })
@@ -110,10 +112,15 @@ impl Life {
     }
 }
 
-/// Tries until it works, within reason; each failure is logged.
-async fn retry(what: &str, machine: MachineId, action: impl Fn() -> BoxFuture<'static, Result<(), String>>) {
+/// Tries until it works, or so many times; each failure is logged.
+async fn retry(
+    what: &str,
+    machine: MachineId,
+    tries: u32,
+    action: impl Fn() -> BoxFuture<'static, Result<(), String>>,
+) {
     let mut delay = RETRY_FIRST;
-    for attempt in 1..=TRIES_MAX {
+    for attempt in 1..=tries {
         match action().await {
             Ok(()) => return,
             Err(error) => tracing::warn!(%machine, attempt, error, "cannot {what}"),

@@ -91,18 +91,20 @@ impl Life {
         let driver = Arc::clone(&self.driver);
         let mut gone = std::pin::pin!(driver.wait(handle));
         let mut exit = None;
-        loop {
+        let unheard = loop {
             let from = self.log.guest_next();
             tokio::select! {
-                record = follower.next(from) => exit = self.take_record(record).or(exit),
-                () = &mut asked => break,
+                // First, since with the VMM the asking ends as well.
+                biased;
                 _ = &mut gone => {
                     exit = drain(self, &mut follower).await.or(exit);
-                    break;
+                    break "it went down, but how its program ended was not heard";
                 }
+                record = follower.next(from) => exit = self.take_record(record).or(exit),
+                () = &mut asked => break "killed, since it did not stop in time",
             }
-        }
-        exit.unwrap_or_else(|| killed("killed, since it did not stop in time"))
+        };
+        exit.unwrap_or_else(|| killed(unheard))
     }
 
     fn stop_signal(&self) -> i32 {
