@@ -483,7 +483,7 @@ fn programs_and_bridge_are_as_the_flags_say() {
             "{refused:?}"
         );
     }
-    nothing_left(&host);
+    assert_eq!(host.hearth(&["ps", "-aq"]).ok(), "");
 }
 
 #[test]
