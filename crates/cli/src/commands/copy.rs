@@ -1,8 +1,9 @@
 //! `cp`: files between a machine and here, as tars.
 
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal, Read, Write},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +20,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{image::ChunkWriter, machine_path};
+use super::{image::ChunkWriter, machine_path, unpack::unpack};
 use crate::{args::CpArgs, output::print_json};
 
 /// Chunks that may wait for the other side.
@@ -101,14 +102,13 @@ async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> any
     let (_, mut stream) = open(client, machine, path).await?;
     let (chunks, received) = mpsc::channel(CHUNKS_MAX);
     let target = target.to_owned();
+    let wanted = Path::new(path).file_name().map(OsString::from);
     let unpacking = tokio::task::spawn_blocking(move || {
-        unpack(
-            ChunkReader {
-                received,
-                rest: Bytes::new(),
-            },
-            &target,
-        )
+        let reader = ChunkReader {
+            received,
+            rest: Bytes::new(),
+        };
+        unpack(reader, wanted.as_deref(), &target)
     });
     let mut bytes = 0;
     while let Some(chunk) = stream.next().await {
@@ -122,60 +122,6 @@ async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> any
     drop(chunks);
     unpacking.await??;
     Ok(bytes)
-}
-
-/// Unpacks a tar that a guest made, which may hold anything: nothing leaves the target.
-fn unpack(tar: impl Read, target: &Path) -> anyhow::Result<()> {
-    if target.is_dir() {
-        return unpack_into(tar, target).map(drop);
-    }
-    ensure!(
-        !target.as_os_str().as_encoded_bytes().ends_with(b"/"),
-        "folder {} does not exist",
-        target.display()
-    );
-    let parent = target
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    ensure!(parent.is_dir(), "folder {} does not exist", parent.display());
-    // Unpacked beside and then renamed, so that the target appears whole.
-    let beside = tempfile::Builder::new().prefix(".hearth-cp-").tempdir_in(parent)?;
-    let top = unpack_into(tar, beside.path())?.context("the machine sent an empty archive")?;
-    std::fs::rename(beside.path().join(top), target).with_context(|| format!("cannot write {}", target.display()))
-}
-
-/// Unpacks, and gives the name of the topmost entry.
-fn unpack_into(tar: impl Read, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let mut archive = tar::Archive::new(tar);
-    archive.set_preserve_permissions(true);
-    archive.set_unpack_xattrs(false);
-    let mut top = None;
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        let kind = entry.header().entry_type();
-        ensure!(
-            kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_hard_link(),
-            "{} is a device, a socket or a pipe, which cannot be copied",
-            path.display()
-        );
-        if top.is_none() {
-            top = path.components().find_map(|part| match part {
-                Component::Normal(name) => Some(PathBuf::from(name)),
-                _ => None,
-            });
-        }
-        let inside = entry
-            .unpack_in(folder)
-            .with_context(|| format!("cannot unpack {}", path.display()))?;
-        ensure!(
-            inside,
-            "the machine's archive names {}, which leaves the target; it is refused",
-            path.display()
-        );
-    }
-    Ok(top)
 }
 
 /// A path of a machine as a tar on standard output.
@@ -236,9 +182,9 @@ async fn send(
         }
     });
     let sent = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&sent);
+    let total = Arc::clone(&sent);
     let counted = ReceiverStream::new(stream).inspect_ok(move |chunk| {
-        counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        total.fetch_add(chunk.len() as u64, Ordering::Relaxed);
     });
     client.upload_tar(&archive_path(machine, folder), counted).await?;
     packing.await?;
@@ -295,42 +241,6 @@ impl Read for ChunkReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tar_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (name, content) in entries {
-            let mut header = tar::Header::new_gnu();
-            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            header.set_cksum();
-            tar.append(&header, *content).unwrap();
-        }
-        tar.into_inner().unwrap()
-    }
-
-    #[test]
-    fn a_file_takes_the_targets_name_or_goes_into_the_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        unpack(&tar_of(&[("a.txt", b"x")])[..], &folder.path().join("b.txt")).unwrap();
-        unpack(&tar_of(&[("a.txt", b"y")])[..], folder.path()).unwrap();
-        assert_eq!(std::fs::read(folder.path().join("b.txt")).unwrap(), b"x");
-        assert_eq!(std::fs::read(folder.path().join("a.txt")).unwrap(), b"y");
-        assert_eq!(
-            std::fs::read_dir(folder.path()).unwrap().count(),
-            2,
-            "nothing else is left"
-        );
-    }
-
-    #[test]
-    fn a_guests_archive_cannot_leave_the_target() {
-        let folder = tempfile::tempdir().unwrap();
-        let inner = folder.path().join("inner");
-        std::fs::create_dir(&inner).unwrap();
-        assert!(unpack(&tar_of(&[("../evil", b"x")])[..], &inner).is_err());
-        assert!(!folder.path().join("evil").exists());
-    }
 
     #[test]
     fn sides_are_told_apart() {
