@@ -1,4 +1,4 @@
-//! The checked-in code must be what the schemas give. `HEARTH_REGENERATE=1` writes it instead of comparing.
+//! The checked-in code must be what the schemas give. `HEARTH_BLESS=1` writes it instead of comparing.
 
 use std::path::Path;
 
@@ -13,13 +13,13 @@ fn generated_code_matches_the_schemas() {
     for entry in std::fs::read_dir(fresh.path()).unwrap() {
         let path = entry.unwrap().path();
         let target = checked_in.join(path.file_name().unwrap());
-        if std::env::var_os("HEARTH_REGENERATE").is_some() {
+        if std::env::var_os("HEARTH_BLESS").is_some() {
             std::fs::copy(&path, &target).unwrap();
         }
         let same = std::fs::read(&path).unwrap() == std::fs::read(&target).unwrap_or_default();
         assert!(
             same,
-            "{} is stale: run this test with HEARTH_REGENERATE=1",
+            "{} is stale: run this test with HEARTH_BLESS=1",
             target.display()
         );
     }

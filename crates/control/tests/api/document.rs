@@ -6,13 +6,13 @@ use std::path::Path;
 fn the_document_is_the_one_that_is_checked_in() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
     let made = hearth_control::openapi_json();
-    if std::env::var_os("HEARTH_UPDATE_OPENAPI").is_some() {
+    if std::env::var_os("HEARTH_BLESS").is_some() {
         std::fs::write(&path, made).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         kept == made,
-        "the API's document changed; look at the change with:\n    HEARTH_UPDATE_OPENAPI=1 cargo nextest run -p hearth-control document && git diff crates/control/openapi.json"
+        "the API's document changed; look at the change with:\n    HEARTH_BLESS=1 cargo nextest run -p hearth-control document && git diff crates/control/openapi.json"
     );
 }
 
