@@ -109,5 +109,7 @@ fn a_guest_whose_agent_is_cut_off_ends_by_its_power_button() {
         let log = host.log();
         assert!(log.contains("pressing the guest's power button"), "{log}");
         assert!(!log.contains("does not heed its power button"), "{log}");
+        let message = host.inspect("deaf")["exit"]["message"].to_string();
+        assert!(message.contains("was not heard"), "{message}");
     });
 }
