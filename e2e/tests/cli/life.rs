@@ -91,6 +91,17 @@ fn restart_policies_start_it_again() {
     });
 }
 
+#[test]
+fn ctrl_alt_del_ends_a_machine_as_a_stop_does() {
+    on_each_driver(|host| {
+        sleeper(host, "m", &[]);
+        // What the kernel sends to PID 1; the keyboard itself is Firecracker's.
+        host.hearth(&["exec", "m", "kill", "-INT", "1"]);
+        host.wait_for_state("m", "stopped");
+        assert_eq!(host.inspect("m")["exit"]["signal"], 15);
+    });
+}
+
 /// Cuts the machine's link, so that its agent hears nothing any more.
 fn cut_link(host: &Host, machine: &str) {
     let namespace = format!("--net=/proc/{}/ns/net", host.inspect(machine)["pid"]);
