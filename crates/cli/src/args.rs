@@ -10,7 +10,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use hearth_client::DEFAULT_SOCKET;
+use hearth_client::{DEFAULT_SOCKET, Endpoint};
 use hearth_domain::{
     DiskMib, DriverKind, MachineName, MemoryMib, NetworkMode, PortMapping, RestartPolicy, Vcpus, parse_size_mib,
 };
@@ -40,17 +40,47 @@ pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
 #[derive(Debug, Parser)]
 #[command(name = "hearth", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Unix socket of the daemon
-    #[arg(long, global = true, help_heading = GLOBAL, env = "HEARTH_SOCKET", default_value = DEFAULT_SOCKET)]
-    pub(crate) socket: PathBuf,
-    /// Address of the daemon on TCP, instead of its socket
-    #[arg(long, global = true, help_heading = GLOBAL, env = "HEARTH_HOST", value_name = "ADDR:PORT")]
-    pub(crate) host: Option<SocketAddr>,
+    // Not by clap's `env`: what stands in the environment would count as written, in usages and in what is missing.
+    /// Unix socket of the daemon [env: HEARTH_SOCKET] [default: /run/hearth/hearth.sock]
+    #[arg(long, global = true, help_heading = GLOBAL, conflicts_with = "host")]
+    socket: Option<PathBuf>,
+    /// Address of the daemon on TCP, instead of its socket [env: HEARTH_HOST]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDR:PORT")]
+    host: Option<SocketAddr>,
     /// Print JSON instead of tables and words, failures included
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The daemon's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let named = self
+            .socket
+            .clone()
+            .or_else(|| variable("HEARTH_SOCKET").map(PathBuf::from));
+        named.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
+    }
+
+    /// Where the daemon is. What is written goes before what stands in the environment.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, String> {
+        if let Some(address) = self.host {
+            return Ok(Endpoint::Tcp(address));
+        }
+        match variable("HEARTH_HOST").filter(|_| self.socket.is_none()) {
+            None => Ok(Endpoint::Unix(self.socket())),
+            Some(text) => {
+                let address = text.to_str().and_then(|text| text.parse().ok()).map(Endpoint::Tcp);
+                address.ok_or_else(|| format!("HEARTH_HOST {} is not valid: write ADDR:PORT", text.display()))
+            }
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +90,7 @@ pub(crate) enum Command {
     /// Run a program from an image in a machine of its own
     Run(RunArgs),
     /// List machines
+    #[command(alias = "ls", alias = "list")]
     Ps(PsArgs),
     /// Show machines in full, as JSON
     Inspect(MachinesArgs),
@@ -80,6 +111,7 @@ pub(crate) enum Command {
     /// Stop machines' vCPUs
     Pause(MachinesArgs),
     /// Let paused machines go on
+    #[command(visible_alias = "unpause")]
     Resume(MachinesArgs),
     /// Stop and start machines
     Restart(StopArgs),
@@ -106,12 +138,6 @@ pub(crate) enum Command {
     Completion {
         /// The shell
         shell: Shell,
-    },
-    /// Becomes a VMM. For the daemon's own use.
-    #[command(hide = true, disable_help_flag = true)]
-    VmmLaunch {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
     },
 }
 
@@ -233,7 +259,7 @@ pub(crate) struct RunArgs {
     /// User, by name or number, with an optional :GROUP [default: the image's, else root]
     #[arg(short, long)]
     pub(crate) user: Option<String>,
-    /// Replace the image's entrypoint
+    /// Replace the image's entrypoint; an empty one takes it away
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) entrypoint: Option<String>,
     /// How the machine is connected: default, none or bridge
@@ -326,9 +352,9 @@ pub(crate) struct LogsArgs {
     /// Only what was written since: a time (2026-01-31T12:00:00Z) or an age (10m, 2h)
     #[arg(long, value_parser = since)]
     pub(crate) since: Option<jiff::Timestamp>,
-    /// Only so many of the last lines
-    #[arg(short = 'n', long, value_name = "LINES")]
-    pub(crate) tail: Option<u64>,
+    /// Only so many of the last lines [default: all]
+    #[arg(short = 'n', long, value_name = "LINES", value_parser = tail)]
+    pub(crate) tail: Option<Tail>,
     /// The machine
     pub(crate) machine: String,
 }
@@ -404,6 +430,7 @@ pub(crate) enum ImageCommand {
     /// Bring in an OCI layout (folder or tar), a docker archive, or a root file system as a tar
     Import(ImageImportArgs),
     /// List images
+    #[command(alias = "list")]
     Ls {
         /// Only IDs
         #[arg(short, long)]
@@ -416,6 +443,7 @@ pub(crate) enum ImageCommand {
         images: Vec<String>,
     },
     /// Remove images
+    #[command(alias = "remove")]
     Rm {
         /// Names or IDs
         #[arg(required = true)]
@@ -471,8 +499,10 @@ pub(crate) enum KernelCommand {
         jobs: Option<u32>,
     },
     /// List kernels
+    #[command(alias = "list")]
     Ls,
     /// Remove kernels
+    #[command(alias = "remove")]
     Rm {
         /// IDs or versions
         #[arg(required = true)]
@@ -556,6 +586,21 @@ pub(crate) fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
     args.take_while(|arg| arg != "--").any(|arg| arg == "--json")
 }
 
+/// How much of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tail {
+    All,
+    Lines(u64),
+}
+
+fn tail(text: &str) -> Result<Tail, String> {
+    if text == "all" {
+        return Ok(Tail::All);
+    }
+    let lines = text.parse().map(Tail::Lines);
+    lines.map_err(|_| format!("{text:?} is neither a number of lines nor \"all\""))
+}
+
 /// A time, or an age before now.
 fn since(text: &str) -> Result<jiff::Timestamp, String> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
@@ -626,6 +671,24 @@ mod tests {
         assert!(global.contains("--socket") && global.contains("--host") && !own.contains("--socket"));
         assert!(help_of(&["exec"]).contains("KEY alone takes its value from the environment"));
         assert!(help_of(&["up"]).contains("no authentication"));
+    }
+
+    #[test]
+    fn what_is_written_goes_before_the_environment() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["hearth", "ps"], args].concat());
+        let endpoint = |args: &[&str]| parse(args).unwrap().endpoint().unwrap();
+        assert_eq!(endpoint(&["--socket", "/x"]), Endpoint::Unix("/x".into()));
+        assert_eq!(
+            endpoint(&["--host", "127.0.0.1:7"]),
+            Endpoint::Tcp("127.0.0.1:7".parse().unwrap())
+        );
+        assert!(parse(&["--host", "127.0.0.1:7", "--socket", "/x"]).is_err());
+    }
+
+    #[test]
+    fn a_tail_is_a_number_or_all() {
+        assert!(matches!(tail("all"), Ok(Tail::All)) && matches!(tail("3"), Ok(Tail::Lines(3))));
+        assert!(tail("x").unwrap_err().contains("all"));
     }
 
     #[test]

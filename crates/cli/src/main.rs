@@ -14,17 +14,21 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use commands::Away;
 use failure::{EXIT_FAILED, EXIT_NOT_RUN};
-use hearth_client::{Client, Endpoint};
+use hearth_client::Client;
 
 fn main() -> ExitCode {
+    // Before any thread: this one becomes a VMM. No command of people's, so neither help nor completion has it.
+    let mut args = std::env::args_os().skip(1);
+    if args
+        .next()
+        .is_some_and(|first| first == hearth_driver::launch::SUBCOMMAND)
+    {
+        return hearth_driver::launch::main(args);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(failure::usage(&error, args::asks_for_json(std::env::args_os()))),
     };
-    // Before any thread: this one becomes a VMM.
-    if let Command::VmmLaunch { args } = cli.command {
-        return hearth_driver::launch::main(args);
-    }
     let failure_code = match &cli.command {
         Command::Run(_) | Command::Attach(_) | Command::Exec(_) => EXIT_NOT_RUN,
         _ => EXIT_FAILED,
@@ -40,15 +44,16 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<u8> {
+    let (socket, endpoint) = (cli.socket(), cli.endpoint());
     if let Command::Completion { shell } = cli.command {
         clap_complete::generate(shell, &mut Cli::command(), "hearth", &mut std::io::stdout());
         return Ok(0);
     }
     if let Command::Up(args) = cli.command {
-        return daemon::up(&cli.socket, &args, cli.json);
+        return daemon::up(&socket, &args, cli.json);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = Client::new(cli.host.map_or(Endpoint::Unix(cli.socket), Endpoint::Tcp));
+    let client = Client::new(endpoint.map_err(anyhow::Error::msg)?);
     let outcome = runtime.block_on(commands::dispatch(cli.command, &client, cli.json));
     // A read of standard input cannot be cut off, and nobody waits for it any more.
     runtime.shutdown_background();

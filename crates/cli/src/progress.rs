@@ -18,7 +18,7 @@ const LINE_STEP: Duration = Duration::from_secs(3);
 /// where it is for JSON, nothing.
 pub(crate) struct Bars {
     all: MultiProgress,
-    bars: HashMap<String, ProgressBar>,
+    by_item: HashMap<String, ProgressBar>,
     lines: Option<Lines>,
 }
 
@@ -47,7 +47,7 @@ impl Bars {
         let lines = (!json && !std::io::stderr().is_terminal()).then(|| Lines { last: Instant::now() });
         Self {
             all,
-            bars: HashMap::new(),
+            by_item: HashMap::new(),
             lines,
         }
     }
@@ -92,7 +92,7 @@ impl Bars {
             None => word.to_owned(),
         });
         self.show(word, step.current_bytes, step.total_bytes, false);
-        if let (Some(message), Some(bar)) = (&step.message, self.bars.get(word)) {
+        if let (Some(message), Some(bar)) = (&step.message, self.by_item.get(word)) {
             bar.set_message(message.clone());
         }
     }
@@ -104,7 +104,7 @@ impl Bars {
     }
 
     fn show(&mut self, item: &str, current: u64, total: u64, done: bool) {
-        let bar = self.bars.entry(item.to_owned()).or_insert_with(|| {
+        let bar = self.by_item.entry(item.to_owned()).or_insert_with(|| {
             let bar = self.all.add(if total > 0 {
                 ProgressBar::new(total)
             } else {

@@ -94,7 +94,7 @@ fn a_failure_is_one_object() {
     );
     assert_eq!(
         fails(&["run", "--rm", "-m", "24m", BUSYBOX], 125)["code"],
-        "machine_failed"
+        "invalid_request"
     );
     let both = host.hearth(&["rm", "--json", "nobody", "nothing"]);
     assert_eq!(both.stderr.lines().count(), 2, "one line a failure: {both:?}");

@@ -98,6 +98,7 @@ fn logs_are_kept_and_followed_to_the_end() {
             "following ends with the machine"
         );
         assert_eq!(host.hearth(&["logs", "--tail", "1", "m"]).ok(), "three");
+        assert_eq!(host.hearth(&["logs", "--tail", "all", "m"]).ok(), "one\nthree");
         assert_eq!(host.hearth(&["logs", "--since", "1h", "m"]).ok(), "one\nthree");
         assert_eq!(
             host.hearth(&["logs", "--since", "2000-01-01T00:00:00Z", "m"]).ok(),

@@ -92,6 +92,12 @@ fn a_wrong_command_line_has_dockers_exit_code() {
         .failed(125, &["--no-such-flag"]);
     host.hearth(&["exec", "m"]).failed(125, &["CMD"]);
     host.hearth(&["no-such-command"]).failed(125, &["no-such-command"]);
+    host.hearth(&[]).failed(125, &["Commands:"]);
+    assert!(!host.hearth(&["exec", "m"]).stderr.contains("--socket <SOCKET>"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = host.hearth(&["completion", shell]);
+        assert!(script.ok().contains("attach") && !script.stdout.contains("vmm-launch"));
+    }
     assert!(host.hearth(&["run", "--help"]).ok().contains("125"));
     assert!(host.hearth(&["exec", "--help"]).ok().contains("125"));
 }

@@ -102,6 +102,22 @@ fn the_program_is_given_what_was_asked_for() {
         sh(host, &["-u", "nosuchuser"], "id").failed(125, &["nosuchuser"]);
         let echo = ["run", "--rm", "--entrypoint", "/bin/echo", BUSYBOX, "one", "two"];
         assert_eq!(host.hearth(&echo).ok(), "one two");
+        let bare = ["run", "--rm", "--entrypoint", "", BUSYBOX, "echo", "bare"];
+        assert_eq!(host.hearth(&bare).ok(), "bare");
+    });
+}
+
+#[test]
+fn who_detaches_finds_it_running() {
+    on_each_driver(|host| {
+        let ran = host.hearth(&["run", "-dit", "--name", "m", BUSYBOX, "sh"]);
+        assert!(ran.ok().starts_with("mch"));
+        host.hearth(&["exec", "m", "true"]).ok();
+        host.hearth(&["restart", "-t", "0", "m"]).ok();
+        host.hearth(&["exec", "m", "true"]).ok();
+        host.hearth(&["stop", "-t", "0", "m"]).ok();
+        host.hearth(&["start", "m"]).ok();
+        host.hearth(&["exec", "m", "true"]).ok();
     });
 }
 

@@ -17,7 +17,7 @@ use hearth_image::{Credentials, DockerConfig, Reference};
 use http::Method;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::machine::each;
+use super::machine::{each, show_each};
 use crate::{
     args::{ImageImportArgs, ImportKindArg},
     output::{ago, bytes, note, print_json, print_line, print_table, short_image},
@@ -285,8 +285,8 @@ pub(crate) async fn ls(client: &Client, quiet: bool, json: bool) -> anyhow::Resu
     Ok(0)
 }
 
-pub(crate) async fn inspect(client: &Client, names: &[String]) -> anyhow::Result<u8> {
-    each(names, true, async |name| {
+pub(crate) async fn inspect(client: &Client, names: &[String], json: bool) -> anyhow::Result<u8> {
+    show_each(names, json, async |name| {
         client.get::<Image>(&ApiPath::v1(&["images", name])).await
     })
     .await

@@ -1,8 +1,8 @@
 //! Machines: list, look, act.
 
 use hearth_api::{
-    KillQuery, ListMachinesQuery, Machine, MachineList, MachineState, RemoveQuery, StopQuery, WaitCondition, WaitQuery,
-    WaitResult,
+    KillQuery, ListMachinesQuery, Machine, MachineList, MachineState, Problem, ProblemCode, RemoveQuery, StopQuery,
+    WaitCondition, WaitQuery, WaitResult,
 };
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
@@ -107,8 +107,8 @@ fn status(machine: &Machine) -> String {
     }
 }
 
-pub(crate) async fn inspect(client: &Client, names: &[String]) -> anyhow::Result<u8> {
-    each(names, true, async |name| {
+pub(crate) async fn inspect(client: &Client, names: &[String], json: bool) -> anyhow::Result<u8> {
+    show_each(names, json, async |name| {
         client.get::<Machine>(&machine_path(name, &[])).await
     })
     .await
@@ -142,18 +142,48 @@ impl Removed {
     }
 }
 
-/// Does something for each name, and prints the name or, as JSON, what came of it. One that fails does not spare the
-/// others.
+/// Does something for each name, and prints the name or, as JSON, what came of it.
 pub(crate) async fn each<T: Serialize>(
     names: &[String],
     json: bool,
     action: impl AsyncFn(&str) -> Result<T, ClientError>,
 ) -> anyhow::Result<u8> {
+    let (done, code) = all(names, json, async |name| {
+        let outcome = action(name).await?;
+        if !json {
+            print_line(name);
+        }
+        Ok(outcome)
+    })
+    .await?;
+    if json {
+        print_json(&done)?;
+    }
+    Ok(code)
+}
+
+/// Shows what each name stands for, which is always JSON.
+pub(crate) async fn show_each<T: Serialize>(
+    names: &[String],
+    json: bool,
+    look: impl AsyncFn(&str) -> Result<T, ClientError>,
+) -> anyhow::Result<u8> {
+    let (found, code) = all(names, json, look).await?;
+    print_json(&found)?;
+    Ok(code)
+}
+
+/// Does something for each name, and gives what came of it with our exit code. One that fails does not spare the
+/// others.
+async fn all<T>(
+    names: &[String],
+    json: bool,
+    action: impl AsyncFn(&str) -> Result<T, ClientError>,
+) -> anyhow::Result<(Vec<T>, u8)> {
     let (mut code, mut done) = (0, Vec::new());
     for name in names {
         match action(name).await {
-            Ok(outcome) if json => done.push(outcome),
-            Ok(_) => print_line(name),
+            Ok(outcome) => done.push(outcome),
             Err(error @ ClientError::NoDaemon { .. }) => return Err(error.into()),
             Err(error) => {
                 failure::report(&anyhow::Error::from(error).context(name.clone()), json);
@@ -161,17 +191,65 @@ pub(crate) async fn each<T: Serialize>(
             }
         }
     }
-    if json {
-        print_json(&done)?;
-    }
-    Ok(code)
+    Ok((done, code))
 }
 
-pub(crate) async fn stop(client: &Client, args: &StopArgs, verb: &str, json: bool) -> anyhow::Result<u8> {
-    let query = StopQuery {
-        timeout_ms: args.timeout.map(|seconds| seconds.saturating_mul(1000)),
+pub(crate) async fn start(client: &Client, names: &[String], json: bool) -> anyhow::Result<u8> {
+    each(names, json, async |name| {
+        begin(client, &machine_path(name, &["start"])).await
+    })
+    .await
+}
+
+pub(crate) async fn restart(client: &Client, args: &StopArgs, json: bool) -> anyhow::Result<u8> {
+    let query = stop_query(args);
+    each(&args.machines, json, async |name| {
+        begin(client, &machine_path(name, &["restart"]).query(&query)).await
+    })
+    .await
+}
+
+/// Asks for a start, and waits until the machine runs.
+async fn begin(client: &Client, path: &ApiPath) -> Result<Machine, ClientError> {
+    let machine: Machine = client.post(path).await?;
+    until_running(client, machine).await
+}
+
+/// Waits until a machine runs that was started, or until it has ended by itself; gives it as it is then.
+pub(crate) async fn until_running(client: &Client, machine: Machine) -> Result<Machine, ClientError> {
+    let id = machine.id.to_string();
+    let query = WaitQuery {
+        condition: WaitCondition::Running,
+        ..WaitQuery::default()
     };
-    act_on(client, &args.machines, verb, &query, json).await
+    let path = machine_path(&id, &["wait"]).query(&query);
+    loop {
+        let result: WaitResult = client.get(&path).await?;
+        if result.state == MachineState::Failed {
+            let reason = result.reason.unwrap_or_else(|| "nothing tells why".to_owned());
+            let detail = format!("machine {} failed: {reason}", machine.name);
+            return Err(ClientError::Problem(Box::new(Problem::new(
+                ProblemCode::Unavailable,
+                detail,
+            ))));
+        }
+        if result.removed {
+            return Ok(machine);
+        }
+        if result.reached {
+            return client.get(&machine_path(&id, &[])).await;
+        }
+    }
+}
+
+fn stop_query(args: &StopArgs) -> StopQuery {
+    StopQuery {
+        timeout_ms: args.timeout.map(|seconds| seconds.saturating_mul(1000)),
+    }
+}
+
+pub(crate) async fn stop(client: &Client, args: &StopArgs, json: bool) -> anyhow::Result<u8> {
+    act_on(client, &args.machines, "stop", &stop_query(args), json).await
 }
 
 pub(crate) async fn kill(client: &Client, args: &KillArgs, json: bool) -> anyhow::Result<u8> {

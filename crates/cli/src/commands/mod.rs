@@ -24,10 +24,10 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Attach(args) => run::attach(client, args, json).await,
         Command::Exec(args) => run::exec(client, args, json).await,
         Command::Ps(args) => machine::ps(client, &args, json).await,
-        Command::Inspect(args) => machine::inspect(client, &args.machines).await,
-        Command::Start(args) => machine::act_on(client, &args.machines, "start", &(), json).await,
-        Command::Stop(args) => machine::stop(client, &args, "stop", json).await,
-        Command::Restart(args) => machine::stop(client, &args, "restart", json).await,
+        Command::Inspect(args) => machine::inspect(client, &args.machines, json).await,
+        Command::Start(args) => machine::start(client, &args.machines, json).await,
+        Command::Stop(args) => machine::stop(client, &args, json).await,
+        Command::Restart(args) => machine::restart(client, &args, json).await,
         Command::Kill(args) => machine::kill(client, &args, json).await,
         Command::Pause(args) => machine::act_on(client, &args.machines, "pause", &(), json).await,
         Command::Resume(args) => machine::act_on(client, &args.machines, "resume", &(), json).await,
@@ -40,7 +40,7 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Image(ImageCommand::Pull { reference }) => image::pull(client, &reference, json).await,
         Command::Image(ImageCommand::Import(args)) => image::import(client, args, json).await,
         Command::Image(ImageCommand::Ls { quiet }) => image::ls(client, quiet, json).await,
-        Command::Image(ImageCommand::Inspect { images }) => image::inspect(client, &images).await,
+        Command::Image(ImageCommand::Inspect { images }) => image::inspect(client, &images, json).await,
         Command::Image(ImageCommand::Rm { images, force }) => image::rm(client, &images, force, json).await,
         Command::Image(ImageCommand::Prune { all }) => image::prune(client, all, json).await,
         Command::Kernel(KernelCommand::Import(args)) => kernel::import(client, args, json).await,
@@ -50,7 +50,7 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Kernel(KernelCommand::Default { kernel }) => kernel::default(client, kernel, json).await,
         Command::Node(NodeCommand::Info) => node::info(client, json).await,
         Command::Doctor(args) => doctor::doctor(client, &args, json).await,
-        Command::Up(_) | Command::Completion { .. } | Command::VmmLaunch { .. } => {
+        Command::Up(_) | Command::Completion { .. } => {
             unreachable!("handled before there is a client")
         }
     }

@@ -21,15 +21,17 @@ const USUAL_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 pub(crate) async fn run(client: &Client, args: RunArgs, json: bool) -> anyhow::Result<u8> {
     let detach = args.detach;
-    let request = create_request(args)?;
+    let request = create_request(args);
     let machine = create(client, &request, json).await?;
     let id = machine.id.to_string();
     if detach {
         start(client, &id, request.auto_remove).await?;
-        if json {
-            print_json(&client.get::<Machine>(&machine_path(&id, &[])).await?)?;
-        } else {
+        if !json {
             print_line(&id);
+        }
+        let machine = machine::until_running(client, machine).await?;
+        if json {
+            print_json(&machine)?;
         }
         return Ok(0);
     }
@@ -138,15 +140,14 @@ async fn create(client: &Client, request: &CreateMachine, json: bool) -> anyhow:
     }
 }
 
-fn create_request(args: RunArgs) -> anyhow::Result<CreateMachine> {
-    anyhow::ensure!(
-        !(args.detach && args.interactive && args.tty),
-        "--detach leaves no terminal to be interactive on"
-    );
-    Ok(CreateMachine {
+fn create_request(args: RunArgs) -> CreateMachine {
+    CreateMachine {
         image: args.image,
         name: args.name.map(String::from),
-        entrypoint: args.entrypoint.map(|program| vec![program]),
+        // As docker: an empty one takes the image's away.
+        entrypoint: args
+            .entrypoint
+            .map(|program| Vec::from_iter(Some(program).filter(|program| !program.is_empty()))),
         cmd: args.cmd,
         env: args.env.into_iter().filter_map(with_value).collect(),
         cpus: args.cpus.map(u64::from),
@@ -165,7 +166,7 @@ fn create_request(args: RunArgs) -> anyhow::Result<CreateMachine> {
         auto_remove: args.rm,
         kernel: args.kernel,
         start: false,
-    })
+    }
 }
 
 /// `KEY` alone takes its value from here, and is left out where there is none.

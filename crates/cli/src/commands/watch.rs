@@ -14,7 +14,7 @@ use http::Method;
 
 use super::{comeback::Comeback, machine, machine_path};
 use crate::{
-    args::{EventsArgs, LogsArgs, StatsArgs},
+    args::{EventsArgs, LogsArgs, StatsArgs, Tail},
     output::{bytes, print_json_line, print_line, print_table},
 };
 
@@ -32,18 +32,19 @@ pub(crate) async fn logs(client: &Client, args: LogsArgs, json: bool) -> anyhow:
         query: LogsQuery {
             follow: args.follow,
             since: args.since,
-            tail: args.tail,
+            tail: match args.tail {
+                Some(Tail::Lines(lines)) => Some(lines),
+                Some(Tail::All) | None => None,
+            },
             format: LogFormat::Ndjson,
             ..LogsQuery::default()
         },
         // A name may go to another machine while we follow; an ID does not.
-        machine: match args.follow {
-            true => client
-                .get::<Machine>(&machine_path(&args.machine, &[]))
-                .await?
-                .id
-                .to_string(),
-            false => args.machine.clone(),
+        machine: if args.follow {
+            let machine: Machine = client.get(&machine_path(&args.machine, &[])).await?;
+            machine.id.to_string()
+        } else {
+            args.machine.clone()
         },
         begun: jiff::Timestamp::now(),
         json,

@@ -1,4 +1,4 @@
-//! Tells a service manager how far the daemon is: sd_notify(3)'s datagram.
+//! Tells a service manager how far the daemon is: `sd_notify(3)`'s datagram.
 
 use std::{
     env,

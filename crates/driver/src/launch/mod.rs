@@ -41,6 +41,8 @@ use crate::{
     process::{self, ProcessId},
 };
 
+/// The first argument of a program that is to become a VMM.
+pub const SUBCOMMAND: &str = "vmm-launch";
 /// Stands in the VMM's arguments for the number of the tap's file descriptor.
 pub const TAP_FD: &str = "%TAP_FD%";
 
@@ -160,7 +162,7 @@ impl Launcher {
     /// This very program, with the subcommand `vmm-launch`.
     pub fn of_this_program() -> Self {
         // Not its path: that may have been replaced by a newer version since.
-        Self::new("/proc/self/exe", ["vmm-launch"])
+        Self::new("/proc/self/exe", [SUBCOMMAND])
     }
 
     /// Starts a VMM and writes its pid file. Returns at once; whether the VMM came up is for its driver to find out.

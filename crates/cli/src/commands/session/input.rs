@@ -60,7 +60,7 @@ impl Input {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Sends a signal; a program that does not read its input must not keep it from us.
