@@ -53,7 +53,7 @@ pub fn drivers() -> Vec<String> {
     let missing = match (hearth_driver::kvm::usable(), hearth_testkit::firecracker::firecracker()) {
         (Ok(()), Ok(_)) => None,
         (Err(unusable), _) => Some(unusable.to_string()),
-        (_, Err(missing)) => Some(missing.to_string()),
+        (_, Err(missing)) => Some(missing),
     };
     match missing {
         None => drivers.push("firecracker".to_owned()),

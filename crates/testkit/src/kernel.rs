@@ -23,6 +23,38 @@ pub fn debian_kernel_deb() -> PathBuf {
     cached(&cache).unwrap_or_else(|| panic!("no linux-image-*-cloud-amd64 package: run `apt-get update` and try again"))
 }
 
+/// That package's files, unpacked once and kept beside it. To be read only.
+///
+/// # Panics
+/// If it cannot be unpacked.
+pub fn debian_kernel_files() -> PathBuf {
+    let deb = debian_kernel_deb();
+    let name = deb.file_stem().unwrap_or_default().to_string_lossy();
+    let kept = downloads().join(format!("unpacked-{name}"));
+    let unpack = || -> std::io::Result<()> {
+        let lock = File::create(downloads().join("unpacked.lock"))?;
+        lock.lock()?;
+        if kept.exists() {
+            return Ok(());
+        }
+        let fresh = tempfile::TempDir::with_prefix_in("unpacking-", downloads())?;
+        let status = Command::new("dpkg-deb")
+            .arg("-x")
+            .arg(&deb)
+            .arg(fresh.path())
+            .status()?;
+        if !status.success() {
+            return Err(std::io::Error::other(format!("dpkg-deb ended with {status}")));
+        }
+        fs::rename(fresh.path(), &kept)?;
+        // It was renamed away, so there is nothing to remove.
+        let _ = fresh.keep();
+        Ok(())
+    };
+    unpack().unwrap_or_else(|error| panic!("unpack {}: {error}", deb.display()));
+    kept
+}
+
 /// Where scripts and tests keep what takes a while to make: `$HEARTH_CACHE_DIR`, or `~/.cache/hearth`.
 pub fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));

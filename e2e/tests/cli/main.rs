@@ -10,6 +10,7 @@ mod life;
 mod look;
 mod network;
 mod node;
+mod options;
 mod outage;
 mod refused;
 mod resources;

@@ -12,7 +12,7 @@ use std::{
 use hearth_driver::{Driver, KernelFiles, NetAttachment, StartPlan, VmmUser, launch::Launcher};
 use hearth_driver_qemu::{QemuDriver, QemuOptions};
 use hearth_ids::MachineId;
-use hearth_testkit::kernel::{debian_kernel_deb, downloads};
+use hearth_testkit::kernel::{debian_kernel_deb, debian_kernel_files, downloads};
 use tempfile::TempDir;
 
 /// How long a guest may take to say something. It needs 2 s on an idle machine.
@@ -213,26 +213,9 @@ pub(crate) fn vmlinux() -> PathBuf {
     kept
 }
 
-/// Debian's kernel and its modules, unpacked once and kept beside the package.
-fn unpacked_kernel() -> PathBuf {
-    let deb = debian_kernel_deb();
-    let name = deb.file_stem().unwrap().to_str().unwrap().to_owned();
-    let kept = downloads().join(format!("unpacked-{name}"));
-    let lock = File::create(downloads().join("unpacked.lock")).unwrap();
-    lock.lock().unwrap();
-    if !kept.exists() {
-        let fresh = TempDir::with_prefix_in("unpacking-", downloads()).unwrap();
-        run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(fresh.path()));
-        fs::rename(fresh.path(), &kept).unwrap();
-        // It was renamed away, so there is nothing to remove.
-        let _ = fresh.keep();
-    }
-    kept
-}
-
 /// Puts `vmlinuz` and `initramfs` into the folder.
 fn make_guest(folder: &Path) {
-    let kernel = unpacked_kernel();
+    let kernel = debian_kernel_files();
     let boot = fs::read_dir(kernel.join("boot")).unwrap().flatten();
     let vmlinuz = boot
         .map(|e| e.path())
