@@ -137,6 +137,9 @@ fn a_vmm_that_is_killed_is_reported_or_restarted() {
     host.wait_for_state("plain", "failed");
     let shown = host.inspect("plain").to_string();
     assert!(shown.contains("ended unexpectedly"), "{shown}");
+    let id = host.inspect("plain")["id"].as_str().unwrap().to_owned();
+    let held = host.held();
+    assert!(!held.iter().any(|what| what.contains(&id)), "{held:?}");
     wait_for("the machine to run again", || {
         (vmm_pid(&host, "again")? != first?).then_some(())
     });
@@ -159,6 +162,8 @@ fn a_vmm_that_is_killed_is_reported_or_restarted() {
     host.wait_for_state("again", "running");
     // One that was stopped stays stopped, whatever its policy.
     host.hearth(&["stop", "-t", "1", "again"]).ok();
+    // Slots, cgroups and VMMs are given back by the end, not by the removal.
+    assert_eq!(host.held(), Vec::<String>::new());
     host.down();
     host.up(&HostOptions::default());
     thread::sleep(Duration::from_millis(500));

@@ -73,6 +73,10 @@ fn a_machine_reaches_its_link_and_nothing_near() {
         let six = "gateway=$(ip -6 route | busybox awk '/default/ {print $3}')
             for i in 1 2 3; do ping -c 1 -W 2 $gateway > /dev/null && echo up && break; done";
         assert_eq!(exec(host, "m", six), "up");
+        // Without this the rest proves nothing: its own agent.
+        for machine in ["m", "alone"] {
+            assert!(is_open(host, machine, "169.254.0.2", 49983), "{machine}");
+        }
         let mut near = vec![gateway, "169.254.169.254".to_owned()];
         near.extend(own_address().map(|ip| ip.to_string()));
         for address in &near {
