@@ -11,7 +11,7 @@ use hearth_network::{Slot, SlotRequest, TapOwner};
 use rand::RngCore;
 
 use super::Life;
-use crate::{cgroup::Limits, disk, fault, guest_link, provisions::RootConfig, services::chain};
+use crate::{cgroup::Limits, disk, fault, guest_link, provisions::RootConfig, record::MachineRecord, services::chain};
 
 /// How much of the console is looked through for the cause of a failed boot, in bytes.
 const CONSOLE_SEARCH_BYTES: usize = 16 << 10;
@@ -158,13 +158,15 @@ impl Life {
     /// Starts the VMM. The token is made before, so that it is on disk when the guest first hears it.
     async fn launch(&mut self, plan: &StartPlan) -> Result<(), Reason> {
         let log_base = self.log.next_seq();
-        self.change(|record| {
+        self.log.follow_boot(log_base);
+        let begin = |record: &mut MachineRecord| {
             record.host_token = new_token();
             record.log_base = log_base;
-        });
-        self.log.follow_boot(log_base);
+        };
         if self.record().state.word() == StateWord::Preparing {
-            self.enter(MachineEvent::Launch);
+            self.enter_with(MachineEvent::Launch, begin);
+        } else {
+            self.change(begin);
         }
         fault::point("launch.recorded");
         let handle = match self.driver.start(plan).await {

@@ -93,11 +93,10 @@ impl Again {
         if !life.record().again {
             return;
         }
-        let outcome = life.accept_start();
-        life.change(|record| {
-            record.again = false;
-            record.attempts = 0;
-        });
+        let outcome = life.accept_start(0);
+        if outcome.is_err() {
+            life.change(|record| record.again = false);
+        }
         for reply in self.0.drain(..) {
             let outcome = match &outcome {
                 Ok(()) => Ok(()),

@@ -106,6 +106,11 @@ impl Life {
     /// Owners ask for events only where the diagram has them; one that it has not is a fault of ours, is logged, and
     /// changes nothing.
     pub(super) fn enter(&mut self, event: MachineEvent) {
+        self.enter_with(event, |_| ());
+    }
+
+    /// The same with a change that belongs to the step, in one write.
+    pub(super) fn enter_with(&mut self, event: MachineEvent, change: impl FnOnce(&mut MachineRecord)) {
         let id = self.spec.id;
         let step = match self.record.apply(event, now_ms()) {
             Ok(step) => step,
@@ -114,6 +119,7 @@ impl Life {
                 return;
             }
         };
+        change(&mut self.record);
         self.save();
         tracing::info!(machine = %id, from = %step.from, to = %step.to, reason = step.reason, "machine changed state");
         self.publish();

@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     log::LogSource,
-    record::End,
+    record::{End, MachineRecord},
     services::{chain, now_ms},
 };
 
@@ -302,8 +302,7 @@ impl Owner {
         match command {
             Command::Start(reply) | Command::Restart { reply, .. } => {
                 // Someone looked after it: its policy counts anew.
-                self.life.change(|record| record.attempts = 0);
-                answer(reply, self.life.accept_start());
+                answer(reply, self.life.accept_start(0));
             }
             Command::Stop { reply, .. } | Command::Kill { signal: 9, reply } => {
                 // A machine that waits for its restart is not to be started any more.
@@ -371,21 +370,28 @@ impl Life {
             record.attempts,
             record.ran_ms(now_ms()),
         );
-        if let RestartPlan::Restart { attempt, .. } = plan {
+        if let RestartPlan::Restart { attempt, .. } = plan
+            && let Err(error) = self.accept_start(attempt)
+        {
+            // No room now. It stays wanted, and the next attempt comes later.
             self.change(|record| record.attempts = attempt);
-            if let Err(error) = self.accept_start() {
-                // No room now. It stays wanted, and the next attempt comes later.
-                tracing::warn!(machine = %self.spec().id, error = %chain(&error), "cannot restart the machine");
-            }
+            tracing::warn!(machine = %self.spec().id, error = %chain(&error), "cannot restart the machine");
         }
     }
 
-    fn accept_start(&mut self) -> Result<(), NodeError> {
+    /// Takes the machine's share, and notes that it is to run: as that many a restart in a row by policy.
+    fn accept_start(&mut self, attempts: u32) -> Result<(), NodeError> {
         self.reserve()?;
+        let wanted = |record: &mut MachineRecord| {
+            record.wanted = true;
+            record.again = false;
+            record.attempts = attempts;
+        };
         if self.record().state.is_at_rest() {
-            self.enter(MachineEvent::Restart);
+            self.enter_with(MachineEvent::Restart, wanted);
+        } else {
+            self.change(wanted);
         }
-        self.change(|record| record.wanted = true);
         Ok(())
     }
 

@@ -12,7 +12,11 @@ use super::{
     Departure, Life,
     follow::{Follower, drain},
 };
-use crate::{fault, guest_link, record::End, services::chain};
+use crate::{
+    fault, guest_link,
+    record::{End, MachineRecord},
+    services::chain,
+};
 
 /// What a guest has, beyond the stop timeout, to unmount and reset.
 const RESET_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,23 +29,27 @@ impl Life {
         let end = match departure {
             Departure::Ended(end) => end,
             Departure::Stop { timeout_ms } => {
-                self.change(|record| record.stop_timeout_ms = timeout_ms);
-                self.begin_stop();
+                self.begin_stop(|record| record.stop_timeout_ms = timeout_ms);
                 End::Exited(self.stop_guest(timeout_ms).await)
             }
             Departure::Kill => {
-                // The end first: a successor then kills as well, and asks nobody.
-                self.change(|record| record.end = Some(End::Exited(killed("killed"))));
-                return self.begin_stop();
+                // With its end: a successor then kills as well, and asks nobody.
+                return self.begin_stop(|record| record.end = Some(End::Exited(killed("killed"))));
             }
         };
         self.change(|record| record.end = Some(end));
     }
 
-    fn begin_stop(&mut self) {
-        self.change(|record| record.wanted = false);
-        if self.record().state.word() != StateWord::Stopping {
-            self.enter(MachineEvent::Stop);
+    /// Notes that it is to stop, and how, in one write.
+    fn begin_stop(&mut self, how: impl FnOnce(&mut MachineRecord)) {
+        let note = |record: &mut MachineRecord| {
+            record.wanted = false;
+            how(record);
+        };
+        if self.record().state.word() == StateWord::Stopping {
+            self.change(note);
+        } else {
+            self.enter_with(MachineEvent::Stop, note);
         }
         fault::point("stop.recorded");
     }
