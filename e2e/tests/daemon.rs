@@ -258,7 +258,8 @@ impl Clock {
         [
             ("LD_PRELOAD", FAKE_CLOCK),
             ("FAKETIME_TIMESTAMP_FILE", self.file.to_str().unwrap()),
-            ("FAKETIME_NO_CACHE", "1"),
+            // For this many seconds it may believe what it read.
+            ("FAKETIME_CACHE_DURATION", "1"),
             // Only the wall clock can be set; the other never jumps.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ]
