@@ -32,6 +32,8 @@ pub(crate) fn start(socket: &Path, args: &UpArgs, json: bool) -> anyhow::Result<
     let log_path = args.state_dir.join("hearth.log");
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&log_path);
     let log = log.with_context(|| format!("cannot write {}", log_path.display()))?;
+    // What stands there is from other daemons.
+    let begun_at = log.metadata()?.len();
     if let Some(folder) = socket.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -53,7 +55,7 @@ pub(crate) fn start(socket: &Path, args: &UpArgs, json: bool) -> anyhow::Result<
             bail!(
                 "the daemon ended at once ({status}); its log {} ends with:\n{}",
                 log_path.display(),
-                tail(&log_path)
+                tail(&log_path, begun_at)
             );
         }
         if runtime
@@ -94,8 +96,25 @@ pub(crate) fn leave_terminal() {
     }
 }
 
-fn tail(path: &Path) -> String {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+/// The last lines of a log that were written after `from`.
+fn tail(path: &Path, from: u64) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let new = usize::try_from(from).ok().and_then(|from| bytes.get(from..));
+    let text = String::from_utf8_lossy(new.unwrap_or_default());
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_has_nothing_of_other_daemons() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        std::fs::write(&log, "old\nnew 1\nnew 2\n").unwrap();
+        assert_eq!(tail(&log, 4), "new 1\nnew 2");
+        assert_eq!(tail(&log, 99), "");
+    }
 }
