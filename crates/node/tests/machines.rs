@@ -377,7 +377,14 @@ async fn who_comes_to_a_machine_on_its_way_out_is_told_so() {
         ..FailurePlan::next(Step::Clean)
     });
     assert!(world.driver.exit(id, VmmExit::default()));
-    world.is_gone_or_conflicts(&node, id).await;
+    // That it is to end is no longer a matter of dispute.
+    let (stopped, killed, ()) = tokio::join!(
+        node.stop(id, None),
+        node.kill(id, 9),
+        world.is_gone_or_conflicts(&node, id)
+    );
+    stopped.unwrap();
+    killed.unwrap();
     world.nothing_is_left(&node).await;
 }
 

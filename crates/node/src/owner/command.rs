@@ -34,10 +34,10 @@ impl Command {
         answer(self.reply(), Err(conflict("the machine has too many commands waiting")));
     }
 
-    /// For whoever finds the machine on its way out, or gone: nothing is left to do but what a removal wanted.
+    /// For whoever finds the machine on its way out, or gone: it has ended, and is being removed, as some want.
     pub(crate) fn come_too_late(self, name: &MachineName) {
         let outcome = match self {
-            Self::Remove { .. } => Ok(()),
+            Self::Remove { .. } | Self::Stop { .. } | Self::Kill { signal: 9, .. } => Ok(()),
             _ => Err(conflict(format!(
                 "machine {name} is being removed; make a new one (one with --rm is removed once it has stopped)"
             ))),
