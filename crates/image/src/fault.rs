@@ -1,10 +1,6 @@
-//! Places where a test may kill the process.
-//!
-//! `HEARTH_FAULT=<name>` makes a debug build end itself by SIGKILL when it comes to the place of that name, which is
-//! as good as a power cut for everything but the disk's cache. A release build ignores it.
+//! Places where a test may kill the process. See `hearth_fault`.
 
-/// Every place, in the order in which an image's life passes them. The test walks this list. A daemon's other parts have
-/// places of their own, so that these say whose they are.
+/// Every place, in the order in which an image's life passes them. The test walks this list.
 pub const POINTS: &[&str] = &[
     "image.session.folder",
     "image.work.folder",
@@ -26,18 +22,5 @@ pub const POINTS: &[&str] = &[
 
 /// Dies here if told to.
 pub(crate) fn point(name: &'static str) {
-    if cfg!(debug_assertions) {
-        debug_assert!(
-            POINTS.contains(&name),
-            "fault point {name} is not in the list that the test walks"
-        );
-        if wanted() == Some(name) {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        }
-    }
-}
-
-fn wanted() -> Option<&'static str> {
-    static WANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    WANTED.get_or_init(|| std::env::var("HEARTH_FAULT").ok()).as_deref()
+    hearth_fault::point(POINTS, name);
 }

@@ -1,7 +1,4 @@
-//! Places where a test may kill the daemon.
-//!
-//! `HEARTH_FAULT=<name>` makes a debug build end itself by SIGKILL when it comes to the place of that name, which is
-//! as good as a power cut for everything but the disk's cache. A release build ignores it.
+//! Places where a test may kill the daemon. See `hearth_fault`.
 
 /// Every place, in the order in which a machine's life passes them. The test walks this list.
 pub const POINTS: &[&str] = &[
@@ -31,18 +28,5 @@ pub const POINTS: &[&str] = &[
 
 /// Dies here if told to.
 pub(crate) fn point(name: &'static str) {
-    if cfg!(debug_assertions) {
-        debug_assert!(
-            POINTS.contains(&name),
-            "fault point {name} is not in the list that the test walks"
-        );
-        if wanted() == Some(name) {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        }
-    }
-}
-
-fn wanted() -> Option<&'static str> {
-    static WANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    WANTED.get_or_init(|| std::env::var("HEARTH_FAULT").ok()).as_deref()
+    hearth_fault::point(POINTS, name);
 }
