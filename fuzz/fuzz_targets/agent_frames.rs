@@ -51,6 +51,6 @@ fuzz_target!(|input: (u8, &[u8])| {
     }
     assert!(wire.starts_with(&rewritten));
     if let Ok(text) = std::str::from_utf8(wire) {
-        let _ = (signals::parse(text), signals::from_status(text), hearth_guest_api::timestamp::Timestamp::from_rfc3339(text));
+        let _ = (hearth_domain::parse_signal(text), signals::from_status(text), hearth_guest_api::timestamp::Timestamp::from_rfc3339(text));
     }
 });
