@@ -17,11 +17,7 @@ fn generated_code_matches_the_schemas() {
             std::fs::copy(&path, &target).unwrap();
         }
         let same = std::fs::read(&path).unwrap() == std::fs::read(&target).unwrap_or_default();
-        assert!(
-            same,
-            "{} is stale: run this test with HEARTH_BLESS=1",
-            target.display()
-        );
+        assert!(same, "{} is stale: run this test with HEARTH_BLESS=1", target.display());
     }
 }
 
