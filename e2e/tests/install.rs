@@ -1,7 +1,5 @@
 //! How Hearth comes onto a host: `make install`, its systemd unit, and what that unit is told.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::{fs, os::unix::net::UnixDatagram, path::Path, process::Command};
 
 use hearth_e2e::{Host, HostOptions, PATIENCE, skip};
