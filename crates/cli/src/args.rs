@@ -8,7 +8,10 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use clap_complete::Shell;
 use hearth_client::{DEFAULT_SOCKET, Endpoint};
 use hearth_domain::{
@@ -153,7 +156,7 @@ pub(crate) struct UpArgs {
     #[arg(long, short = 'd')]
     pub(crate) detach: bool,
     /// Driver of machines that name none [default: firecracker where KVM works, else qemu]
-    #[arg(long, env = "HEARTH_DRIVER")]
+    #[arg(long, env = "HEARTH_DRIVER", value_parser = driver())]
     pub(crate) driver: Option<DriverKind>,
     /// Virtual CPUs given out for each CPU
     #[arg(long, default_value_t = 16.0, value_parser = ratio)]
@@ -262,14 +265,14 @@ pub(crate) struct RunArgs {
     /// Replace the image's entrypoint; an empty one takes it away
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) entrypoint: Option<String>,
-    /// How the machine is connected: default, none or bridge
-    #[arg(long, default_value = "default")]
+    /// How the machine is connected
+    #[arg(long, default_value = "default", value_parser = one_of::<NetworkMode>(&["default", "none", "bridge"]))]
     pub(crate) network: NetworkMode,
     /// Publish a port: [HOST_IP:]HOST:GUEST[/udp]
     #[arg(short, long = "publish", value_name = "HOST:GUEST")]
     pub(crate) publish: Vec<PortMapping>,
-    /// What runs the machine: firecracker or qemu [default: the daemon's; see hearth node info]
-    #[arg(long)]
+    /// What runs the machine [default: the daemon's; see hearth node info]
+    #[arg(long, value_parser = driver())]
     pub(crate) driver: Option<DriverKind>,
     /// Start again when the program ends: no, on-failure[:N] or always
     #[arg(long, default_value = "no")]
@@ -548,6 +551,20 @@ pub(crate) struct DoctorArgs {
     pub(crate) vmm: VmmArgs,
 }
 
+/// One of some words, which completion offers.
+fn one_of<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse())
+}
+
+/// A driver; that for tests is in no help.
+fn driver() -> impl TypedValueParser<Value = DriverKind> {
+    let fake = PossibleValue::new("fake").hide(true);
+    PossibleValuesParser::new(["firecracker".into(), "qemu".into(), fake]).try_map(|word| word.parse())
+}
+
 fn vcpus(text: &str) -> Result<Vcpus, String> {
     let number: u64 = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?;
     Vcpus::try_from(number).map_err(|error| error.to_string())
@@ -643,7 +660,8 @@ mod tests {
             ("--memory", "1q", "512m"),
             ("--restart", "sometimes", "on-failure"),
             ("--publish", "99999:1", "HOST_PORT"),
-            ("--network", "host", "default, none or bridge"),
+            ("--network", "host", "default, none, bridge"),
+            ("--driver", "xen", "firecracker, qemu]"),
         ] {
             let error = Cli::try_parse_from(["hearth", "run", flag, value, "x"])
                 .unwrap_err()

@@ -22,9 +22,9 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// Prints a value as one line of JSON, for streams.
-pub(crate) fn print_json_line(value: &impl Serialize) -> anyhow::Result<()> {
-    print_line(serde_json::to_string(value)?);
-    Ok(())
+pub(crate) fn print_json_line(value: &impl Serialize) {
+    // Types of the API, whose maps have text keys, so that it cannot fail.
+    print_line(serde_json::to_string(value).unwrap_or_default());
 }
 
 /// Says something by the way, on standard error. Where JSON is wanted, nothing but failures goes there.

@@ -53,6 +53,7 @@ fn clients_go_on_with_the_next_daemon() {
         host.wait_for_state("m", "running");
         let logs = spawn(host, &["logs", "-f", "m"]);
         let wait = spawn(host, &["wait", "m"]);
+        let mut events = spawn(host, &["events", "--since", "1m", "--machine", "m"]);
         wait_for("some output", || {
             host.hearth(&["logs", "m"]).stdout.contains("10\n").then_some(())
         });
@@ -64,6 +65,14 @@ fn clients_go_on_with_the_next_daemon() {
         assert_eq!(given(run), (Some(7), counted(""), counted("e")));
         assert_eq!(given(logs), (Some(0), counted(""), counted("e")));
         assert_eq!(given(wait), (Some(0), "7\n".to_owned(), String::new()));
+        let stopped = || {
+            BufReader::new(events.stdout.take()?)
+                .lines()
+                .find(|line| line.as_ref().is_ok_and(|line| line.contains(" stopped")))
+        };
+        wait_for("the end to be among the events", stopped).unwrap();
+        events.kill().unwrap();
+        events.wait().unwrap();
     });
 }
 

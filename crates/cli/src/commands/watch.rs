@@ -9,7 +9,7 @@ use hearth_api::{
     Event, EventLine, EventsQuery, LogFormat, LogLine, LogRecord, LogStream, LogsQuery, Machine, ProblemCode, Stats,
     StatsQuery, WaitQuery, WaitResult,
 };
-use hearth_client::{ApiPath, Client, ClientError};
+use hearth_client::{ApiPath, Client, ClientError, Lines};
 use http::Method;
 
 use super::{comeback::Comeback, machine, machine_path};
@@ -127,7 +127,8 @@ impl Reading {
     /// Whether somebody reads it.
     fn write(&self, record: &LogRecord) -> bool {
         if self.json {
-            return print_json_line(record).is_ok();
+            print_json_line(record);
+            return true;
         }
         let written = match record.stream {
             LogStream::Stdout => std::io::stdout().write_all(&record.data),
@@ -138,22 +139,60 @@ impl Reading {
 }
 
 pub(crate) async fn events(client: &Client, args: EventsArgs, json: bool) -> anyhow::Result<u8> {
-    let query = EventsQuery {
+    let mut query = EventsQuery {
         follow: !args.no_follow,
         since: args.since,
         after: None,
         machine: args.machine,
     };
-    let path = ApiPath::v1(&["events"]).query(&query);
-    let mut lines = client.lines::<EventLine>(Method::GET, &path, None::<&()>).await?;
+    let mut comeback = Comeback::new(json);
+    let mut lines = listen(client, &query).await?;
+    // Where the next daemon begins, if this one tells of nothing.
+    query.since = query.since.or_else(|| Some(jiff::Timestamp::now()));
+    loop {
+        match tell(&mut lines, &mut query, &mut comeback, json).await {
+            Ok(()) if args.no_follow => return Ok(0),
+            Err(error) if args.no_follow || !error.is_outage() => return Err(error.into()),
+            // One that ends in order breaks off without a word.
+            Ok(()) | Err(_) => {}
+        }
+        lines = loop {
+            comeback.wait(|| "hearth events".to_owned()).await?;
+            match listen(client, &query).await {
+                Err(error) if error.is_outage() => {}
+                lines => break lines?,
+            }
+        };
+    }
+}
+
+async fn listen(client: &Client, query: &EventsQuery) -> Result<Lines<EventLine>, ClientError> {
+    let path = ApiPath::v1(&["events"]).query(query);
+    client.lines(Method::GET, &path, None::<&()>).await
+}
+
+/// Tells of events until there are no more, and notes from where on the next ones are wanted.
+async fn tell(
+    lines: &mut Lines<EventLine>,
+    query: &mut EventsQuery,
+    comeback: &mut Comeback,
+    json: bool,
+) -> Result<(), ClientError> {
     while let Some(line) = lines.next().await {
         match line? {
-            EventLine::Event(event) if json => print_json_line(&event)?,
-            EventLine::Event(event) => print_line(sentence(&event)),
-            EventLine::Problem(problem) => return Err(ClientError::Problem(Box::new(problem.problem)).into()),
+            EventLine::Event(event) => {
+                comeback.answered();
+                query.after = Some(event.sequence);
+                if json {
+                    print_json_line(&event);
+                } else {
+                    print_line(sentence(&event));
+                }
+            }
+            EventLine::Problem(problem) => return Err(ClientError::Problem(Box::new(problem.problem))),
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 fn sentence(event: &Event) -> String {
@@ -197,7 +236,7 @@ pub(crate) async fn stats(client: &Client, args: &StatsArgs, json: bool) -> anyh
 async fn stream_stats(client: &Client, args: &StatsArgs) -> anyhow::Result<u8> {
     loop {
         let now = measure_all(client, &args.machines).await?;
-        now.iter().try_for_each(print_json_line)?;
+        now.iter().for_each(print_json_line);
         if args.no_stream {
             return Ok(0);
         }
