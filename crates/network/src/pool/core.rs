@@ -1,6 +1,7 @@
 //! The doing: each function here runs from start to end on one thread, and leaves state and host in agreement.
 
 mod open;
+mod release;
 
 use std::{
     collections::BTreeMap,
@@ -284,82 +285,6 @@ impl Core {
             self.site.destroy(index)?;
         }
         self.drop_record(index)
-    }
-
-    /// Gives a machine's slot back. Once this returns the machine has none, also if an acquire was under way.
-    pub(super) fn release(&self, machine: MachineId) -> Result<(), NetworkError> {
-        let Some((slot, request, reservations)) = self.take_held(machine)? else {
-            return Ok(());
-        };
-        let unmade = self.unmake(machine, &slot, &request);
-        let mut state = self.state();
-        match unmade {
-            Ok(stands) => {
-                drop(reservations);
-                state.claims.remove(&machine);
-                state.rest(slot.index, Instant::now() + self.config.rest, stands);
-            }
-            // Held as before, so that the next try finds all that there is to undo.
-            Err(_) => {
-                if let Some(claim) = state.claims.get_mut(&machine) {
-                    claim.phase = Phase::Held { slot, reservations };
-                }
-            }
-        }
-        drop(state);
-        self.worked.notify_all();
-        self.changed.notify_one();
-        unmade.map(drop)
-    }
-
-    /// What a machine holds, which is then the caller's to undo; waits for whoever is making or undoing it.
-    fn take_held(&self, machine: MachineId) -> Result<Option<(Slot, SlotRequest, Vec<Reservation>)>, NetworkError> {
-        let mut state = self.state();
-        let deadline = Instant::now() + WORK_TIMEOUT;
-        loop {
-            let Some(claim) = state.claims.get_mut(&machine) else {
-                return Ok(None);
-            };
-            match std::mem::replace(&mut claim.phase, Phase::Releasing) {
-                Phase::Held { slot, reservations } => return Ok(Some((slot, claim.request.clone(), reservations))),
-                Phase::Acquiring { .. } => claim.phase = Phase::Acquiring { released: true },
-                Phase::Releasing => {}
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(NetworkError::Taken { machine });
-            }
-            let waited = self.worked.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Takes away what made a slot its machine's; whether the slot still stands.
-    fn unmake(&self, machine: MachineId, slot: &Slot, request: &SlotRequest) -> Result<bool, NetworkError> {
-        // What cannot be reset is removed; a bridge's tap is always.
-        let stands = match self.clear(slot, request) {
-            Ok(stands) => stands,
-            Err(error) => {
-                tracing::warn!(%machine, index = slot.index, error = &error as &dyn std::error::Error, "removing a network slot that cannot be reset");
-                self.site.destroy(slot.index)?;
-                false
-            }
-        };
-        self.drop_record(slot.index)?;
-        (self.site.fault)("record-removed");
-        Ok(stands)
-    }
-
-    /// Makes a held slot nobody's; whether it still stands.
-    fn clear(&self, slot: &Slot, request: &SlotRequest) -> Result<bool, NetworkError> {
-        self.forget_host_rules(slot.index, request)?;
-        if request.mode == NetworkMode::Bridge {
-            self.bridge_port(slot.index)?.unplug()?;
-            self.site.forget(&[slot.guest_addr]);
-            return Ok(false);
-        }
-        self.site.reset(slot.index)?;
-        Ok(true)
     }
 
     fn note_host_rules(&self, state: &mut State, index: u32, request: &SlotRequest) -> Result<(), NetworkError> {
