@@ -1,6 +1,6 @@
 //! Tables and JSON.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -30,7 +30,9 @@ pub(crate) fn print_json_line(value: &impl Serialize) {
 /// Says something by the way, on standard error. Where JSON is wanted, nothing but failures goes there.
 pub(crate) fn note(text: impl std::fmt::Display, json: bool) {
     if !json {
-        eprintln!("hearth: {text}");
+        // A terminal may be raw, and then goes down a line but not back to its beginning.
+        let end = if io::stderr().is_terminal() { "\r\n" } else { "\n" };
+        eprint!("hearth: {text}{end}");
     }
 }
 

@@ -39,7 +39,7 @@ impl Comeback {
     /// Waits a moment before the next try; says so the first time. Fails, with how to go on, once patience is over.
     pub(crate) async fn wait(&mut self, next: impl FnOnce() -> String) -> Result<(), Away> {
         let since = *self.since.get_or_insert_with(|| {
-            note("the daemon went away; waiting for it to come back\r", self.json);
+            note("the daemon went away; waiting for it to come back", self.json);
             Instant::now()
         });
         if since.elapsed() > Duration::from_secs(PATIENCE_SECS) {
