@@ -4,7 +4,7 @@ use hearth_api::{Problem, ProblemCode};
 use hearth_client::ClientError;
 use serde::Serialize;
 
-use crate::commands::Away;
+use crate::{commands::Away, output::harmless};
 
 /// What `run` and `exec` give when the program was never reached, and all commands when they are called wrongly;
 /// docker's code for it.
@@ -28,7 +28,7 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) {
     let hint = client.and_then(ClientError::hint).map(|hint| format!("; {hint}"));
     let words = format!("{error:#}{}", hint.unwrap_or_default());
     match client {
-        _ if !json => eprintln!("hearth: {words}"),
+        _ if !json => eprintln!("hearth: {}", harmless(&words)),
         Some(ClientError::Problem(problem)) => print(problem),
         Some(error) if error.is_outage() => print(&Problem::new(ProblemCode::Unavailable, words)),
         _ if error.is::<Away>() => print(&Problem::new(ProblemCode::Unavailable, words)),
@@ -46,7 +46,7 @@ pub(crate) fn tell(code: &str, title: &str, detail: &str, json: bool) {
             code,
         });
     } else {
-        eprintln!("hearth: {detail}");
+        eprintln!("hearth: {}", harmless(detail));
     }
 }
 

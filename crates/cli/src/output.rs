@@ -1,15 +1,34 @@
 //! Tables and JSON.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+};
 
 use serde::Serialize;
 
-/// Prints a line, and ends the program in peace when nobody reads any more (`hearth ps | head -1`).
+/// Text as a terminal may be given it. Names, reasons and messages come from guests, images and registries, and a
+/// terminal obeys what is in them: control characters, and those that change the direction of writing.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if text.contains(harmful) {
+        text.replace(harmful, "\u{fffd}").into()
+    } else {
+        text.into()
+    }
+}
+
+/// Prints a line of words.
 pub(crate) fn print_line(line: impl AsRef<str>) {
+    put_line(&harmless(line.as_ref()));
+}
+
+/// Prints a line as it is, and ends the program in peace when nobody reads any more (`hearth ps | head -1`).
+fn put_line(line: &str) {
     let mut out = io::stdout().lock();
-    let written = out
-        .write_all(line.as_ref().as_bytes())
-        .and_then(|()| out.write_all(b"\n"));
+    let written = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n"));
     if let Err(error) = written.and_then(|()| out.flush()) {
         std::process::exit(i32::from(error.kind() != io::ErrorKind::BrokenPipe));
     }
@@ -17,14 +36,14 @@ pub(crate) fn print_line(line: impl AsRef<str>) {
 
 /// Prints a value as JSON, for people and programs alike.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print_line(serde_json::to_string_pretty(value)?);
+    put_line(&serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
 /// Prints a value as one line of JSON, for streams.
 pub(crate) fn print_json_line(value: &impl Serialize) {
     // Types of the API, whose maps have text keys, so that it cannot fail.
-    print_line(serde_json::to_string(value).unwrap_or_default());
+    put_line(&serde_json::to_string(value).unwrap_or_default());
 }
 
 /// Says something by the way, on standard error. Where JSON is wanted, nothing but failures goes there.
@@ -32,7 +51,7 @@ pub(crate) fn note(text: impl std::fmt::Display, json: bool) {
     if !json {
         // A terminal may be raw, and then goes down a line but not back to its beginning.
         let end = if io::stderr().is_terminal() { "\r\n" } else { "\n" };
-        eprint!("hearth: {text}{end}");
+        eprint!("hearth: {}{end}", harmless(&text.to_string()));
     }
 }
 

@@ -1,7 +1,6 @@
 //! `cp`: files between a machine and here, as tars.
 
 use std::{
-    ffi::OsString,
     io::{self, IsTerminal, Read, Write},
     path::{Path, PathBuf},
     sync::{
@@ -20,7 +19,11 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{image::ChunkWriter, machine_path, unpack::unpack};
+use super::{
+    image::ChunkWriter,
+    machine_path,
+    unpack::{Wanted, unpack},
+};
 use crate::{args::CpArgs, output::print_json};
 
 /// Chunks that may wait for the other side.
@@ -102,13 +105,13 @@ async fn fetch(client: &Client, machine: &str, path: &str, target: &Path) -> any
     let (_, mut stream) = open(client, machine, path).await?;
     let (chunks, received) = mpsc::channel(CHUNKS_MAX);
     let target = target.to_owned();
-    let wanted = Path::new(path).file_name().map(OsString::from);
+    let wanted = Wanted::of(path);
     let unpacking = tokio::task::spawn_blocking(move || {
         let reader = ChunkReader {
             received,
             rest: Bytes::new(),
         };
-        unpack(reader, wanted.as_deref(), &target)
+        unpack(reader, &wanted, &target)
     });
     let mut bytes = 0;
     while let Some(chunk) = stream.next().await {

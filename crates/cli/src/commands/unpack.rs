@@ -7,7 +7,7 @@
 
 use std::{
     cell::Cell,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     io::{self, Read},
     path::{Component, Path},
@@ -19,14 +19,31 @@ use anyhow::{Context, bail, ensure};
 /// What may be read to come from one entry to the next, in bytes: long names and the like.
 const HEADERS_MAX: u64 = 1 << 20;
 
-/// Unpacks what `wanted` names, at `target` or, if that is a folder, in it. Without a name (of a root folder) what the
-/// archive holds goes there.
-pub(crate) fn unpack(tar: impl Read, wanted: Option<&OsStr>, target: &Path) -> anyhow::Result<()> {
+/// What a copy is of: a path of a machine.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// Its last name; a root folder has none.
+    name: Option<OsString>,
+    /// What is in the folder, and not the folder itself.
+    contents: bool,
+}
+
+impl Wanted {
+    /// As docker has it, `FOLDER/.` means what is in it.
+    pub(crate) fn of(path: &str) -> Self {
+        let name = Path::new(path).file_name().map(OsString::from);
+        Self {
+            contents: name.is_none() || path.ends_with("/."),
+            name,
+        }
+    }
+}
+
+/// Unpacks what is wanted, at `target` or, if that is a folder, in it.
+pub(crate) fn unpack(tar: impl Read, wanted: &Wanted, target: &Path) -> anyhow::Result<()> {
     let (folder, place) = if target.is_dir() {
-        (
-            target,
-            wanted.map_or_else(|| target.to_owned(), |name| target.join(name)),
-        )
+        let name = wanted.name.as_ref().filter(|_| !wanted.contents);
+        (target, name.map_or_else(|| target.to_owned(), |name| target.join(name)))
     } else {
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         (parent.unwrap_or(Path::new(".")), target.to_owned())
@@ -38,13 +55,15 @@ pub(crate) fn unpack(tar: impl Read, wanted: Option<&OsStr>, target: &Path) -> a
         if names_a_folder { target } else { folder }.display()
     );
     let beside = tempfile::Builder::new().prefix(".hearth-cp-").tempdir_in(folder)?;
-    unpack_into(tar, wanted, beside.path())?;
-    let Some(name) = wanted else {
-        return move_all(beside.path(), &place);
-    };
-    let source = beside.path().join(name);
-    ensure!(source.symlink_metadata().is_ok(), "the machine sent an empty archive");
-    move_to(&source, &place)
+    unpack_into(tar, wanted.name.as_deref(), beside.path())?;
+    let top = beside.path().to_owned();
+    let source = wanted.name.as_ref().map_or(top, |name| beside.path().join(name));
+    let sent = source.symlink_metadata().context("the machine sent an empty archive")?;
+    if wanted.contents && sent.is_dir() {
+        move_all(&source, &place)
+    } else {
+        move_to(&source, &place)
+    }
 }
 
 fn unpack_into(tar: impl Read, wanted: Option<&OsStr>, folder: &Path) -> anyhow::Result<()> {
@@ -160,7 +179,7 @@ mod tests {
     }
 
     fn take(tar: &[u8], wanted: &str, target: &Path) -> anyhow::Result<()> {
-        unpack(tar, Some(OsStr::new(wanted)), target)
+        unpack(tar, &Wanted::of(wanted), target)
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -224,10 +243,21 @@ mod tests {
     fn a_root_folder_comes_as_what_it_holds() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("root");
-        unpack(&tar_of(&[("./", b""), ("./a", b"a"), ("./b/", b"")])[..], None, &target).unwrap();
+        take(&tar_of(&[("./", b""), ("./a", b"a"), ("./b/", b"")]), "/", &target).unwrap();
         assert_eq!(names(&target), ["a", "b"]);
-        assert!(unpack(&tar_of(&[("../evil", b"x")])[..], None, &target).is_err());
+        assert!(take(&tar_of(&[("../evil", b"x")]), "/", &target).is_err());
         assert_eq!(names(folder.path()), ["root"]);
+    }
+
+    #[test]
+    fn a_dot_means_what_is_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let tar = tar_of(&[("d/", b""), ("d/a", b"a")]);
+        take(&tar, "/x/d/.", folder.path()).unwrap();
+        take(&tar, "/x/d/", folder.path()).unwrap();
+        take(&tar, "/x/d/.", &folder.path().join("new")).unwrap();
+        assert_eq!(names(folder.path()), ["a", "d", "new"]);
+        assert_eq!(names(&folder.path().join("new")), ["a"]);
     }
 
     #[test]

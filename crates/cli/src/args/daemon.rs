@@ -1,0 +1,116 @@
+//! The daemon and its host.
+
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    clippy::doc_markdown,
+    reason = "these comments are the help, where [X] stands for an optional X"
+)]
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use hearth_domain::DriverKind;
+use hearth_driver_qemu::AccelChoice;
+use ipnet::Ipv4Net;
+
+use super::value::{driver, interface_name, ratio};
+
+/// Where the daemon keeps everything.
+const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Folder for everything that the daemon keeps
+    #[arg(long, env = "HEARTH_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+    /// Also listen on TCP, on loopback only: there is no authentication yet, so every user of this host gets in
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Return once the daemon answers, and leave it running
+    #[arg(long, short = 'd')]
+    pub(crate) detach: bool,
+    /// Driver of machines that name none [default: firecracker where KVM works, else qemu]
+    #[arg(long, env = "HEARTH_DRIVER", value_parser = driver())]
+    pub(crate) driver: Option<DriverKind>,
+    /// Virtual CPUs given out for each CPU
+    #[arg(long, default_value_t = 16.0, value_parser = ratio)]
+    pub(crate) cpu_overcommit: f64,
+    /// Guest memory given out for each byte of memory
+    #[arg(long, default_value_t = 1.0, value_parser = ratio)]
+    pub(crate) memory_overcommit: f64,
+    /// Size of machines' own disks given out for each byte that is free where they lie
+    #[arg(long, default_value_t = 1.0, value_parser = ratio)]
+    pub(crate) disk_overcommit: f64,
+    #[command(flatten)]
+    pub(crate) vmm: VmmArgs,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// Registries spoken to without TLS, as HOST[:PORT]; those on loopback are anyway
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    pub(crate) insecure_registries: Vec<String>,
+    /// A further certificate authority for registries, as a PEM file
+    #[arg(long = "registry-ca", value_name = "FILE")]
+    pub(crate) registry_ca: Vec<PathBuf>,
+    /// Log lines as JSON
+    #[arg(long, env = "HEARTH_LOG_JSON")]
+    pub(crate) log_json: bool,
+}
+
+/// The programs that run machines.
+#[derive(Debug, Args)]
+pub(crate) struct VmmArgs {
+    /// QEMU's program [default: qemu-system-x86_64 on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) qemu: Option<PathBuf>,
+    /// Firecracker's program [default: on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) firecracker: Option<PathBuf>,
+    /// Firecracker's jailer [default: beside firecracker, or on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jailer: Option<PathBuf>,
+    /// Further settings of Firecracker, as JSON: see the handbook
+    #[arg(long, value_name = "FILE")]
+    pub(crate) firecracker_config: Option<PathBuf>,
+    /// Hardware virtualisation: auto (if it works when it is tried), kvm (whatever the trial says) or tcg (never, for QEMU)
+    #[arg(long, default_value = "auto", value_name = "auto|kvm|tcg")]
+    pub(crate) accel: AccelChoice,
+}
+
+/// Where guests are plugged in.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    /// Network slots that are kept ready
+    #[arg(long, default_value_t = 4)]
+    pub(crate) warm_slots: u32,
+    /// Network slots at most, and so machines that run at a time
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=i64::from(hearth_network::MAX_CAPACITY)))]
+    pub(crate) max_slots: u32,
+    /// Network of the slots' addresses on this host [default: a free part of 100.64.0.0/10]
+    #[arg(long, value_name = "NETWORK/BITS")]
+    pub(crate) slot_network: Option<Ipv4Net>,
+    /// Bridge of machines with --network bridge; made if need be
+    #[arg(long, default_value = "fc-bridge0", value_name = "NAME", value_parser = interface_name)]
+    pub(crate) bridge: String,
+    /// Network of that bridge, which gets the first address
+    #[arg(long, default_value = "172.16.0.0/24", value_name = "NETWORK/BITS")]
+    pub(crate) bridge_subnet: Ipv4Net,
+    /// Name servers for guests [default: the host's]
+    #[arg(long = "dns", value_name = "ADDR")]
+    pub(crate) dns: Vec<std::net::IpAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Show what the node is, has and holds
+    Info,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The exit code is 1 if something fails that machines need.")]
+pub(crate) struct DoctorArgs {
+    /// Folder of the daemon that is to be; one that runs knows its own
+    #[arg(long, env = "HEARTH_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) vmm: VmmArgs,
+}

@@ -1,0 +1,253 @@
+//! The command line, as a person who knows docker would expect it.
+
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    clippy::doc_markdown,
+    reason = "these comments are the help, where [X] stands for an optional X"
+)]
+
+mod daemon;
+mod image;
+mod kernel;
+mod machine;
+mod value;
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use hearth_client::{DEFAULT_SOCKET, Endpoint};
+
+pub(crate) use self::{
+    daemon::{DoctorArgs, NodeCommand, UpArgs, VmmArgs},
+    image::{ImageCommand, ImageImportArgs, ImportKindArg},
+    kernel::{KernelCommand, KernelImportArgs},
+    machine::{
+        AttachArgs, CpArgs, EventsArgs, ExecArgs, KillArgs, LogsArgs, MachinesArgs, PsArgs, RmArgs, RunArgs, StatsArgs,
+        StopArgs,
+    },
+    value::Tail,
+};
+
+/// Where help shows what all commands have.
+const GLOBAL: &str = "Global options";
+
+/// Machines, each behind its own kernel, from OCI images.
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    // Not by clap's `env`: what stands in the environment would count as written, in usages and in what is missing.
+    /// Unix socket of the daemon [env: HEARTH_SOCKET] [default: /run/hearth/hearth.sock]
+    #[arg(long, global = true, help_heading = GLOBAL, conflicts_with = "host")]
+    socket: Option<PathBuf>,
+    /// Address of the daemon on TCP, instead of its socket [env: HEARTH_HOST]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDR:PORT")]
+    host: Option<SocketAddr>,
+    /// Print JSON instead of tables and words, failures included
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The daemon's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let named = self
+            .socket
+            .clone()
+            .or_else(|| variable("HEARTH_SOCKET").map(PathBuf::from));
+        named.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
+    }
+
+    /// Where the daemon is. What is written goes before what stands in the environment.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, String> {
+        if let Some(address) = self.host {
+            return Ok(Endpoint::Tcp(address));
+        }
+        match variable("HEARTH_HOST").filter(|_| self.socket.is_none()) {
+            None => Ok(Endpoint::Unix(self.socket())),
+            Some(text) => {
+                let address = text.to_str().and_then(|text| text.parse().ok()).map(Endpoint::Tcp);
+                address.ok_or_else(|| format!("HEARTH_HOST {} is not valid: write ADDR:PORT", text.display()))
+            }
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon
+    Up(UpArgs),
+    /// Run a program from an image in a machine of its own
+    Run(RunArgs),
+    /// List machines
+    #[command(alias = "ls", alias = "list")]
+    Ps(PsArgs),
+    /// Show machines in full, as JSON
+    Inspect(MachinesArgs),
+    /// Join a running machine's program: its output from now on, and its input
+    Attach(AttachArgs),
+    /// Run one more command in a running machine
+    Exec(ExecArgs),
+    /// Show what a machine wrote
+    Logs(LogsArgs),
+    /// Copy files between a machine and here (MACHINE:PATH)
+    Cp(CpArgs),
+    /// Start machines that are at rest
+    Start(MachinesArgs),
+    /// Stop machines: ask the guest, then press its power button, then kill it
+    Stop(StopArgs),
+    /// Send a signal to machines' programs; KILL ends the whole machine
+    Kill(KillArgs),
+    /// Stop machines' vCPUs
+    Pause(MachinesArgs),
+    /// Let paused machines go on
+    #[command(visible_alias = "unpause")]
+    Resume(MachinesArgs),
+    /// Stop and start machines
+    Restart(StopArgs),
+    /// Remove machines and all that is theirs
+    Rm(RmArgs),
+    /// Wait until machines are at rest, and print their exit codes
+    Wait(MachinesArgs),
+    /// Show what machines use
+    Stats(StatsArgs),
+    /// Show what happens
+    Events(EventsArgs),
+    /// Images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Kernels
+    #[command(subcommand)]
+    Kernel(KernelCommand),
+    /// The node
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Check, by use, what machines need of this host, and say how to mend it; with a daemon or without
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Whether a command line that cannot be read asks for JSON all the same. What follows `--` is the program's.
+pub(crate) fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
+    args.take_while(|arg| arg != "--").any(|arg| arg == "--json")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{
+        value::{since, tail},
+        *,
+    };
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_after_the_image_are_the_programs() {
+        let cli =
+            Cli::try_parse_from(["hearth", "run", "--rm", "-m", "1g", "busybox", "sh", "-c", "x", "--rm"]).unwrap();
+        let Command::Run(run) = cli.command else {
+            panic!("not a run")
+        };
+        assert_eq!(run.cmd, ["sh", "-c", "x", "--rm"]);
+        assert_eq!(run.memory.unwrap().get(), 1024);
+    }
+
+    #[test]
+    fn bad_values_name_the_field_and_the_way_out() {
+        for (flag, value, hint) in [
+            ("--cpus", "0", "1 to 32"),
+            ("--memory", "1q", "512m"),
+            ("--restart", "sometimes", "on-failure"),
+            ("--publish", "99999:1", "HOST_PORT"),
+            ("--network", "host", "default, none, bridge"),
+            ("--driver", "xen", "firecracker, qemu]"),
+        ] {
+            let error = Cli::try_parse_from(["hearth", "run", flag, value, "x"])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(flag) && error.contains(hint), "{error}");
+        }
+    }
+
+    fn help_of(path: &[&str]) -> String {
+        let mut command = Cli::command();
+        command.build();
+        let found = path
+            .iter()
+            .fold(&mut command, |command, name| command.find_subcommand_mut(name).unwrap());
+        found.render_long_help().to_string()
+    }
+
+    #[test]
+    fn help_tells_defaults_and_keeps_what_all_commands_have_apart() {
+        let run = help_of(&["run"]);
+        for default in ["1", "256m", "10", "the image's, else TERM", "default", "no"] {
+            assert!(run.contains(&format!("[default: {default}]")), "{default}: {run}");
+        }
+        let (own, global) = run.split_once("Global options:").unwrap();
+        assert!(global.contains("--socket") && global.contains("--host") && !own.contains("--socket"));
+        assert!(help_of(&["exec"]).contains("KEY alone takes its value from the environment"));
+        assert!(help_of(&["up"]).contains("no authentication"));
+    }
+
+    #[test]
+    fn what_is_written_goes_before_the_environment() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["hearth", "ps"], args].concat());
+        let endpoint = |args: &[&str]| parse(args).unwrap().endpoint().unwrap();
+        assert_eq!(endpoint(&["--socket", "/x"]), Endpoint::Unix("/x".into()));
+        assert_eq!(
+            endpoint(&["--host", "127.0.0.1:7"]),
+            Endpoint::Tcp("127.0.0.1:7".parse().unwrap())
+        );
+        assert!(parse(&["--host", "127.0.0.1:7", "--socket", "/x"]).is_err());
+    }
+
+    #[test]
+    fn a_tail_is_a_number_or_all() {
+        assert!(matches!(tail("all"), Ok(Tail::All)) && matches!(tail("3"), Ok(Tail::Lines(3))));
+        assert!(tail("x").unwrap_err().contains("all"));
+    }
+
+    #[test]
+    fn a_kernel_is_a_package_or_files() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["hearth", "kernel", "import"], args].concat());
+        assert!(parse(&["--deb", "x"]).is_ok());
+        assert!(parse(&["--vmlinuz", "x", "--modules", "y"]).is_ok());
+        for wrong in [&[][..], &["--modules", "y"], &["--deb", "x", "--modules", "y"]] {
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(
+                error.contains("import --deb FILE\n") && !error.contains("<--modules"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_is_asked_for_before_what_is_the_programs() {
+        let asks = |line: &str| asks_for_json(line.split(' ').map(OsString::from));
+        assert!(asks("hearth --json ps --nonsense") && asks("hearth ps --nonsense --json"));
+        assert!(!asks("hearth exec --nonsense m -- x --json"));
+    }
+
+    #[test]
+    fn since_takes_times_and_ages() {
+        assert!(since("2026-01-31T12:00:00Z").is_ok());
+        assert!(since("10m").unwrap() < jiff::Timestamp::now());
+        assert!(since("yesterday-ish").is_err());
+    }
+}

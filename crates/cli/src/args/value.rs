@@ -1,0 +1,79 @@
+//! Values as they are written on the command line.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use hearth_domain::{DiskMib, DriverKind, MemoryMib, Vcpus, parse_size_mib};
+
+/// One of some words, which completion offers.
+pub(super) fn one_of<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse())
+}
+
+/// A driver; that for tests is in no help.
+pub(super) fn driver() -> impl TypedValueParser<Value = DriverKind> {
+    let fake = PossibleValue::new("fake").hide(true);
+    PossibleValuesParser::new(["firecracker".into(), "qemu".into(), fake]).try_map(|word| word.parse())
+}
+
+pub(super) fn vcpus(text: &str) -> Result<Vcpus, String> {
+    let number: u64 = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?;
+    Vcpus::try_from(number).map_err(|error| error.to_string())
+}
+
+pub(super) fn memory(text: &str) -> Result<MemoryMib, String> {
+    parse_size_mib(text)
+        .and_then(MemoryMib::try_from)
+        .map_err(|error| error.to_string())
+}
+
+pub(super) fn disk(text: &str) -> Result<DiskMib, String> {
+    parse_size_mib(text)
+        .and_then(DiskMib::try_from)
+        .map_err(|error| error.to_string())
+}
+
+/// What the kernel takes for the name of an interface.
+pub(super) fn interface_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if (1..=15).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('.') {
+        return Ok(text.to_owned());
+    }
+    Err("give 1 to 15 letters, digits, dashes, dots or underscores".to_owned())
+}
+
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if (0.1..=1000.0).contains(&ratio) => Ok(ratio),
+        _ => Err("give a number from 0.1 to 1000".to_owned()),
+    }
+}
+
+/// How much of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tail {
+    All,
+    Lines(u64),
+}
+
+pub(super) fn tail(text: &str) -> Result<Tail, String> {
+    if text == "all" {
+        return Ok(Tail::All);
+    }
+    let lines = text.parse().map(Tail::Lines);
+    lines.map_err(|_| format!("{text:?} is neither a number of lines nor \"all\""))
+}
+
+/// A time, or an age before now.
+pub(super) fn since(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(time);
+    }
+    let age: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is neither a time (2026-01-31T12:00:00Z) nor an age (10m, 2h)"))?;
+    jiff::Timestamp::now()
+        .checked_sub(age)
+        .map_err(|error| error.to_string())
+}
