@@ -62,6 +62,8 @@ pub const EXIT_EXEC: u8 = 122;
 const MAX_REMEMBERED_EXITS: usize = 1024;
 /// How long a killed process may take to be gone: one in uninterruptible sleep takes as long as its disk.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a process may be without arguments, until it is taken for one that has none.
+const EXEC_DEADLINE: Duration = Duration::from_millis(100);
 /// How long a keeper may take to write down what is left in the pipe.
 const KEEPER_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -309,11 +311,49 @@ pub async fn clean(machine: MachineId, folder: &Path) -> Result<(), DriverError>
     let path = pid_file(folder);
     let process =
         ProcessId::read_file(&path).map_err(DriverError::io(format!("read the pid file {}", path.display())))?;
+    if let Some(process) = process {
+        past_exec(process).await;
+    }
     if let Some(process) = process.filter(|p| is_ours(*p, folder, Some(machine))) {
         kill(process, folder).await?;
+        if !keeper_file(folder, process).exists() {
+            // Killed before it could write down whom it had forked.
+            settle_forked(folder).await;
+        }
     }
     settle(folder).await;
     remove_folder(folder).await
+}
+
+/// Waits until a process has arguments by which it can be told. Whoever spawns one goes on in the middle of its exec, for
+/// a moment before the new program's arguments are in place.
+async fn past_exec(process: ProcessId) {
+    let told = || {
+        !process.is_alive()
+            || process
+                .arguments()
+                .is_ok_and(|all| all.iter().any(|one| !one.is_empty()))
+    };
+    process::until(EXEC_DEADLINE, told).await;
+}
+
+/// Waits for the keeper of a launcher that is gone and did not name it: it has the launcher's arguments, and ends by
+/// itself at the end of the pipe.
+async fn settle_forked(folder: &Path) {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let processes = pids.filter_map(|pid: u32| ProcessId::of(pid).ok());
+    let names_it = |process: &ProcessId| {
+        let arguments = process.arguments().unwrap_or_default();
+        arguments
+            .iter()
+            .any(|argument| argument == folder.as_os_str().as_encoded_bytes())
+    };
+    for keeper in processes.filter(names_it) {
+        if is_ours(keeper, folder, None) && tokio::time::timeout(KEEPER_DEADLINE, keeper.ended()).await.is_err() {
+            let _ = keeper.kill(KEEPER_DEADLINE).await;
+        }
+    }
 }
 
 /// A folder's files belong to the VMM's user, who may have written another's pid there. Ours is a process of that same
