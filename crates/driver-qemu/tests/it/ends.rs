@@ -34,15 +34,19 @@ async fn a_guest_ends_its_vmm_by_poweroff_and_by_reboot() {
 async fn a_guest_with_too_little_memory_leaves_its_last_words() {
     let Some(mut ground) = ground() else { return };
     // How little is too little but enough to say so depends on the kernel; this range holds it for Debian's.
-    for memory_mib in (64..=80).step_by(4) {
+    for memory_mib in (64..=80).step_by(2) {
         let mut plan = ground.plan();
         plan.memory_mib = memory_mib;
         plan.kernel.cmdline = "loglevel=4".into();
         let driver = driver();
         let handle = driver.start(&plan).await.unwrap();
-        let end = tokio::time::timeout(BOOT_DEADLINE, driver.wait(&handle)).await;
+        let end = tokio::time::timeout(Duration::from_secs(15), driver.wait(&handle)).await;
         let console = String::from_utf8_lossy(&driver.console_tail(&plan.folder, 4000).await).into_owned();
-        let exit = end.unwrap_or_else(|_| panic!("{memory_mib} MiB are enough: {console}"));
+        let Ok(exit) = end else {
+            // What unpacked itself over its initramfs may hang; or it was enough, and the guest waits for its orders.
+            driver.kill(&handle).await.unwrap();
+            continue;
+        };
         assert_eq!(exit.code, Some(0), "{console}");
         if console.contains("Kernel panic") {
             return;
