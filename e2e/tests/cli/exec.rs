@@ -1,8 +1,57 @@
 //! `exec`: further commands in a running machine.
 
-use hearth_e2e::BUSYBOX;
+use std::{
+    io::Write,
+    process::{Child, Stdio},
+    thread::{JoinHandle, spawn},
+};
+
+use hearth_e2e::{BUSYBOX, Host, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{exec, on_each_driver, sleeper};
+
+/// A command that reads nothing of the endless input that it is given.
+fn deaf(host: &Host, seconds: &str) -> (Child, JoinHandle<()>) {
+    let mut child = host
+        .command(&["exec", "-i", "m", "sleep", seconds])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Ends with the command.
+    let writer = spawn(move || while stdin.write_all(&[b'y'; 64 << 10]).is_ok() {});
+    wait_for("the command to run", || runs(host, seconds).then_some(()));
+    (child, writer)
+}
+
+fn runs(host: &Host, seconds: &str) -> bool {
+    let script =
+        format!("cat /proc/[0-9]*/cmdline 2>/dev/null | busybox tr '\\0' ' ' | grep -c 'slee[p] {seconds} ' || :");
+    exec(host, "m", &script) != "0"
+}
+
+#[test]
+fn a_command_that_does_not_read_is_ended_by_ctrl_c_and_with_its_client() {
+    on_each_driver(|host| {
+        sleeper(host, "m", &[]);
+        let (mut child, writer) = deaf(host, "7001");
+        // As many as it takes until there is no more room for one.
+        let code = wait_for("the client to end by SIGINT", || {
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            child.try_wait().unwrap()
+        });
+        assert_eq!(code.code(), Some(130));
+        writer.join().unwrap();
+        wait_for("the command to be gone", || (!runs(host, "7001")).then_some(()));
+
+        let (mut child, writer) = deaf(host, "7002");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        writer.join().unwrap();
+        wait_for("the command to be gone", || (!runs(host, "7002")).then_some(()));
+    });
+}
 
 #[test]
 fn a_command_in_a_running_machine_is_as_the_first_one() {

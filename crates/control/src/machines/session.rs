@@ -26,7 +26,7 @@ use hearth_ids::MachineId;
 use hearth_node_api::{ExecEvent, Input, LogChunk, LogStream, MachineStatus, NodeError, TerminalSize};
 use tokio::{
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, interval_at, timeout},
 };
 use tracing::debug;
 
@@ -42,6 +42,8 @@ use crate::{
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long after the end of its output a machine may take to come to rest.
 const REST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a client is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(5);
 /// How long a client may take to read the last message.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -267,7 +269,21 @@ async fn pump_output(
     mut output: impl Stream<Item = Result<Piece, NodeError>> + Unpin,
     sender: &mut SplitSink<WebSocket, Message>,
 ) -> End {
-    while let Some(piece) = output.next().await {
+    // Only by writing is it seen that a client has gone whose input nobody takes, and which is not read from therefore.
+    let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    loop {
+        let piece = tokio::select! {
+            piece = output.next() => match piece {
+                Some(piece) => piece,
+                None => return End::Output,
+            },
+            _ = pings.tick() => {
+                if sender.send(Message::Ping(Bytes::new())).await.is_err() {
+                    return End::Client;
+                }
+                continue;
+            }
+        };
         let frame = match piece {
             Ok(Piece::Output(frame)) => frame,
             Ok(Piece::Exited(exit)) => return End::Exited(exit),
@@ -277,7 +293,6 @@ async fn pump_output(
             return End::Client;
         }
     }
-    End::Output
 }
 
 /// Ends only with the client; a program that takes no input any more is no reason to stop.

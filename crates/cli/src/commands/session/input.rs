@@ -63,9 +63,11 @@ impl Input {
         std::future::pending::<()>().await;
     }
 
-    /// Sends a signal; a program that does not read its input must not keep it from us.
-    pub(super) fn signal(&self, number: i32) {
-        let _ = self.frames.try_send(ClientFrame::Control(Control::Signal(number)));
+    /// Sends a signal, unless there is no room for it: a program that does not read its input must not keep us.
+    #[must_use]
+    pub(super) fn signal(&self, number: i32) -> bool {
+        let frame = ClientFrame::Control(Control::Signal(number));
+        self.frames.try_send(frame).is_ok()
     }
 
     /// Tells the size of our terminal, if there is one.

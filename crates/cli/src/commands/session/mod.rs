@@ -259,30 +259,33 @@ impl Main {
 }
 
 /// Passes a signal on. One that comes before the program runs, and a third Ctrl-C, end the machine instead; then the
-/// exit code is given.
+/// exit code is given. Where the session is full of input that nobody takes, a main program gets the signal by another
+/// way, and any other is left, which ends it.
 async fn on_signal(program: &Program<'_>, input: &Input, number: i32, interrupts: u32) -> Option<u8> {
     let impatient = interrupts >= 3;
-    if let Some(main) = &program.main
-        && (impatient || is_coming_up(program.client, &main.id).await)
-    {
-        let query = KillQuery {
-            signal: Some("KILL".to_owned()),
-        };
-        let killed = program
-            .client
-            .act(Method::POST, &machine_path(&main.id, &["kill"]).query(&query))
-            .await;
-        if let Err(error) = killed {
-            let error = anyhow::Error::from(error).context("cannot end the machine");
-            failure::report(&error, program.json);
-        }
+    let code = u8::try_from(128 + number).unwrap_or(EXIT_INTERRUPTED);
+    let Some(main) = &program.main else {
+        return (impatient || !input.signal(number)).then_some(code);
+    };
+    if impatient || is_coming_up(program.client, &main.id).await {
+        kill(program, main, "KILL").await;
         return Some(EXIT_INTERRUPTED);
     }
-    if impatient {
-        return Some(EXIT_INTERRUPTED);
+    if !input.signal(number) {
+        kill(program, main, &number.to_string()).await;
     }
-    input.signal(number);
     None
+}
+
+async fn kill(program: &Program<'_>, main: &Main, signal: &str) {
+    let query = KillQuery {
+        signal: Some(signal.to_owned()),
+    };
+    let path = machine_path(&main.id, &["kill"]).query(&query);
+    if let Err(error) = program.client.act(Method::POST, &path).await {
+        let error = anyhow::Error::from(error).context(format!("cannot send {signal} to the machine"));
+        failure::report(&error, program.json);
+    }
 }
 
 /// What was on its way when the user had enough.
