@@ -99,6 +99,7 @@ async fn run(client: &Client, id: &str, cmd: &[&str]) -> anyhow::Result<String> 
                 anyhow::ensure!(code == Some(0), "the command did not end well: {end:?}");
                 return Ok(String::from_utf8(printed)?);
             }
+            ServerFrame::Numbered(_) => anyhow::bail!("an exec numbers no output"),
         }
     }
     anyhow::bail!("the session ended early")

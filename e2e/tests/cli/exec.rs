@@ -20,7 +20,7 @@ fn deaf(host: &Host, seconds: &str) -> (Child, JoinHandle<()>) {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // Ends with the command.
-    let writer = spawn(move || while stdin.write_all(&[b'y'; 64 << 10]).is_ok() {});
+    let writer = spawn(move || while stdin.write_all(&[b'y'; 8 << 10]).is_ok() {});
     wait_for("the command to run", || runs(host, seconds).then_some(()));
     (child, writer)
 }
