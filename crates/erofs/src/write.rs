@@ -27,6 +27,8 @@ pub(crate) fn write(tree: &Tree, layout: &Layout, uuid: [u8; 16], mut data: Data
         data.append(&record)?;
         position = placed.offset + record.len() as u64;
     }
+    // fsck.erofs looks for attributes behind every inode, also behind one that has none and is the last.
+    data.append_zeros(xattr::HEADER_BYTES as u64)?;
     data.pad()?;
     let superblock = Superblock {
         // The root is placed first, so its number is small.

@@ -7,7 +7,7 @@ use crate::{
     error::{Refusal, shown},
 };
 
-const HEADER_BYTES: usize = 12;
+pub(crate) const HEADER_BYTES: usize = 12;
 const ALIGN: usize = 4;
 /// What the 16-bit count in an inode can express.
 const MAX_BODY_BYTES: usize = HEADER_BYTES + ALIGN * (u16::MAX as usize - 1);

@@ -19,6 +19,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use common::archive::Archive;
 use common::tree;
 use proptest::{collection, prelude::*};
 use rustix::fs::{CWD, FileType, Mode, Timestamps, XattrFlags};
@@ -268,6 +269,21 @@ fn all_flavours_of_tar_are_read() {
         tree::assert_same(&ours, &theirs);
         drop(mount);
         std::fs::remove_dir_all(long).unwrap();
+    }
+}
+
+/// Readers may look for attributes behind every inode, also behind the last one, and must find the image there.
+#[test]
+fn inodes_that_fill_their_last_block_are_not_its_end() {
+    if !common::have(&["fsck.erofs"]) {
+        return;
+    }
+    // One free slot, the root folder, and these: 128 slots of 32 bytes are a block.
+    for files in 120..132 {
+        let archive = (0..files).fold(Archive::new(), |archive, number| {
+            archive.file(&format!("file-{number:03}"), b"")
+        });
+        common::build(&[archive.finish()]).unwrap().fsck();
     }
 }
 
