@@ -241,6 +241,10 @@ fn last_words(console: &str) -> String {
     while !console.is_char_boundary(from) {
         from += 1;
     }
+    // A line that is cut would be found neither here nor before.
+    if let Some(end) = console[from..].find('\n').filter(|_| from > 0) {
+        from += end + 1;
+    }
     let tail = &console[from..];
     let panic = console[..from].lines().rev().find(|line| line.contains("Kernel panic"));
     match panic {
@@ -302,6 +306,11 @@ mod tests {
             "{told}"
         );
         assert!(told.len() < CONSOLE_TAIL_BYTES + 200);
+        // Wherever the cut falls, the line is told whole.
+        for length in CONSOLE_TAIL_BYTES - 60..CONSOLE_TAIL_BYTES + 60 {
+            let told = last_words(&format!("Kernel panic - not syncing: x\n{}", "y".repeat(length)));
+            assert!(told.contains("Kernel panic - not syncing: x"), "{length}: {told}");
+        }
         assert_eq!(last_words("Kernel panic"), "its console ends with:\nKernel panic");
     }
 
