@@ -28,19 +28,13 @@ fn too_little_memory_to_boot_is_said_with_the_consoles_last_lines() {
         let filled = refused.stderr.split("fills ").nth(1).unwrap();
         let min_mib: u64 = filled.split(' ').next().unwrap().parse().unwrap();
         assert!((32..128).contains(&min_mib), "{refused:?}");
-        // Hardly more: it begins to boot, and panics.
-        let asked = std::time::Instant::now();
-        let memory = format!("{}m", min_mib + 1);
-        sh(host, &["--memory", &memory], "true").failed(
-            125,
-            &[
-                "did not come up",
-                "Kernel panic",
-                "console",
-                "too little memory",
-                "--memory",
-            ],
-        );
-        assert!(asked.elapsed().as_secs() < 60, "{:?}", asked.elapsed());
+        // Hardly more: it begins to boot, and panics. Now and then one only hangs, which its boot timeout ends.
+        let panicked = [3, 1, 2].into_iter().find_map(|more_mib| {
+            let memory = format!("{}m", min_mib + more_mib);
+            let ran = sh(host, &["--memory", &memory], "true");
+            ran.failed(125, &["did not come up", "console", "too little memory", "--memory"]);
+            ran.stderr.contains("Kernel panic").then_some(())
+        });
+        assert!(panicked.is_some());
     });
 }
