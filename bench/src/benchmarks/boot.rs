@@ -29,6 +29,8 @@ use crate::{
 
 const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
 const TAP: &str = "tap0";
+/// Where a machine's QEMU finds its root, which it was handed as an open file.
+const ROOT_PATH: &str = "/proc/self/fd/100";
 
 pub(crate) async fn measure(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let daemon = Daemon::start(ground, "boot", &["--driver", "qemu"], &[]).await?;
@@ -61,7 +63,7 @@ pub(crate) async fn measure(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     )])
 }
 
-/// The arguments of a real machine's QEMU, with a tap that it opens itself.
+/// The arguments of a real machine's QEMU, with a tap and a root that it opens itself.
 async fn qemu_arguments(daemon: &Daemon) -> anyhow::Result<Vec<OsString>> {
     let id = daemon.hearth(&["run", "-d", "bench/python", "sleep", "1000"]).await?;
     let deadline = Instant::now() + BOOT_TIMEOUT;
@@ -73,16 +75,24 @@ async fn qemu_arguments(daemon: &Daemon) -> anyhow::Result<Vec<OsString>> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     daemon.hearth(&["rm", "-f", &id]).await?;
-    Ok(args
-        .into_iter()
-        .map(|arg| {
-            if arg.to_string_lossy().starts_with("tap,") {
-                own_tap()
-            } else {
-                arg
-            }
-        })
-        .collect())
+    Ok(args)
+}
+
+/// An argument with what a machine's QEMU was handed by number in it, as a QEMU finds it by itself.
+fn by_itself(process: &Path, arg: OsString) -> OsString {
+    let text = arg.to_string_lossy();
+    if text.starts_with("tap,") {
+        return own_tap();
+    }
+    match text.split_once(ROOT_PATH) {
+        Some((before, after)) => {
+            let number = ROOT_PATH.rsplit('/').next().unwrap_or_default();
+            // One that just ended makes for arguments that no QEMU takes, and the benchmark says so.
+            let root = fs::read_link(process.join("fd").join(number)).unwrap_or_default();
+            format!("{before}{}{after}", root.display()).into()
+        }
+        None => arg,
+    }
 }
 
 fn own_tap() -> OsString {
@@ -104,7 +114,8 @@ fn find_qemu(id: &str) -> anyhow::Result<Option<Vec<OsString>>> {
             .first()
             .is_some_and(|program| program.to_string_lossy().contains("qemu-system"));
         if is_qemu && args.iter().any(|arg| arg.to_string_lossy().contains(id)) {
-            return Ok(Some(args));
+            let args = args.into_iter().map(|arg| by_itself(&entry.path(), arg));
+            return Ok(Some(args.collect()));
         }
     }
     Ok(None)
