@@ -25,7 +25,7 @@ use crate::{
     api_doc::Problems,
     app::App,
     error::{ApiError, ApiResult},
-    extract::{ApiJson, ApiPath, ApiQuery, chunks, from_json},
+    extract::{ApiJson, ApiPath, ApiQuery, chunks, drain, from_json},
     stream::ndjson,
 };
 
@@ -127,7 +127,13 @@ pub(crate) async fn import(
     ApiQuery(query): ApiQuery<ImportImageQuery>,
     request: Request,
 ) -> ApiResult<Response> {
-    let options = import_options(&query)?;
+    let options = match import_options(&query) {
+        Ok(options) => options,
+        Err(refused) => {
+            drain(request.into_body()).await;
+            return Err(refused);
+        }
+    };
     let source = ImportSource::Stream(Box::pin(reader(request.into_body())));
     let images = app.images.clone();
     let work = |progress| async move { images.import(source, options, progress).await };
