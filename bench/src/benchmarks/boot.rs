@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use hearth_driver::launch::ROOT_PATH;
 use hearth_guest_api::{
     AGENT_PORT, GuestClient, GuestTokens,
     guest::{InitRequest, Workload, record::Body},
@@ -29,8 +30,6 @@ use crate::{
 
 const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
 const TAP: &str = "tap0";
-/// Where a machine's QEMU finds its root, which it was handed as an open file.
-const ROOT_PATH: &str = "/proc/self/fd/100";
 
 pub(crate) async fn measure(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let daemon = Daemon::start(ground, "boot", &["--driver", "qemu"], &[]).await?;
