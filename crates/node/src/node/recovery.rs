@@ -208,12 +208,7 @@ impl Node {
 /// What to say of a VMM that is gone when the daemon comes back.
 fn end_while_away(record: &MachineRecord) -> End {
     if record.state.word() == hearth_domain::StateWord::Stopping {
-        return End::Exited(hearth_domain::ExitStatus {
-            code: 137,
-            signal: Some(9),
-            oom_killed: false,
-            message: Some("stopped while the daemon was away".to_owned()),
-        });
+        return End::Exited(crate::owner::killed("stopped while the daemon was away"));
     }
     End::Failed("its VMM ended while the daemon was away".to_owned())
 }

@@ -31,6 +31,7 @@ use hearth_domain::{MachineEvent, MachineSpec, MachineState, RestartPlan, StateW
 use hearth_guest_api::GuestClient;
 use hearth_node_api::{MachineStatus, NodeError};
 pub(crate) use life::Life;
+pub(crate) use stop::killed;
 use tokio::{
     sync::{mpsc, watch},
     time::{Duration, Instant, sleep, sleep_until},

@@ -193,7 +193,8 @@ fn went_down(error: &GuestError) -> bool {
     matches!(error, GuestError::Transport { .. })
 }
 
-fn killed(message: &str) -> ExitStatus {
+/// The exit of a program that SIGKILL ended, its VMM's or its own.
+pub(crate) fn killed(message: &str) -> ExitStatus {
     ExitStatus {
         code: 137,
         signal: Some(9),
