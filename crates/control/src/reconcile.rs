@@ -196,6 +196,9 @@ mod tests {
                 name: "web".parse().unwrap(),
                 image: String::new(),
                 image_id: String::new(),
+                layers: Vec::new(),
+                project: hearth_ids::ProjectId::DEFAULT,
+                owner: None,
                 kernel_id: String::new(),
                 resources: Resources {
                     vcpus: 1.try_into().unwrap(),

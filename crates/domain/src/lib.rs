@@ -5,6 +5,7 @@
 
 mod capacity;
 mod error;
+mod function;
 mod name;
 mod resources;
 mod restart;
@@ -14,11 +15,16 @@ mod state;
 
 pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk};
 pub use error::chain;
+pub use function::{
+    CONCURRENCY_MAX, Contract, DEFAULT_PORT, FunctionName, FunctionSpec, Handler, IDLE_MAX_MS, INSTANCES_MAX,
+    InvalidFunction, Runtime, ScaleRule, TIMEOUT_MAX_MS, VersionSpec,
+};
 pub use name::{InvalidName, MachineName};
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
 pub use signal::{SIGNAL_MAX, parse_signal};
 pub use spec::{
-    DriverKind, InvalidSpec, MachineSpec, NetworkMode, PortMapping, Protocol, Resources, RestartPolicy, Workload,
+    DriverKind, InvalidSpec, MachineOwner, MachineSpec, NetworkMode, PortMapping, Protocol, Resources, RestartPolicy,
+    SealedSecret, SecretTarget, Workload,
 };
 pub use state::{ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hearth_ids::MachineId;
+use hearth_ids::{FunctionId, MachineId, ProjectId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -13,12 +13,21 @@ use crate::{DiskMib, MachineName, MemoryMib, Vcpus};
 pub struct MachineSpec {
     /// The machine's identity.
     pub id: MachineId,
-    /// What people call it; unique on a node.
+    /// Whose it is.
+    #[serde(default)]
+    pub project: ProjectId,
+    /// What made it, where that was not a person: it decides when the machine ends.
+    #[serde(default)]
+    pub owner: Option<MachineOwner>,
+    /// What people call it; unique in a project.
     pub name: MachineName,
     /// The reference that the user gave, for show.
     pub image: String,
     /// The image's digest, which is what runs.
     pub image_id: String,
+    /// Digests of images that lie over it, bottom to top; read-only as it is.
+    #[serde(default)]
+    pub layers: Vec<String>,
     /// ID of the kernel bundle.
     pub kernel_id: String,
     /// CPUs, memory, disk.
@@ -70,6 +79,42 @@ pub struct Workload {
     pub tty: bool,
     /// Keeps standard input open for an attached client.
     pub stdin: bool,
+    /// The agent serves the Lambda Runtime API to the program, and answers calls for it.
+    pub runtime_api: bool,
+    /// What the program is given that nobody may read here: the node opens it when the guest is told what to run.
+    pub secrets: Vec<SealedSecret>,
+}
+
+/// A secret that was closed by the control plane, bound to its project, and where the program finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecret {
+    /// Where the program finds it.
+    pub target: SecretTarget,
+    /// The closed box, as text.
+    pub sealed: String,
+}
+
+/// Where a program finds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretTarget {
+    /// A variable of its environment.
+    Env(String),
+    /// A file that its user alone may read, by absolute path; it lies in memory.
+    File(String),
+}
+
+/// What made a machine that no person asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum MachineOwner {
+    /// It is an instance of a function.
+    Function {
+        /// Which.
+        function: FunctionId,
+        /// Its version.
+        version: u32,
+    },
 }
 
 /// How a machine is connected.

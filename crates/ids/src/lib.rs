@@ -99,9 +99,40 @@ typed_id!(
     ExecId, "exe", "exec"
 );
 typed_id!(
+    /// One project: the tenant that owns machines, functions, keys and secrets.
+    ProjectId, "prj", "project"
+);
+typed_id!(
+    /// One key of a project.
+    KeyId, "key", "key"
+);
+typed_id!(
+    /// One function.
+    FunctionId, "fnc", "function"
+);
+typed_id!(
+    /// One call of a function.
+    InvocationId, "inv", "invocation"
+);
+typed_id!(
+    /// One trigger of a function.
+    TriggerId, "trg", "trigger"
+);
+typed_id!(
     /// One request to the API, for logs and problems.
     RequestId, "req", "request"
 );
+
+impl ProjectId {
+    /// The project that every host has from the start. It owns what was made before there were projects.
+    pub const DEFAULT: Self = Self(Ulid::nil());
+}
+
+impl Default for ProjectId {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 #[cfg(test)]
 mod tests {

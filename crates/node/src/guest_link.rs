@@ -110,6 +110,7 @@ fn workload(spec: &MachineSpec, config: &RootConfig) -> Result<Workload, String>
         user: asked.user.clone().or_else(|| config.user.clone()).unwrap_or_default(),
         pty: asked.tty.then_some(DEFAULT_TERMINAL),
         stdin: asked.stdin,
+        runtime_api: asked.runtime_api,
     })
 }
 

@@ -39,6 +39,9 @@ fn new_machine(name: &str) -> NewMachine {
             name: name.parse().unwrap(),
             image: "busybox".into(),
             image_id: "sha256:11".into(),
+            layers: Vec::new(),
+            project: hearth_ids::ProjectId::DEFAULT,
+            owner: None,
             kernel_id: "22".into(),
             resources: Resources {
                 vcpus: 1.try_into().unwrap(),

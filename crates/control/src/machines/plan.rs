@@ -72,6 +72,9 @@ pub(crate) fn plan(
         id,
         name,
         image_id: facts.image_id.clone(),
+        layers: Vec::new(),
+        project: hearth_ids::ProjectId::DEFAULT,
+        owner: None,
         kernel_id: facts.kernel_id.clone(),
         resources,
         network,
@@ -211,6 +214,7 @@ fn workload(request: CreateMachine) -> ApiResult<Workload> {
         stop_signal: request.stop_signal,
         tty: request.tty,
         stdin: request.stdin,
+        ..Workload::default()
     })
 }
 

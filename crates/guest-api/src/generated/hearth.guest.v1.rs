@@ -50,6 +50,9 @@ pub struct Workload {
     /// Whether standard input is a pipe that the host fills (else /dev/null).
     #[prost(bool, tag = "6")]
     pub stdin: bool,
+    /// The agent serves the Lambda Runtime API to the workload, and calls to it on the workload's port.
+    #[prost(bool, tag = "7")]
+    pub runtime_api: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
@@ -84,6 +87,17 @@ pub struct InitRequest {
     pub workload: ::core::option::Option<Workload>,
     #[prost(message, optional, tag = "10")]
     pub limits: ::core::option::Option<Limits>,
+    /// Written before the workload starts, in memory, readable by the workload's user alone.
+    #[prost(message, repeated, tag = "11")]
+    pub secret_files: ::prost::alloc::vec::Vec<SecretFile>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretFile {
+    /// Absolute.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InitResponse {

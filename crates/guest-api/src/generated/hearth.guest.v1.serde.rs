@@ -499,6 +499,9 @@ impl serde::Serialize for InitRequest {
         if self.limits.is_some() {
             len += 1;
         }
+        if !self.secret_files.is_empty() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.InitRequest", len)?;
         if let Some(v) = self.tokens.as_ref() {
             struct_ser.serialize_field("tokens", v)?;
@@ -534,6 +537,9 @@ impl serde::Serialize for InitRequest {
         if let Some(v) = self.limits.as_ref() {
             struct_ser.serialize_field("limits", v)?;
         }
+        if !self.secret_files.is_empty() {
+            struct_ser.serialize_field("secretFiles", &self.secret_files)?;
+        }
         struct_ser.end()
     }
 }
@@ -557,6 +563,8 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
             "defaultCwd",
             "workload",
             "limits",
+            "secret_files",
+            "secretFiles",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -571,6 +579,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
             DefaultCwd,
             Workload,
             Limits,
+            SecretFiles,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -603,6 +612,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                             "defaultCwd" | "default_cwd" => Ok(GeneratedField::DefaultCwd),
                             "workload" => Ok(GeneratedField::Workload),
                             "limits" => Ok(GeneratedField::Limits),
+                            "secretFiles" | "secret_files" => Ok(GeneratedField::SecretFiles),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -632,6 +642,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                 let mut default_cwd__ = None;
                 let mut workload__ = None;
                 let mut limits__ = None;
+                let mut secret_files__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Tokens => {
@@ -700,6 +711,12 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                             }
                             limits__ = map_.next_value()?;
                         }
+                        GeneratedField::SecretFiles => {
+                            if secret_files__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("secretFiles"));
+                            }
+                            secret_files__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -716,6 +733,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                     default_cwd: default_cwd__.unwrap_or_default(),
                     workload: workload__,
                     limits: limits__,
+                    secret_files: secret_files__.unwrap_or_default(),
                 })
             }
         }
@@ -2348,6 +2366,122 @@ impl<'de> serde::Deserialize<'de> for record::Started {
         deserializer.deserialize_struct("hearth.guest.v1.Record.Started", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for SecretFile {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.path.is_empty() {
+            len += 1;
+        }
+        if !self.data.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.SecretFile", len)?;
+        if !self.path.is_empty() {
+            struct_ser.serialize_field("path", &self.path)?;
+        }
+        if !self.data.is_empty() {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("data", pbjson::private::base64::encode(&self.data).as_str())?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for SecretFile {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "path",
+            "data",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Path,
+            Data,
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "path" => Ok(GeneratedField::Path),
+                            "data" => Ok(GeneratedField::Data),
+                            _ => Ok(GeneratedField::__SkipField__),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = SecretFile;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct hearth.guest.v1.SecretFile")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<SecretFile, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut path__ = None;
+                let mut data__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Path => {
+                            if path__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("path"));
+                            }
+                            path__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Data => {
+                            if data__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("data"));
+                            }
+                            data__ = 
+                                Some(map_.next_value::<::pbjson::private::BytesDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::__SkipField__ => {
+                            let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(SecretFile {
+                    path: path__.unwrap_or_default(),
+                    data: data__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("hearth.guest.v1.SecretFile", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for SetClockRequest {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -3209,6 +3343,9 @@ impl serde::Serialize for Workload {
         if self.stdin {
             len += 1;
         }
+        if self.runtime_api {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.Workload", len)?;
         if !self.args.is_empty() {
             struct_ser.serialize_field("args", &self.args)?;
@@ -3228,6 +3365,9 @@ impl serde::Serialize for Workload {
         if self.stdin {
             struct_ser.serialize_field("stdin", &self.stdin)?;
         }
+        if self.runtime_api {
+            struct_ser.serialize_field("runtimeApi", &self.runtime_api)?;
+        }
         struct_ser.end()
     }
 }
@@ -3244,6 +3384,8 @@ impl<'de> serde::Deserialize<'de> for Workload {
             "user",
             "pty",
             "stdin",
+            "runtime_api",
+            "runtimeApi",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -3254,6 +3396,7 @@ impl<'de> serde::Deserialize<'de> for Workload {
             User,
             Pty,
             Stdin,
+            RuntimeApi,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -3282,6 +3425,7 @@ impl<'de> serde::Deserialize<'de> for Workload {
                             "user" => Ok(GeneratedField::User),
                             "pty" => Ok(GeneratedField::Pty),
                             "stdin" => Ok(GeneratedField::Stdin),
+                            "runtimeApi" | "runtime_api" => Ok(GeneratedField::RuntimeApi),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -3307,6 +3451,7 @@ impl<'de> serde::Deserialize<'de> for Workload {
                 let mut user__ = None;
                 let mut pty__ = None;
                 let mut stdin__ = None;
+                let mut runtime_api__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Args => {
@@ -3347,6 +3492,12 @@ impl<'de> serde::Deserialize<'de> for Workload {
                             }
                             stdin__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::RuntimeApi => {
+                            if runtime_api__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("runtimeApi"));
+                            }
+                            runtime_api__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -3359,6 +3510,7 @@ impl<'de> serde::Deserialize<'de> for Workload {
                     user: user__.unwrap_or_default(),
                     pty: pty__,
                     stdin: stdin__.unwrap_or_default(),
+                    runtime_api: runtime_api__.unwrap_or_default(),
                 })
             }
         }

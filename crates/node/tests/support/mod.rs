@@ -191,6 +191,9 @@ pub(crate) fn spec() -> MachineSpec {
         name: id.to_string().try_into().unwrap(),
         image: "test:latest".to_owned(),
         image_id: "test".to_owned(),
+        layers: Vec::new(),
+        project: hearth_ids::ProjectId::DEFAULT,
+        owner: None,
         kernel_id: "test".to_owned(),
         resources: Resources {
             vcpus: 1.try_into().unwrap(),

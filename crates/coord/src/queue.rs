@@ -1,0 +1,57 @@
+//! Instances that are wanted.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hearth_ids::{FunctionId, RequestId};
+use serde::{Deserialize, Serialize};
+
+use crate::CoordError;
+
+/// One more instance of a function is wanted. The first four fields are the contract with consumers of other makers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvisionRequest {
+    /// Tells this request from others.
+    pub request_id: RequestId,
+    /// Of which function.
+    pub function_id: FunctionId,
+    /// Virtual CPUs of the instance.
+    pub cpu: u32,
+    /// Memory of the instance, in MiB.
+    pub memory_mb: u32,
+    /// Which version of the function; the newest, if a producer of another maker does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Nobody waits for it after that, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_unix_ms: Option<u64>,
+}
+
+/// A request that a worker has taken, and must say the end of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// What is wanted.
+    pub request: ProvisionRequest,
+    /// Which taking it is; a later one makes it void.
+    pub attempt: u64,
+}
+
+/// The queue of wanted instances: first in, first out; each request is delivered at least once.
+#[async_trait]
+pub trait ProvisionQueue: Send + Sync {
+    /// Puts a request at the end. A request with an ID that is there already changes nothing.
+    async fn push(&self, request: ProvisionRequest) -> Result<(), CoordError>;
+
+    /// Takes the first request, and waits for one while there is none. If it is neither [`done`](Self::done) nor
+    /// [given back](Self::give_back) within `visibility`, it goes to the front again for whoever takes next.
+    async fn take(&self, worker: &str, visibility: Duration) -> Result<Claim, CoordError>;
+
+    /// The request is served, or has become void. Idempotent; a claim that has run out changes nothing.
+    async fn done(&self, claim: &Claim) -> Result<(), CoordError>;
+
+    /// The worker cannot serve it: it goes to the front, for another. A claim that has run out changes nothing.
+    async fn give_back(&self, claim: &Claim) -> Result<(), CoordError>;
+
+    /// How many wait, those taken not counted.
+    async fn len(&self) -> Result<usize, CoordError>;
+}
