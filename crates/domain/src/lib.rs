@@ -9,6 +9,7 @@ mod function;
 mod name;
 mod resources;
 mod restart;
+mod scale;
 mod signal;
 mod spec;
 mod state;
@@ -22,6 +23,7 @@ pub use function::{
 pub use name::{InvalidName, MachineName};
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
+pub use scale::{COOLDOWN_MAX_MS, SPARE_MIN_MS, ScaleFacts, ScaleMemory, ScalePlan, plan_scale};
 pub use signal::{SIGNAL_MAX, parse_signal};
 pub use spec::{
     DriverKind, InvalidSpec, MachineOwner, MachineSpec, NetworkMode, PortMapping, Protocol, Resources, RestartPolicy,
