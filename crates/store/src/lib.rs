@@ -10,17 +10,23 @@
 
 mod error;
 mod event;
+mod function;
 mod idempotency;
+mod invocation;
 mod machine;
 mod read;
 mod sqlite;
+mod trigger;
 
 use std::path::Path;
 
 pub use error::{InsertError, StoreError};
 pub use event::{EVENTS_MAX, EventFilter, EventKind, EventRecord};
+pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, Share, VERSIONS_MAX, VersionRow};
 pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};
+pub use invocation::{InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead};
 pub use machine::{Desired, Lookup, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
+pub use trigger::TriggerRow;
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]

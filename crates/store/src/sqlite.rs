@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, Error, SqlitePool,
+    ConnectOptions as _, Error, SqliteConnection, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -51,6 +51,21 @@ pub(crate) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
         .await
         .map_err(|error| opening(path, error))?;
     Ok((writer, readers))
+}
+
+/// Whether the commits that follow on this connection are on the disk when they return, and not only in the kernel's
+/// memory. To be switched back once they are.
+pub(crate) async fn sync_fully(connection: &mut SqliteConnection, fully: bool) -> Result<(), StoreError> {
+    let pragma = if fully {
+        "PRAGMA synchronous = FULL"
+    } else {
+        "PRAGMA synchronous = NORMAL"
+    };
+    sqlx::query(pragma)
+        .execute(connection)
+        .await
+        .map_err(StoreError::query("set how the store is written"))?;
+    Ok(())
 }
 
 async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {

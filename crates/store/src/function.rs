@@ -1,0 +1,503 @@
+//! Functions, their versions and aliases.
+
+use hearth_domain::{FunctionSpec, VersionSpec};
+use hearth_ids::{FunctionId, ProjectId};
+use serde::{Deserialize, Serialize};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use thiserror::Error;
+
+use crate::{
+    Store, StoreError,
+    read::{Columns, signed, to_json},
+};
+
+/// The alias that is called when nobody says which.
+pub const LIVE: &str = "live";
+/// Versions that a function may have.
+pub const VERSIONS_MAX: u32 = 1_000;
+/// Steps of `live` that are remembered; the oldest go first.
+pub const ROLLOUTS_MAX: u64 = 100;
+
+/// A share of a function's calls that a version gets. The shares of an alias are 100 together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Share {
+    /// Which version.
+    pub version: u32,
+    /// In hundredths.
+    pub percent: u32,
+}
+
+/// A function as it is stored. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionRow {
+    /// What stays the same for all versions.
+    pub spec: FunctionSpec,
+    /// Number of the newest version there ever was; 0 if there was none.
+    pub latest: u32,
+    /// When it was made.
+    pub created_unix_ms: u64,
+    /// When it, its aliases or its versions changed.
+    pub updated_unix_ms: u64,
+}
+
+/// A version as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionRow {
+    /// All about it.
+    pub spec: VersionSpec,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_unix_ms: u64,
+}
+
+/// An alias as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasRow {
+    /// Of which function.
+    pub function: FunctionId,
+    /// Its name.
+    pub name: String,
+    /// Where it leads.
+    pub traffic: Vec<Share>,
+    /// What its maker noted of it.
+    pub description: String,
+    /// When it changed, in milliseconds since the Unix epoch.
+    pub updated_unix_ms: u64,
+}
+
+/// Why a function was not changed.
+#[derive(Debug, Error)]
+pub enum FunctionError {
+    /// Another one has the name, or one that is spelt nearly the same.
+    #[error("function {holder:?} has this name, or one with the same host name; choose another")]
+    NameTaken {
+        /// Whose it is.
+        holder: String,
+    },
+    /// There is no such function any more.
+    #[error("the function is gone")]
+    Gone,
+    /// An alias still leads to the version.
+    #[error("alias {alias:?} leads to version {version}; let it lead elsewhere first")]
+    InUse {
+        /// Which version.
+        version: u32,
+        /// Which alias.
+        alias: String,
+    },
+    /// There is no such version.
+    #[error("there is no version {0}")]
+    NoVersion(u32),
+    /// It has as many versions as it may.
+    #[error("the function has {VERSIONS_MAX} versions; remove some")]
+    TooMany,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Inserts a function without versions.
+    pub async fn insert_function(&self, spec: &FunctionSpec, now_unix_ms: u64) -> Result<(), FunctionError> {
+        let failed = StoreError::query("insert a function");
+        let inserted = sqlx::query(
+            "INSERT INTO functions (id, project, name, label, spec, latest, created_unix_ms, updated_unix_ms) \
+             VALUES ($1, $2, $3, $4, $5, 0, $6, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(spec.id.to_string())
+        .bind(spec.project.to_string())
+        .bind(spec.name.as_str())
+        .bind(spec.name.label())
+        .bind(to_json(spec))
+        .bind(signed(now_unix_ms))
+        .execute(&self.writer)
+        .await
+        .map_err(failed)?;
+        if inserted.rows_affected() == 1 {
+            return Ok(());
+        }
+        let holder = self.function_by_label(spec.project, &spec.name.label()).await?;
+        Err(FunctionError::NameTaken {
+            holder: holder.map_or_else(|| spec.name.to_string(), |row| row.spec.name.to_string()),
+        })
+    }
+
+    /// Changes what stays the same for all versions. The name and the project cannot change.
+    pub async fn update_function(&self, spec: &FunctionSpec, now_unix_ms: u64) -> Result<(), FunctionError> {
+        let updated = sqlx::query("UPDATE functions SET spec = $2, updated_unix_ms = $3 WHERE id = $1")
+            .bind(spec.id.to_string())
+            .bind(to_json(spec))
+            .bind(signed(now_unix_ms))
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::query("change a function"))?;
+        if updated.rows_affected() == 0 {
+            return Err(FunctionError::Gone);
+        }
+        Ok(())
+    }
+
+    /// Adds a version, whose number is the next, and lets `live` lead to it if `live` is told to, or leads nowhere yet.
+    /// Gives the version as stored.
+    pub async fn insert_version(
+        &self,
+        mut spec: VersionSpec,
+        live: bool,
+        now_unix_ms: u64,
+    ) -> Result<VersionRow, FunctionError> {
+        let failed = StoreError::query("insert a version");
+        let id = spec.function.to_string();
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        let latest: Option<i64> = sqlx::query_scalar(
+            "UPDATE functions SET latest = latest + 1, updated_unix_ms = $2 WHERE id = $1 RETURNING latest",
+        )
+        .bind(&id)
+        .bind(signed(now_unix_ms))
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        let latest = latest.ok_or(FunctionError::Gone)?;
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM function_versions WHERE function = $1")
+            .bind(&id)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        if count >= i64::from(VERSIONS_MAX) {
+            return Err(FunctionError::TooMany);
+        }
+        spec.number = u32::try_from(latest).unwrap_or(u32::MAX);
+        sqlx::query("INSERT INTO function_versions (function, number, spec, created_unix_ms) VALUES ($1, $2, $3, $4)")
+            .bind(&id)
+            .bind(latest)
+            .bind(to_json(&spec))
+            .bind(signed(now_unix_ms))
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        let leads = alias(&mut transaction, &id, LIVE).await?;
+        if live || leads.is_none() {
+            let traffic = [Share {
+                version: spec.number,
+                percent: 100,
+            }];
+            point(&mut transaction, &id, LIVE, &traffic, None, now_unix_ms).await?;
+        }
+        transaction.commit().await.map_err(&failed)?;
+        Ok(VersionRow {
+            spec,
+            created_unix_ms: now_unix_ms,
+        })
+    }
+
+    /// Lets an alias lead to versions, which must be there. Idempotent. A step of `live` is remembered. A description
+    /// that is absent stays as it was.
+    pub async fn set_alias(
+        &self,
+        function: FunctionId,
+        name: &str,
+        traffic: &[Share],
+        description: Option<&str>,
+        now_unix_ms: u64,
+    ) -> Result<(), FunctionError> {
+        let failed = StoreError::query("change an alias");
+        let id = function.to_string();
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        touch(&mut transaction, &id, now_unix_ms).await?;
+        for share in traffic {
+            let found: i64 =
+                sqlx::query_scalar("SELECT COUNT(*) FROM function_versions WHERE function = $1 AND number = $2")
+                    .bind(&id)
+                    .bind(i64::from(share.version))
+                    .fetch_one(&mut *transaction)
+                    .await
+                    .map_err(&failed)?;
+            if found == 0 {
+                return Err(FunctionError::NoVersion(share.version));
+            }
+        }
+        point(&mut transaction, &id, name, traffic, description, now_unix_ms).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Removes an alias; says whether there was one.
+    pub async fn remove_alias(
+        &self,
+        function: FunctionId,
+        name: &str,
+        now_unix_ms: u64,
+    ) -> Result<bool, FunctionError> {
+        let failed = StoreError::query("remove an alias");
+        let id = function.to_string();
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        touch(&mut transaction, &id, now_unix_ms).await?;
+        let removed = sqlx::query("DELETE FROM function_aliases WHERE function = $1 AND name = $2")
+            .bind(&id)
+            .bind(name)
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(removed.rows_affected() > 0)
+    }
+
+    /// Removes a version that no alias leads to.
+    pub async fn remove_version(
+        &self,
+        function: FunctionId,
+        number: u32,
+        now_unix_ms: u64,
+    ) -> Result<(), FunctionError> {
+        let failed = StoreError::query("remove a version");
+        let id = function.to_string();
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        touch(&mut transaction, &id, now_unix_ms).await?;
+        for alias in aliases(&mut transaction, &id).await? {
+            if alias.traffic.iter().any(|share| share.version == number) {
+                return Err(FunctionError::InUse {
+                    version: number,
+                    alias: alias.name,
+                });
+            }
+        }
+        let removed = sqlx::query("DELETE FROM function_versions WHERE function = $1 AND number = $2")
+            .bind(&id)
+            .bind(i64::from(number))
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        if removed.rows_affected() == 0 {
+            return Err(FunctionError::NoVersion(number));
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Removes a function with its versions, aliases, triggers and kept calls; says whether there was one.
+    pub async fn remove_function(&self, function: FunctionId) -> Result<bool, StoreError> {
+        let failed = StoreError::query("remove a function");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        for sql in [
+            "DELETE FROM function_versions WHERE function = $1",
+            "DELETE FROM function_aliases WHERE function = $1",
+            "DELETE FROM function_rollouts WHERE function = $1",
+            "DELETE FROM invocations WHERE function = $1",
+            "DELETE FROM triggers WHERE function = $1",
+        ] {
+            sqlx::query(sql)
+                .bind(function.to_string())
+                .execute(&mut *transaction)
+                .await
+                .map_err(&failed)?;
+        }
+        let removed = sqlx::query("DELETE FROM functions WHERE id = $1")
+            .bind(function.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(removed.rows_affected() > 0)
+    }
+
+    /// The function of an ID.
+    pub async fn function(&self, id: FunctionId) -> Result<Option<FunctionRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM functions WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(StoreError::query("read a function"))?;
+        row.as_ref().map(read_function).transpose()
+    }
+
+    /// The function of a project whose name has this label.
+    pub async fn function_by_label(&self, project: ProjectId, label: &str) -> Result<Option<FunctionRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM functions WHERE project = $1 AND label = $2")
+            .bind(project.to_string())
+            .bind(label)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(StoreError::query("look up a function"))?;
+        row.as_ref().map(read_function).transpose()
+    }
+
+    /// Functions by their labels, of one project or of all, after a label.
+    pub async fn functions(
+        &self,
+        project: Option<ProjectId>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<FunctionRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM functions WHERE ($1 IS NULL OR project = $1) AND ($2 IS NULL OR label > $2) \
+             ORDER BY label, id LIMIT $3",
+        )
+        .bind(project.map(|id| id.to_string()))
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("list functions"))?;
+        rows.iter().map(read_function).collect()
+    }
+
+    /// All functions, for the table of routes.
+    pub async fn all_functions(&self) -> Result<Vec<FunctionRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM functions ORDER BY id")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(StoreError::query("list functions"))?;
+        rows.iter().map(read_function).collect()
+    }
+
+    /// One version.
+    pub async fn version(&self, function: FunctionId, number: u32) -> Result<Option<VersionRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM function_versions WHERE function = $1 AND number = $2")
+            .bind(function.to_string())
+            .bind(i64::from(number))
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(StoreError::query("read a version"))?;
+        row.as_ref().map(read_version).transpose()
+    }
+
+    /// Versions of a function, or of all, newest first.
+    pub async fn versions(&self, function: Option<FunctionId>) -> Result<Vec<VersionRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM function_versions WHERE $1 IS NULL OR function = $1 ORDER BY function, number DESC",
+        )
+        .bind(function.map(|id| id.to_string()))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("list versions"))?;
+        rows.iter().map(read_version).collect()
+    }
+
+    /// Aliases of a function, or of all, by name.
+    pub async fn aliases(&self, function: Option<FunctionId>) -> Result<Vec<AliasRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM function_aliases WHERE $1 IS NULL OR function = $1 ORDER BY function, name")
+                .bind(function.map(|id| id.to_string()))
+                .fetch_all(&self.readers)
+                .await
+                .map_err(StoreError::query("list aliases"))?;
+        rows.iter().map(read_alias).collect()
+    }
+
+    /// What `live` led to, newest first; the first is what it leads to now.
+    pub async fn rollouts(&self, function: FunctionId) -> Result<Vec<(Vec<Share>, u64)>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM function_rollouts WHERE function = $1 ORDER BY sequence DESC")
+            .bind(function.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(StoreError::query("list rollouts"))?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns::new(row, "function")?;
+                Ok((columns.json("traffic")?, columns.unsigned("at_unix_ms")?))
+            })
+            .collect()
+    }
+}
+
+/// Notes that a function changed; fails if it is gone.
+async fn touch(connection: &mut SqliteConnection, id: &str, now_unix_ms: u64) -> Result<(), FunctionError> {
+    let touched = sqlx::query("UPDATE functions SET updated_unix_ms = $2 WHERE id = $1")
+        .bind(id)
+        .bind(signed(now_unix_ms))
+        .execute(connection)
+        .await
+        .map_err(StoreError::query("change a function"))?;
+    if touched.rows_affected() == 0 {
+        return Err(FunctionError::Gone);
+    }
+    Ok(())
+}
+
+async fn aliases(connection: &mut SqliteConnection, id: &str) -> Result<Vec<AliasRow>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM function_aliases WHERE function = $1")
+        .bind(id)
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::query("list aliases"))?;
+    rows.iter().map(read_alias).collect()
+}
+
+async fn alias(connection: &mut SqliteConnection, id: &str, name: &str) -> Result<Option<AliasRow>, StoreError> {
+    Ok(aliases(connection, id)
+        .await?
+        .into_iter()
+        .find(|alias| alias.name == name))
+}
+
+async fn point(
+    connection: &mut SqliteConnection,
+    id: &str,
+    name: &str,
+    traffic: &[Share],
+    description: Option<&str>,
+    now_unix_ms: u64,
+) -> Result<(), StoreError> {
+    let failed = StoreError::query("change an alias");
+    let before = alias(connection, id, name).await?;
+    sqlx::query(
+        "INSERT INTO function_aliases (function, name, traffic, description, updated_unix_ms) \
+         VALUES ($1, $2, $3, COALESCE($4, ''), $5) ON CONFLICT (function, name) DO UPDATE SET \
+         traffic = $3, description = COALESCE($4, function_aliases.description), updated_unix_ms = $5",
+    )
+    .bind(id)
+    .bind(name)
+    .bind(to_json(&traffic))
+    .bind(description)
+    .bind(signed(now_unix_ms))
+    .execute(&mut *connection)
+    .await
+    .map_err(&failed)?;
+    if name != LIVE || before.is_some_and(|before| before.traffic == traffic) {
+        return Ok(());
+    }
+    sqlx::query("INSERT INTO function_rollouts (function, traffic, at_unix_ms) VALUES ($1, $2, $3)")
+        .bind(id)
+        .bind(to_json(&traffic))
+        .bind(signed(now_unix_ms))
+        .execute(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    sqlx::query(
+        "DELETE FROM function_rollouts WHERE function = $1 AND sequence <= \
+         (SELECT sequence FROM function_rollouts WHERE function = $1 ORDER BY sequence DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(id)
+    .bind(signed(ROLLOUTS_MAX))
+    .execute(connection)
+    .await
+    .map_err(&failed)?;
+    Ok(())
+}
+
+fn read_function(row: &SqliteRow) -> Result<FunctionRow, StoreError> {
+    let columns = Columns::new(row, "id")?;
+    Ok(FunctionRow {
+        spec: columns.json("spec")?,
+        latest: u32::try_from(columns.unsigned("latest")?).unwrap_or(u32::MAX),
+        created_unix_ms: columns.unsigned("created_unix_ms")?,
+        updated_unix_ms: columns.unsigned("updated_unix_ms")?,
+    })
+}
+
+fn read_version(row: &SqliteRow) -> Result<VersionRow, StoreError> {
+    let columns = Columns::new(row, "function")?;
+    Ok(VersionRow {
+        spec: columns.json("spec")?,
+        created_unix_ms: columns.unsigned("created_unix_ms")?,
+    })
+}
+
+fn read_alias(row: &SqliteRow) -> Result<AliasRow, StoreError> {
+    let columns = Columns::new(row, "function")?;
+    Ok(AliasRow {
+        function: columns.parse("function")?,
+        name: columns.get("name")?,
+        traffic: columns.json("traffic")?,
+        description: columns.get("description")?,
+        updated_unix_ms: columns.unsigned("updated_unix_ms")?,
+    })
+}

@@ -1,0 +1,242 @@
+//! Functions and kept calls, on a real database.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+
+use hearth_domain::{Contract, FunctionSpec, Resources, ScaleRule, VersionSpec, Workload};
+use hearth_ids::{FunctionId, InvocationId, ProjectId, TriggerId};
+use hearth_store::{
+    FunctionError, InvocationSource, InvocationState, Kept, LIVE, NewInvocation, Outcome, RequestHead, Share, Store,
+    TriggerRow,
+};
+
+struct Fixture {
+    store: Store,
+    _folder: tempfile::TempDir,
+}
+
+async fn fixture() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("hearth.db")).await.unwrap();
+    Fixture { store, _folder: folder }
+}
+
+fn function(name: &str) -> FunctionSpec {
+    FunctionSpec {
+        id: FunctionId::new(),
+        project: ProjectId::DEFAULT,
+        name: name.parse().unwrap(),
+        public: false,
+        scale: ScaleRule {
+            min: 0,
+            max: 3,
+            concurrency: 1,
+            idle_ms: 1000,
+        },
+    }
+}
+
+fn version(function: FunctionId) -> VersionSpec {
+    VersionSpec {
+        function,
+        number: 0,
+        image: "web".into(),
+        image_id: "sha256:11".into(),
+        layers: Vec::new(),
+        runtime: None,
+        handler: None,
+        contract: Contract::Http { port: 8080 },
+        workload: Workload::default(),
+        resources: Resources {
+            vcpus: 1.try_into().unwrap(),
+            memory_mib: 128.try_into().unwrap(),
+            disk_mib: None,
+        },
+        driver: None,
+        timeout_ms: 1000,
+        description: String::new(),
+    }
+}
+
+fn all_to(version: u32) -> Vec<Share> {
+    vec![Share { version, percent: 100 }]
+}
+
+#[tokio::test]
+async fn versions_are_counted_and_live_follows() {
+    let f = fixture().await;
+    let spec = function("Hello_World");
+    f.store.insert_function(&spec, 1).await.unwrap();
+    let taken = f.store.insert_function(&function("hello-world"), 1).await.unwrap_err();
+    assert!(matches!(taken, FunctionError::NameTaken { holder } if holder == "Hello_World"));
+
+    for (number, live) in [(1, false), (2, true), (3, false)] {
+        let row = f.store.insert_version(version(spec.id), live, number).await.unwrap();
+        assert_eq!(u64::from(row.spec.number), number);
+    }
+    let live = |rows: Vec<hearth_store::AliasRow>| rows.into_iter().find(|row| row.name == LIVE).unwrap().traffic;
+    assert_eq!(live(f.store.aliases(Some(spec.id)).await.unwrap()), all_to(2));
+    let steps = f.store.rollouts(spec.id).await.unwrap();
+    assert_eq!(
+        steps.into_iter().map(|step| step.0).collect::<Vec<_>>(),
+        [all_to(2), all_to(1)]
+    );
+
+    let canary = vec![
+        Share {
+            version: 2,
+            percent: 90,
+        },
+        Share {
+            version: 3,
+            percent: 10,
+        },
+    ];
+    f.store.set_alias(spec.id, LIVE, &canary, None, 9).await.unwrap();
+    assert_eq!(f.store.rollouts(spec.id).await.unwrap()[0], (canary, 9));
+    let absent = f
+        .store
+        .set_alias(spec.id, "test", &all_to(7), None, 9)
+        .await
+        .unwrap_err();
+    assert!(matches!(absent, FunctionError::NoVersion(7)));
+    assert!(matches!(
+        f.store.remove_version(spec.id, 3, 9).await.unwrap_err(),
+        FunctionError::InUse { version: 3, alias } if alias == LIVE
+    ));
+    f.store.remove_version(spec.id, 1, 9).await.unwrap();
+    // A number is never given twice.
+    f.store.set_alias(spec.id, LIVE, &all_to(2), None, 9).await.unwrap();
+    f.store.remove_version(spec.id, 3, 9).await.unwrap();
+    assert_eq!(
+        f.store
+            .insert_version(version(spec.id), false, 9)
+            .await
+            .unwrap()
+            .spec
+            .number,
+        4
+    );
+
+    assert!(f.store.remove_function(spec.id).await.unwrap());
+    assert!(!f.store.remove_function(spec.id).await.unwrap());
+    assert!(f.store.versions(Some(spec.id)).await.unwrap().is_empty());
+    assert!(matches!(
+        f.store.insert_version(version(spec.id), true, 9).await.unwrap_err(),
+        FunctionError::Gone
+    ));
+}
+
+fn call(function: FunctionId, key: Option<&str>, body: &str) -> NewInvocation {
+    NewInvocation {
+        id: InvocationId::new(),
+        project: ProjectId::DEFAULT,
+        function,
+        qualifier: None,
+        key: key.map(Into::into),
+        fingerprint: body.into(),
+        source: InvocationSource::Http,
+        head: RequestHead::default(),
+        body: body.into(),
+        due_unix_ms: 10,
+        created_unix_ms: 10,
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_kept_once_by_its_key() {
+    let f = fixture().await;
+    let function = FunctionId::new();
+    let calls = [
+        call(function, Some("k"), "a"),
+        call(function, Some("k"), "a"),
+        call(function, Some("k"), "b"),
+        call(function, None, "a"),
+        call(function, None, "a"),
+        call(FunctionId::new(), Some("k"), "b"),
+    ];
+    let kept = f.store.keep_invocations(&calls).await.unwrap();
+    let new = |place: usize| Kept::New(calls[place].id);
+    assert_eq!(
+        kept,
+        [
+            new(0),
+            Kept::Before(calls[0].id),
+            Kept::Mismatch,
+            new(3),
+            new(4),
+            new(5)
+        ]
+    );
+    assert_eq!(f.store.invocation_body(calls[0].id).await.unwrap(), b"a");
+}
+
+#[tokio::test]
+async fn a_call_is_taken_when_it_is_due_and_ends_once() {
+    let f = fixture().await;
+    let kept = call(FunctionId::new(), None, "x");
+    f.store.keep_invocations(std::slice::from_ref(&kept)).await.unwrap();
+    assert_eq!(f.store.next_invocation_due().await.unwrap(), Some(10));
+    assert!(f.store.take_invocations(9, 5).await.unwrap().is_empty());
+    let taken = f.store.take_invocations(10, 5).await.unwrap();
+    assert_eq!((taken[0].id, taken[0].attempts), (kept.id, 1));
+    assert!(f.store.take_invocations(99, 5).await.unwrap().is_empty());
+
+    // The process dies here.
+    assert_eq!(f.store.requeue_running_invocations(20).await.unwrap(), 1);
+    let again = f.store.take_invocations(20, 5).await.unwrap();
+    assert_eq!(again[0].attempts, 2);
+
+    let dead = Outcome {
+        state: InvocationState::Dead,
+        due_unix_ms: 20,
+        finished_unix_ms: Some(30),
+        version: Some(4),
+        status: Some(502),
+        answer_headers: BTreeMap::new(),
+        answer_body: b"oops".to_vec(),
+        error: Some("it broke".into()),
+    };
+    f.store.finish_invocation(kept.id, &dead).await.unwrap();
+    let row = f.store.invocation(ProjectId::DEFAULT, kept.id).await.unwrap().unwrap();
+    assert_eq!(
+        (row.state, row.version, row.status),
+        (InvocationState::Dead, Some(4), Some(502))
+    );
+    assert_eq!(f.store.invocation(ProjectId::new(), kept.id).await.unwrap(), None);
+    assert!(f.store.replay_invocation(kept.id, 40).await.unwrap());
+    assert!(!f.store.replay_invocation(kept.id, 40).await.unwrap());
+    assert_eq!(f.store.take_invocations(40, 5).await.unwrap()[0].attempts, 1);
+    f.store.finish_invocation(kept.id, &dead).await.unwrap();
+    assert_eq!(f.store.forget_invocations(31).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_trigger_keeps_its_identity() {
+    let f = fixture().await;
+    let trigger = TriggerRow {
+        id: TriggerId::new(),
+        project: ProjectId::DEFAULT,
+        function: FunctionId::new(),
+        name: "nightly".into(),
+        spec: "{}".into(),
+        enabled: true,
+        last_unix_ms: None,
+        created_unix_ms: 1,
+    };
+    f.store.put_trigger(&trigger).await.unwrap();
+    let other = TriggerRow {
+        id: TriggerId::new(),
+        enabled: false,
+        ..trigger.clone()
+    };
+    let stored = f.store.put_trigger(&other).await.unwrap();
+    assert_eq!((stored.id, stored.enabled), (trigger.id, false));
+    f.store.set_trigger_run(trigger.id, 77).await.unwrap();
+    assert_eq!(
+        f.store.triggers(Some(trigger.function)).await.unwrap()[0].last_unix_ms,
+        Some(77)
+    );
+    assert!(f.store.remove_trigger(trigger.function, "nightly").await.unwrap());
+}
