@@ -3,10 +3,12 @@
 //! Nothing here does I/O, reads a clock or knows tokio; whatever time or fact a decision needs comes in as an
 //! argument. So each rule can be tested by itself, and crash recovery can ask the same rule as the happy path.
 
+mod access;
 mod capacity;
 mod error;
 mod function;
 mod name;
+mod project;
 mod resources;
 mod restart;
 mod scale;
@@ -14,6 +16,7 @@ mod signal;
 mod spec;
 mod state;
 
+pub use access::{Action, InvalidRole, Role};
 pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk};
 pub use error::chain;
 pub use function::{
@@ -21,6 +24,7 @@ pub use function::{
     InvalidFunction, Runtime, ScaleRule, TIMEOUT_MAX_MS, VersionSpec,
 };
 pub use name::{InvalidName, MachineName};
+pub use project::{Holding, InvalidLabel, ProjectName, QuotaExceeded, Quotas, SecretName};
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
 pub use scale::{COOLDOWN_MAX_MS, SPARE_MIN_MS, ScaleFacts, ScaleMemory, ScalePlan, plan_scale};
