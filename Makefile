@@ -9,13 +9,16 @@ PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 HEARTH := $(CARGO_TARGET_DIR)/release/hearth
 
-.PHONY: help demo build test unit e2e lint bench fuzz dev install install-files tools-build tools-test
+.PHONY: help demo runtimes build test unit e2e lint bench fuzz dev install install-files tools-build tools-test
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 demo: build ## Run a Python program from an OCI image in a real microVM
 	@scripts/demo "$(HEARTH)"
+
+runtimes: tools-build ## Make the images that functions' sources run over, from Debian packages
+	@scripts/runtimes
 
 build: tools-build ## Build the release binary
 	cargo build --release --locked -p hearth-cli
