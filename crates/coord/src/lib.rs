@@ -8,10 +8,12 @@
 //!
 //! Two traits and what they carry. What crosses a wire between hosts has one form, whatever stands behind the trait.
 
+pub mod embedded;
 mod error;
 mod queue;
 mod registry;
 
+pub use embedded::{EmbeddedQueue, EmbeddedRegistry};
 pub use error::CoordError;
 pub use queue::{Claim, ProvisionQueue, ProvisionRequest};
 pub use registry::{Instance, InstanceChange, InstanceKey, InstanceRegistry, LeaseId};

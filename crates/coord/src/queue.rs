@@ -37,13 +37,20 @@ pub struct Claim {
 }
 
 /// The queue of wanted instances: first in, first out; each request is delivered at least once.
+///
+/// It holds a bounded number of requests. One whose deadline has passed is dropped when its turn comes.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "an empty queue is nothing to act on: whoever wants a request takes"
+)]
 #[async_trait]
 pub trait ProvisionQueue: Send + Sync {
     /// Puts a request at the end. A request with an ID that is there already changes nothing.
     async fn push(&self, request: ProvisionRequest) -> Result<(), CoordError>;
 
     /// Takes the first request, and waits for one while there is none. If it is neither [`done`](Self::done) nor
-    /// [given back](Self::give_back) within `visibility`, it goes to the front again for whoever takes next.
+    /// [given back](Self::give_back) within `visibility`, it goes to the front again for whoever takes next. Those who wait
+    /// are served in the order in which they came. Dropping the future loses no request.
     async fn take(&self, worker: &str, visibility: Duration) -> Result<Claim, CoordError>;
 
     /// The request is served, or has become void. Idempotent; a claim that has run out changes nothing.

@@ -1,0 +1,253 @@
+//! The queue.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use hearth_ids::RequestId;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+
+use super::{ends_at, locked, until};
+use crate::{Claim, CoordError, ProvisionQueue, ProvisionRequest};
+
+/// Tells the milliseconds since the Unix epoch, which is what deadlines of requests are in.
+pub type UnixClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The queue of wanted instances, in this process's memory.
+pub struct EmbeddedQueue {
+    capacity: usize,
+    clock: UnixClock,
+    state: Mutex<State>,
+    /// One taker at a time waits for a request, the others wait for their turn, in the order in which they came.
+    turn: Semaphore,
+    /// Something may be there for the taker whose turn it is.
+    came: Notify,
+}
+
+/// What a queue holds and has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueStats {
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Requests that a worker has taken, and not said the end of.
+    pub claimed: usize,
+    /// Claims that ran out, since the start.
+    pub run_out: u64,
+    /// Requests that were dropped because their deadline had passed, since the start.
+    pub overdue: u64,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<ProvisionRequest>,
+    claimed: HashMap<RequestId, Claimed>,
+    /// The last claim's number. Counting over all requests, no two claims are ever alike.
+    attempts: u64,
+    run_out: u64,
+    overdue: u64,
+    closed: bool,
+}
+
+struct Claimed {
+    request: ProvisionRequest,
+    attempt: u64,
+    until: Instant,
+}
+
+impl EmbeddedQueue {
+    /// An empty queue that holds so many requests at most, those taken counted.
+    pub fn new(capacity: usize) -> Self {
+        Self::with_clock(capacity, Arc::new(unix_now_ms))
+    }
+
+    /// The same with another clock for the deadlines of requests.
+    pub fn with_clock(capacity: usize, clock: UnixClock) -> Self {
+        Self {
+            capacity,
+            clock,
+            state: Mutex::default(),
+            turn: Semaphore::new(1),
+            came: Notify::new(),
+        }
+    }
+
+    /// What it holds and has seen.
+    pub fn stats(&self) -> QueueStats {
+        let mut state = locked(&self.state);
+        state.settle(Instant::now());
+        QueueStats {
+            waiting: state.waiting.len(),
+            claimed: state.claimed.len(),
+            run_out: state.run_out,
+            overdue: state.overdue,
+        }
+    }
+
+    /// Ends it: whoever waits, pushes or takes is told that it is gone.
+    pub fn close(&self) {
+        locked(&self.state).closed = true;
+        self.turn.close();
+        self.came.notify_one();
+    }
+
+    /// The state as it is now.
+    fn settled<T>(&self, act: impl FnOnce(&mut State) -> T) -> Result<T, CoordError> {
+        let mut state = locked(&self.state);
+        if state.closed {
+            return Err(gone());
+        }
+        state.settle(Instant::now());
+        let done = act(&mut state);
+        let more = !state.waiting.is_empty();
+        drop(state);
+        if more {
+            self.came.notify_one();
+        }
+        Ok(done)
+    }
+}
+
+impl State {
+    /// Puts what was not done in time to the front, the oldest claim first.
+    fn settle(&mut self, now: Instant) {
+        let mut over: Vec<Claimed> = self
+            .claimed
+            .extract_if(|_, claimed| claimed.until <= now)
+            .map(|(_, claimed)| claimed)
+            .collect();
+        over.sort_by_key(|claimed| claimed.attempt);
+        self.run_out = self.run_out.saturating_add(over.len() as u64);
+        for claimed in over.into_iter().rev() {
+            self.waiting.push_front(claimed.request);
+        }
+    }
+
+    /// Drops the requests for which nobody waits any more.
+    fn drop_overdue(&mut self, unix_ms: u64) {
+        let before = self.waiting.len();
+        self.waiting.retain(|request| !is_overdue(request, unix_ms));
+        self.overdue = self.overdue.saturating_add((before - self.waiting.len()) as u64);
+    }
+
+    fn held(&self) -> usize {
+        self.waiting.len() + self.claimed.len()
+    }
+
+    fn holds(&self, id: RequestId) -> bool {
+        self.claimed.contains_key(&id) || self.waiting.iter().any(|request| request.request_id == id)
+    }
+
+    /// Claims the first request that somebody still waits for.
+    fn claim(&mut self, unix_ms: u64, until: Instant) -> Option<Claim> {
+        while let Some(request) = self.waiting.pop_front() {
+            if is_overdue(&request, unix_ms) {
+                self.overdue = self.overdue.saturating_add(1);
+                continue;
+            }
+            self.attempts += 1;
+            let attempt = self.attempts;
+            let claimed = Claimed {
+                request: request.clone(),
+                attempt,
+                until,
+            };
+            self.claimed.insert(request.request_id, claimed);
+            return Some(Claim { request, attempt });
+        }
+        None
+    }
+
+    /// Ends the claim, if it has not run out.
+    fn release(&mut self, claim: &Claim) -> Option<ProvisionRequest> {
+        let id = claim.request.request_id;
+        let valid = self.claimed.get(&id).is_some_and(|held| held.attempt == claim.attempt);
+        valid.then(|| self.claimed.remove(&id))?.map(|held| held.request)
+    }
+
+    fn next_end(&self) -> Option<Instant> {
+        self.claimed.values().map(|claimed| claimed.until).min()
+    }
+}
+
+#[async_trait]
+impl ProvisionQueue for EmbeddedQueue {
+    async fn push(&self, request: ProvisionRequest) -> Result<(), CoordError> {
+        let unix_ms = (self.clock)();
+        self.settled(|state| {
+            if state.holds(request.request_id) {
+                return Ok(());
+            }
+            if state.held() >= self.capacity {
+                state.drop_overdue(unix_ms);
+            }
+            if state.held() >= self.capacity {
+                return Err(CoordError::QueueFull { len: state.held() });
+            }
+            state.waiting.push_back(request);
+            Ok(())
+        })?
+    }
+
+    /// A dropped future has taken nothing: a request is claimed only in the moment in which it is returned.
+    async fn take(&self, _worker: &str, visibility: Duration) -> Result<Claim, CoordError> {
+        let _turn = self.turn.acquire().await.map_err(|_| gone())?;
+        loop {
+            let unix_ms = (self.clock)();
+            let (claim, next_end) = self.settled(|state| {
+                let claim = state.claim(unix_ms, ends_at(Instant::now(), visibility));
+                (claim, state.next_end())
+            })?;
+            if let Some(claim) = claim {
+                return Ok(claim);
+            }
+            tokio::select! {
+                () = self.came.notified() => {}
+                () = until(next_end) => {}
+            }
+        }
+    }
+
+    async fn done(&self, claim: &Claim) -> Result<(), CoordError> {
+        self.settled(|state| {
+            state.release(claim);
+        })
+    }
+
+    async fn give_back(&self, claim: &Claim) -> Result<(), CoordError> {
+        self.settled(|state| {
+            if let Some(request) = state.release(claim) {
+                state.waiting.push_front(request);
+            }
+        })
+    }
+
+    async fn len(&self) -> Result<usize, CoordError> {
+        self.settled(|state| state.waiting.len())
+    }
+}
+
+impl fmt::Debug for EmbeddedQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedQueue").field("stats", &self.stats()).finish()
+    }
+}
+
+fn is_overdue(request: &ProvisionRequest, unix_ms: u64) -> bool {
+    request.deadline_unix_ms.is_some_and(|deadline| deadline <= unix_ms)
+}
+
+fn gone() -> CoordError {
+    CoordError::Unavailable("provision queue")
+}
+
+fn unix_now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
