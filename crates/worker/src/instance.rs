@@ -1,0 +1,191 @@
+//! Instances that are there: taking them up after a restart, seeing them end, ending them.
+
+use std::{sync::Arc, time::Duration};
+
+use hearth_coord::InstanceKey;
+use hearth_domain::{MachineOwner, MachineSpec};
+use hearth_ids::{FunctionId, MachineId};
+use hearth_node_api::{LogQuery, NodeEvent};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::sleep,
+};
+use tracing::{info, warn};
+
+use crate::{
+    fault,
+    provision::Plan,
+    worker::{Entry, Inner},
+};
+
+/// The waits between tries to end an instance.
+const RETRY_PAUSES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
+
+impl Inner {
+    /// Takes up what the node has: instances of a process before this one, and what that one was about to make or end.
+    pub(crate) async fn take_up(self: &Arc<Self>) {
+        for spec in self.parts.node.machines() {
+            let Some((key, version)) = instance_of(&spec) else {
+                continue;
+            };
+            if self.lock().contains_key(&spec.id) {
+                continue;
+            }
+            let rests = self
+                .parts
+                .node
+                .status(spec.id)
+                .is_none_or(|status| status.state.is_at_rest() || status.sequence == 0);
+            let contract = self.parts.blueprints.contract(key.function, version).await;
+            self.lock().insert(spec.id, Entry::Starting(key.clone()));
+            match contract {
+                Some((contract, port)) if !rests => {
+                    let plan = Plan {
+                        key,
+                        version,
+                        contract,
+                        port,
+                    };
+                    let inner = Arc::clone(self);
+                    self.tasks.spawn(async move { inner.take_up_one(plan).await });
+                }
+                _ => self.retire(key),
+            }
+        }
+    }
+
+    async fn take_up_one(self: Arc<Self>, plan: Plan) {
+        if let Err(failure) = self.bring_into_service(&plan).await {
+            warn!(machine = %plan.key.machine, %failure, "an instance of before cannot be taken up");
+            self.retire(plan.key);
+        }
+    }
+
+    /// Ends instances whose machines came to rest by themselves.
+    pub(crate) async fn watch_machines(self: Arc<Self>, mut events: Receiver<NodeEvent>) {
+        loop {
+            let event = tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                event = events.recv() => event,
+            };
+            match event {
+                Ok(event) if event.state.is_at_rest() => self.machine_ended(event.machine),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => self.look_for_ended(),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Those that are on their way are seen to by whoever waits for them.
+    fn machine_ended(self: &Arc<Self>, id: MachineId) {
+        let serving = match self.lock().get(&id) {
+            Some(Entry::Serving(instance)) => Some(instance.key.clone()),
+            _ => None,
+        };
+        if let Some(key) = serving {
+            info!(machine = %id, "the machine of an instance ended");
+            self.retire(key);
+        }
+    }
+
+    fn look_for_ended(self: &Arc<Self>) {
+        for instance in self.serving() {
+            let id = instance.key.machine;
+            if self
+                .parts
+                .node
+                .status(id)
+                .is_none_or(|status| status.state.is_at_rest())
+            {
+                self.machine_ended(id);
+            }
+        }
+    }
+
+    pub(crate) fn retire(self: &Arc<Self>, key: InstanceKey) {
+        {
+            let mut instances = self.lock();
+            match instances.get_mut(&key.machine) {
+                Some(entry @ (Entry::Starting(_) | Entry::Serving(_))) => *entry = Entry::Ending(key.clone()),
+                // Not ours, gone, or on its way out.
+                Some(Entry::Ending(_)) | None => return,
+            }
+        }
+        let inner = Arc::clone(self);
+        self.tasks.spawn(async move { inner.end(key).await });
+    }
+
+    pub(crate) fn retire_all(self: &Arc<Self>, function: FunctionId, version: Option<u32>) {
+        let specs = self.parts.node.machines();
+        let ours = specs.iter().filter_map(instance_of);
+        for (key, its_version) in ours {
+            if key.function == function && version.is_none_or(|version| version == its_version) {
+                self.retire(key);
+            }
+        }
+    }
+
+    /// Takes an instance out of service and removes its machine. What fails is tried again; what is left at the end is
+    /// taken up at the next start.
+    async fn end(self: Arc<Self>, key: InstanceKey) {
+        let id = key.machine;
+        for pause in RETRY_PAUSES {
+            match self.try_end(&key).await {
+                Ok(()) => {
+                    self.lock().remove(&id);
+                    info!(function = %key.function, machine = %id, "instance ended");
+                    return;
+                }
+                Err(error) => warn!(machine = %id, error, "cannot end an instance; trying again"),
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+        warn!(machine = %id, "an instance could not be ended; remove its machine by hand, or start again");
+    }
+
+    async fn try_end(&self, key: &InstanceKey) -> Result<(), String> {
+        let id = key.machine;
+        let node = &self.parts.node;
+        self.parts
+            .registry
+            .deregister(key)
+            .await
+            .map_err(|error| error.to_string())?;
+        fault::point("retire.deregistered");
+        let Some(spec) = node.machines().into_iter().find(|spec| spec.id == id) else {
+            return Ok(());
+        };
+        node.stop(id, None).await.map_err(|error| error.to_string())?;
+        fault::point("retire.stopped");
+        // A log that cannot be kept keeps no machine.
+        match node.logs(id, LogQuery::default()).await {
+            Ok(log) => {
+                if let Err(error) = self.parts.archive.archive(&spec, log).await {
+                    warn!(machine = %id, %error, "cannot keep the log of an instance");
+                }
+            }
+            Err(error) => warn!(machine = %id, %error, "cannot read the log of an instance"),
+        }
+        fault::point("retire.archived");
+        node.remove(id, true).await.map_err(|error| error.to_string())
+    }
+}
+
+/// What a machine is an instance of, if it is one.
+pub(crate) fn instance_of(spec: &MachineSpec) -> Option<(InstanceKey, u32)> {
+    let MachineOwner::Function { function, version } = spec.owner.as_ref()?;
+    let key = InstanceKey {
+        function: *function,
+        machine: spec.id,
+    };
+    Some((key, *version))
+}

@@ -1,0 +1,241 @@
+//! From a request to an instance that serves.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use hearth_coord::{Claim, Instance, InstanceKey, ProvisionRequest};
+use hearth_domain::{Contract, MachineState};
+use hearth_ids::MachineId;
+use hearth_node_api::{ErrorKind, LogQuery, NodeError};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::{
+    BlueprintError, ProvisionFailure, fault,
+    ready::ready,
+    worker::{Entry, Inner},
+};
+
+/// After that a request is another worker's: longer than a boot and an initialisation may take together.
+const VISIBILITY: Duration = Duration::from_mins(10);
+/// The wait after a queue that could not be reached.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How much of what a program wrote is told when it failed to start.
+const LAST_WORDS_LINES: u64 = 8;
+const LAST_WORDS_CHARS: usize = 1000;
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Inner {
+    /// Serves the queue until told to stop: as many requests at a time as there is room for.
+    pub(crate) async fn serve_queue(self: Arc<Self>) {
+        loop {
+            let next = async {
+                let permit = Arc::clone(&self.room).acquire_owned().await.ok()?;
+                Some((permit, self.parts.queue.take(&self.config.id, VISIBILITY).await))
+            };
+            let next = tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                next = next => next,
+            };
+            match next {
+                None => return,
+                Some((permit, Ok(claim))) => {
+                    fault::point("provision.taken");
+                    let inner = Arc::clone(&self);
+                    self.tasks.spawn(async move {
+                        inner.serve(claim).await;
+                        drop(permit);
+                    });
+                }
+                Some((_, Err(error))) => {
+                    warn!(%error, "cannot take from the provision queue; trying again");
+                    sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: &Arc<Self>, claim: Claim) {
+        let request = &claim.request;
+        let outcome = self.provision(request).await;
+        if let Err(failure) = &outcome {
+            warn!(function = %request.function_id, version = request.version, %failure, "no instance");
+        }
+        if let Err(error) = self.parts.queue.done(&claim).await {
+            warn!(%error, "cannot say that a request is served");
+        }
+        self.parts.outcomes.provisioned(request.request_id, outcome);
+    }
+
+    async fn provision(self: &Arc<Self>, request: &ProvisionRequest) -> Result<InstanceKey, ProvisionFailure> {
+        let blueprint = self
+            .parts
+            .blueprints
+            .blueprint(request.function_id, request.version)
+            .await
+            .map_err(|error| match error {
+                BlueprintError::Gone => ProvisionFailure::Broken(error.to_string()),
+                BlueprintError::Broken(reason) => ProvisionFailure::Broken(reason),
+            })?;
+        let id = blueprint.spec.id;
+        let key = InstanceKey {
+            function: request.function_id,
+            machine: id,
+        };
+        self.lock().insert(id, Entry::Starting(key.clone()));
+        let plan = Plan {
+            key: key.clone(),
+            version: blueprint.version,
+            contract: blueprint.contract,
+            port: blueprint.port,
+        };
+        let made = async {
+            self.parts.node.create(blueprint.spec).await?;
+            fault::point("provision.created");
+            self.parts.node.start(id).await?;
+            fault::point("provision.started");
+            Ok(())
+        };
+        let outcome = match made.await {
+            Ok(()) => self.bring_into_service(&plan).await,
+            Err(error) => Err(failure_of(error)),
+        };
+        if outcome.is_err() {
+            self.retire(key.clone());
+        }
+        outcome.map(|()| key)
+    }
+
+    /// Waits until an instance can be called, and registers it.
+    pub(crate) async fn bring_into_service(&self, plan: &Plan) -> Result<(), ProvisionFailure> {
+        let instance = self.await_ready(plan).await?;
+        fault::point("provision.ready");
+        let id = plan.key.machine;
+        {
+            let mut instances = self.lock();
+            // Retired meanwhile, or its machine ended.
+            if !matches!(instances.get(&id), Some(Entry::Starting(_))) {
+                return Err(ProvisionFailure::Broken("it was ended before it was ready".into()));
+            }
+            instances.insert(id, Entry::Serving(instance.clone()));
+        }
+        info!(function = %plan.key.function, version = plan.version, machine = %id, "instance serves");
+        self.register(instance)
+            .await
+            .map_err(|error| ProvisionFailure::Broken(format!("it cannot be registered: {error}")))?;
+        fault::point("provision.registered");
+        Ok(())
+    }
+
+    async fn await_ready(&self, plan: &Plan) -> Result<Instance, ProvisionFailure> {
+        let id = plan.key.machine;
+        let broken = |reason: String| ProvisionFailure::Broken(reason);
+        let mut status = self
+            .parts
+            .node
+            .watch(id)
+            .ok_or_else(|| broken("its machine was removed".into()))?;
+        let up = status
+            .wait_for(|status| status.state == MachineState::Running || status.state.is_at_rest())
+            .await
+            .map_err(|_| broken("its machine was removed".into()))?
+            .clone();
+        if up.state != MachineState::Running {
+            return Err(broken(self.ending(id, &up.state).await));
+        }
+        let address = up.address.as_deref().and_then(|address| address.parse().ok());
+        let ip = address.ok_or_else(|| broken("its machine has no address".into()))?;
+        let ended = async {
+            let ended = status.wait_for(|status| status.state.is_at_rest()).await;
+            ended.map_or(MachineState::Destroyed, |status| status.state.clone())
+        };
+        let address = SocketAddr::new(ip, plan.port);
+        let asked = tokio::select! {
+            asked = timeout(self.config.ready_timeout, ready(address, plan.contract)) => Ok(asked),
+            state = ended => Err(state),
+        };
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(state) => return Err(broken(self.ending(id, &state).await)),
+        };
+        match asked {
+            Ok(Ok(())) => Ok(Instance {
+                key: plan.key.clone(),
+                worker_ip: self.config.ip,
+                proxy_port: plan.port,
+                internal_vm_ip: ip,
+                version: plan.version,
+                worker_id: self.config.id.clone(),
+            }),
+            Ok(Err(reason)) => Err(broken(reason)),
+            Err(_) => Err(broken(self.silent(plan).await)),
+        }
+    }
+
+    async fn silent(&self, plan: &Plan) -> String {
+        let seconds = self.config.ready_timeout.as_secs();
+        let what = match plan.contract {
+            Contract::Http { port } => format!("nothing listens on its port {port} (the one that $PORT names)"),
+            Contract::Lambda => "its runtime has not asked for an event".into(),
+        };
+        format!(
+            "{what} {seconds} s after its start{}",
+            self.last_words(plan.key.machine).await
+        )
+    }
+
+    /// How a machine ended that was to serve, for the function's owner.
+    async fn ending(&self, id: MachineId, state: &MachineState) -> String {
+        let what = match state {
+            MachineState::Stopped { exit } if exit.oom_killed => {
+                "its program ran out of memory before it was ready".into()
+            }
+            MachineState::Stopped { exit } => format!("its program ended with code {} before it was ready", exit.code),
+            MachineState::Failed { reason } => return format!("its machine failed: {reason}"),
+            _ => return "its machine was removed before it was ready".into(),
+        };
+        format!("{what}{}", self.last_words(id).await)
+    }
+
+    async fn last_words(&self, id: MachineId) -> String {
+        let query = LogQuery {
+            tail: Some(LAST_WORDS_LINES),
+            ..LogQuery::default()
+        };
+        let read = async {
+            let mut log = self.parts.node.logs(id, query).await.ok()?;
+            let mut text = String::new();
+            while let Some(Ok(chunk)) = log.next().await {
+                text.push_str(&String::from_utf8_lossy(&chunk.bytes));
+            }
+            Some(text)
+        };
+        let text = timeout(LAST_WORDS_TIMEOUT, read)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let text = text.trim();
+        if text.is_empty() {
+            return "; it wrote nothing".into();
+        }
+        let skip = text.chars().count().saturating_sub(LAST_WORDS_CHARS);
+        format!("; its last words:\n{}", text.chars().skip(skip).collect::<String>())
+    }
+}
+
+/// An instance that is to serve.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) key: InstanceKey,
+    pub(crate) version: u32,
+    pub(crate) contract: Contract,
+    pub(crate) port: u16,
+}
+
+fn failure_of(error: NodeError) -> ProvisionFailure {
+    match error.kind {
+        ErrorKind::NoCapacity => ProvisionFailure::NoRoom(error.message),
+        _ => ProvisionFailure::Broken(format!("its machine cannot be made: {}", error.message)),
+    }
+}

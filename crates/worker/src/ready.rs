@@ -1,0 +1,106 @@
+//! Whether an instance can be called.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use hearth_domain::Contract;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+/// The first wait between two tries, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// How long one try to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is read of a refusal, in bytes: the guest writes it.
+const REFUSAL_MAX: usize = 64 * 1024;
+
+/// What Lambda's runtimes say of an initialisation that failed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitError {
+    #[serde(default)]
+    error_type: String,
+    #[serde(default)]
+    error_message: String,
+}
+
+/// Returns once the instance can be called; fails if its runtime says that it never will. Waits without end: the
+/// caller has the deadline.
+pub(crate) async fn ready(address: SocketAddr, contract: Contract) -> Result<(), String> {
+    let mut pause = PAUSE_MIN;
+    loop {
+        let asked = match contract {
+            Contract::Http { .. } => listens(address).await,
+            Contract::Lambda => initialised(address).await,
+        };
+        match asked {
+            Answer::Ready => return Ok(()),
+            Answer::Never(reason) => return Err(reason),
+            Answer::NotYet => {}
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+enum Answer {
+    Ready,
+    NotYet,
+    Never(String),
+}
+
+async fn connect(address: SocketAddr) -> Option<TcpStream> {
+    timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()
+}
+
+async fn listens(address: SocketAddr) -> Answer {
+    match connect(address).await {
+        Some(_) => Answer::Ready,
+        None => Answer::NotYet,
+    }
+}
+
+/// Asks the agent, which answers when the runtime asks for its first event, or gives up.
+async fn initialised(address: SocketAddr) -> Answer {
+    let Some(stream) = connect(address).await else {
+        return Answer::NotYet;
+    };
+    let Ok((mut sender, connection)) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await else {
+        return Answer::NotYet;
+    };
+    let asking = async {
+        let request = Request::get("/_hearth/ready")
+            .header(http::header::HOST, "function")
+            .body(Empty::<Bytes>::new());
+        let response = sender.send_request(request.ok()?).await.ok()?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), REFUSAL_MAX).collect().await.ok()?;
+        Some((status, body.to_bytes()))
+    };
+    let answered = tokio::select! {
+        answered = asking => answered,
+        _ = connection => None,
+    };
+    match answered {
+        Some((StatusCode::OK, _)) => Answer::Ready,
+        Some((StatusCode::INTERNAL_SERVER_ERROR, body)) => Answer::Never(told(&body)),
+        _ => Answer::NotYet,
+    }
+}
+
+fn told(body: &[u8]) -> String {
+    match serde_json::from_slice::<InitError>(body) {
+        Ok(error) => format!(
+            "its runtime failed to start: {}: {}",
+            error.error_type, error.error_message
+        ),
+        Err(_) => "its runtime failed to start".to_owned(),
+    }
+}

@@ -1,0 +1,153 @@
+//! The worker: what it knows of its instances, and the tasks that work on them.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use hearth_coord::{CoordError, Instance, InstanceKey, InstanceRegistry, ProvisionQueue};
+use hearth_ids::{FunctionId, MachineId};
+use hearth_node_api::NodeService;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
+
+use crate::{Blueprints, LogArchive, Outcomes};
+
+/// How the worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Its name in the queue.
+    pub id: String,
+    /// Address at which gateways reach this node.
+    pub ip: IpAddr,
+    /// Instances that are made at a time.
+    pub provisions_max: usize,
+    /// How long an instance may take from its program's start until it can be called.
+    pub ready_timeout: Duration,
+}
+
+/// What the worker works with.
+pub struct WorkerParts {
+    /// Makes machines.
+    pub node: Arc<dyn NodeService>,
+    /// Says what is wanted.
+    pub queue: Arc<dyn ProvisionQueue>,
+    /// Is told what there is.
+    pub registry: Arc<dyn InstanceRegistry>,
+    /// Says how instances are made.
+    pub blueprints: Arc<dyn Blueprints>,
+    /// Hears what became of requests.
+    pub outcomes: Arc<dyn Outcomes>,
+    /// Keeps logs.
+    pub archive: Arc<dyn LogArchive>,
+}
+
+/// Makes and ends instances. Dropping it leaves them alone.
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+/// What the tasks share.
+pub(crate) struct Inner {
+    pub(crate) config: WorkerConfig,
+    pub(crate) parts: WorkerParts,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// The lease in use; 0 before the first.
+    pub(crate) lease: AtomicU64,
+    pub(crate) room: Arc<Semaphore>,
+    instances: Mutex<HashMap<MachineId, Entry>>,
+}
+
+/// An instance as the worker knows it.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    /// On its way.
+    Starting(InstanceKey),
+    /// Registered.
+    Serving(Instance),
+    /// On its way out; whoever put this here sees to it.
+    Ending(InstanceKey),
+}
+
+impl Entry {
+    pub(crate) fn key(&self) -> &InstanceKey {
+        match self {
+            Self::Starting(key) | Self::Ending(key) => key,
+            Self::Serving(instance) => &instance.key,
+        }
+    }
+}
+
+impl Worker {
+    /// Takes up the instances that there are, and begins to serve the queue.
+    pub async fn open(config: WorkerConfig, parts: WorkerParts) -> Result<Self, CoordError> {
+        let room = Arc::new(Semaphore::new(config.provisions_max));
+        let inner = Arc::new(Inner {
+            config,
+            parts,
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            lease: AtomicU64::new(0),
+            room,
+            instances: Mutex::default(),
+        });
+        // Heard from before the look at what there is, so that nothing is missed between.
+        let events = inner.parts.node.events();
+        inner.renew_lease().await?;
+        inner.take_up().await;
+        inner.tasks.spawn(Arc::clone(&inner).keep_lease());
+        inner.tasks.spawn(Arc::clone(&inner).watch_machines(events));
+        inner.tasks.spawn(Arc::clone(&inner).serve_queue());
+        Ok(Self { inner })
+    }
+
+    /// Ends an instance: no call reaches it any more, its program is asked to end, its log is archived, its machine
+    /// removed. Returns at once; idempotent.
+    pub fn retire(&self, key: InstanceKey) {
+        self.inner.retire(key);
+    }
+
+    /// Ends all instances of a function, or of one version of it.
+    pub fn retire_all(&self, function: FunctionId, version: Option<u32>) {
+        self.inner.retire_all(function, version);
+    }
+
+    /// Machines of instances of a function that are there now, on their way in or out too.
+    pub fn machines(&self, function: FunctionId) -> Vec<MachineId> {
+        let instances = self.inner.lock();
+        let of_function = instances.values().filter(|entry| entry.key().function == function);
+        of_function.map(|entry| entry.key().machine).collect()
+    }
+
+    /// Stops serving the queue and waits for what is under way, for a bounded time. Instances are left alone: they are
+    /// taken up by the next process.
+    pub async fn close(&self, grace: Duration) {
+        self.inner.shutdown.cancel();
+        self.inner.tasks.close();
+        if tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_err() {
+            warn!(
+                left = self.inner.tasks.len(),
+                "work on instances did not end in time; it is taken up at the next start"
+            );
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<MachineId, Entry>> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn serving(&self) -> Vec<Instance> {
+        let instances = self.lock();
+        let serving = instances.values().filter_map(|entry| match entry {
+            Entry::Serving(instance) => Some(instance.clone()),
+            Entry::Starting(_) | Entry::Ending(_) => None,
+        });
+        serving.collect()
+    }
+}
