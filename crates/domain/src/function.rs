@@ -8,7 +8,7 @@ use hearth_ids::{FunctionId, ProjectId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{DriverKind, Resources, Workload};
+use crate::{DriverKind, Resources, SecretTarget, Workload};
 
 /// The port of a program that is not told another one.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -276,8 +276,11 @@ pub struct VersionSpec {
     pub handler: Option<Handler>,
     /// How it is called.
     pub contract: Contract,
-    /// What runs in the machine.
+    /// What runs in the machine; without secrets.
     pub workload: Workload,
+    /// Secrets that the program gets, as they are when an instance is made.
+    #[serde(default)]
+    pub secrets: Vec<SecretRef>,
     /// What it holds.
     pub resources: Resources,
     /// What runs it; the node's default if absent.
@@ -288,7 +291,27 @@ pub struct VersionSpec {
     pub description: String,
 }
 
+/// A secret of the project, by name, and where the program finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRef {
+    /// Its name.
+    pub name: String,
+    /// Where the program finds it.
+    pub target: SecretTarget,
+}
+
 impl VersionSpec {
+    /// Whether both would make the same instances.
+    pub fn makes_the_same(&self, other: &Self) -> bool {
+        let plain = |spec: &Self| Self {
+            number: 0,
+            description: String::new(),
+            image: String::new(),
+            ..spec.clone()
+        };
+        plain(self) == plain(other)
+    }
+
     /// Checks the bounds of the call's time.
     pub fn check(&self) -> Result<(), InvalidFunction> {
         if (1..=TIMEOUT_MAX_MS).contains(&self.timeout_ms) {

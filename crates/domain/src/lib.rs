@@ -21,7 +21,7 @@ pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, a
 pub use error::chain;
 pub use function::{
     CONCURRENCY_MAX, Contract, DEFAULT_PORT, FunctionName, FunctionSpec, Handler, IDLE_MAX_MS, INSTANCES_MAX,
-    InvalidFunction, Runtime, ScaleRule, TIMEOUT_MAX_MS, VersionSpec,
+    InvalidFunction, Runtime, ScaleRule, SecretRef, TIMEOUT_MAX_MS, VersionSpec,
 };
 pub use name::{InvalidName, MachineName};
 pub use project::{Holding, InvalidLabel, ProjectName, QuotaExceeded, Quotas, SecretName};

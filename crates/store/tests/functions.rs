@@ -48,6 +48,7 @@ fn version(function: FunctionId) -> VersionSpec {
         handler: None,
         contract: Contract::Http { port: 8080 },
         workload: Workload::default(),
+        secrets: Vec::new(),
         resources: Resources {
             vcpus: 1.try_into().unwrap(),
             memory_mib: 128.try_into().unwrap(),
