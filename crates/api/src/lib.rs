@@ -17,6 +17,7 @@ mod log;
 mod machine;
 mod node;
 mod problem;
+mod project;
 mod query;
 mod session;
 mod stats;
@@ -34,6 +35,10 @@ pub use machine::{
 };
 pub use node::{Amount, Check, CheckList, CheckOutcome, DriverInfo, NodeInfo, Version};
 pub use problem::{Problem, ProblemCode};
+pub use project::{
+    AuditEntry, AuditList, AuditQuery, CreateKey, CreateProject, Holding, Key, KeyList, NewKey, Project, ProjectList,
+    Quotas, Role, Secret, SecretList, SetSecret, UpdateProject,
+};
 pub use query::{
     ArchiveQuery, AttachQuery, EventsQuery, ImportImageQuery, ImportKind, KillQuery, ListMachinesQuery, LogFormat,
     LogsQuery, PruneQuery, RemoveQuery, StatsQuery, StopQuery, WaitCondition, WaitQuery,
@@ -51,6 +56,8 @@ pub const TAR: &str = "application/x-tar";
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// Header of a create that makes it safe to repeat.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
+/// Header of each request that says in which project; `default` if absent, or the key's own.
+pub const PROJECT_HEADER: &str = "x-hearth-project";
 /// Header of an archive that tells what lies at the path: a [`PathStat`] as JSON in base 64.
 pub const PATH_STAT_HEADER: &str = "x-hearth-path-stat";
 /// The version of this API, the first part of its paths.

@@ -76,16 +76,28 @@ problem_codes! {
     InvalidRequest = "invalid_request", 400, "The request cannot be read";
     /// A field has a value that is not allowed; `field` names it.
     InvalidField = "invalid_field", 400, "A field is not valid";
-    /// The peer may not use this API.
+    /// There is no key, or it is none any more.
+    Unauthorized = "unauthorized", 401, "A key is needed";
+    /// The peer may not use this API, or its role may not do this.
     Forbidden = "forbidden", 403, "Not allowed";
     /// There is no such path in this API.
     NotFound = "not_found", 404, "There is nothing here";
     /// There is no such machine.
     MachineNotFound = "machine_not_found", 404, "No such machine";
+    /// There is no such project, or none that the caller may know of.
+    ProjectNotFound = "project_not_found", 404, "No such project";
+    /// There is no such key.
+    KeyNotFound = "key_not_found", 404, "No such key";
+    /// There is no such secret.
+    SecretNotFound = "secret_not_found", 404, "No such secret";
     /// There is no such image on the node; pull it first.
     ImageNotFound = "image_not_found", 404, "No such image";
     /// There is no such kernel, or none is set.
     KernelNotFound = "kernel_not_found", 404, "No such kernel";
+    /// There is no such function, or it has no such version, alias or trigger.
+    FunctionNotFound = "function_not_found", 404, "No such function";
+    /// There is no such call; it may have been kept for its time.
+    InvocationNotFound = "invocation_not_found", 404, "No such call";
     /// There is no such file in the machine.
     PathNotFound = "path_not_found", 404, "No such path in the machine";
     /// The path exists but not for this method.
@@ -108,14 +120,20 @@ problem_codes! {
     UnsupportedMediaType = "unsupported_media_type", 415, "Unsupported media type";
     /// The idempotency key was used for another request.
     IdempotencyMismatch = "idempotency_mismatch", 422, "The idempotency key was used for another request";
+    /// The source of a function cannot be used.
+    SourceInvalid = "source_invalid", 422, "The source cannot be used";
     /// An image's bytes are not those that they should be.
     ImageDamaged = "image_damaged", 422, "The image is damaged";
     /// The endpoint speaks web sockets only.
     UpgradeRequired = "upgrade_required", 426, "Web socket required";
     /// Too much at once.
     TooManyRequests = "too_many_requests", 429, "Too many requests";
+    /// The project may not hold so much.
+    QuotaExceeded = "quota_exceeded", 429, "The project's quota is reached";
     /// A fault of the server's.
     Internal = "internal", 500, "Internal error";
+    /// The function's program failed.
+    FunctionFailed = "function_failed", 502, "The function failed";
     /// The registry refused, or sent something wrong.
     RegistryFailed = "registry_failed", 502, "The registry failed";
     /// The node, its driver or the guest cannot do this, or not now.

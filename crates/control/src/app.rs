@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::{
     ControlConfig,
+    caller::Tenant,
     error::{ApiError, ApiResult},
     time::now_unix_ms,
 };
@@ -68,9 +69,9 @@ impl App {
         (app, flushes)
     }
 
-    /// The machine that a path names: by name, ID, or a beginning of an ID that only one has.
-    pub(crate) async fn find(&self, text: &str) -> ApiResult<MachineRow> {
-        match self.store.find_machine(text).await? {
+    /// The tenant's machine that a path names: by name, ID, or a beginning of an ID that only one has.
+    pub(crate) async fn find(&self, tenant: &Tenant, text: &str) -> ApiResult<MachineRow> {
+        match self.store.find_machine(tenant.project, text).await? {
             Lookup::One(row) => Ok(*row),
             Lookup::None => Err(no_machine(text)),
             Lookup::Ambiguous => Err(ApiError::new(
@@ -91,6 +92,24 @@ impl App {
             names.push(row.map_or(id, |row| row.spec.name.to_string()));
         }
         Ok(names)
+    }
+
+    /// Those of these machines' IDs that the tenant may know of.
+    pub(crate) async fn visible(&self, tenant: &Tenant, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
+        if tenant.host {
+            return Ok(ids);
+        }
+        let mut visible = Vec::new();
+        for id in ids {
+            let row = match id.parse() {
+                Ok(id) => self.store.machine(id).await?,
+                Err(_) => None,
+            };
+            if row.is_some_and(|row| tenant.sees(row.spec.project)) {
+                visible.push(id);
+            }
+        }
+        Ok(visible)
     }
 
     /// What the node says of a machine.
@@ -126,6 +145,7 @@ impl App {
         };
         let tombstone = Tombstone {
             id,
+            project: row.spec.project,
             name: row.spec.name.to_string(),
             state: row.state,
             reason: row.reason,

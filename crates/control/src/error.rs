@@ -95,6 +95,11 @@ impl From<InsertError> for ApiError {
                 }
                 .into()
             }
+            InsertError::Quota(quota) => Problem {
+                field: Some(quota.field.into()),
+                ..Problem::new(ProblemCode::QuotaExceeded, quota.to_string())
+            }
+            .into(),
             InsertError::KeyUsed(_) => Self::new(ProblemCode::RequestInProgress, error.to_string()),
             InsertError::Store(error) => error.into(),
         }

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use axum::{extract::State, response::Response};
 use futures::stream;
 use hearth_api::{Event, EventKind, EventLine, EventsQuery, ProblemLine};
+use hearth_domain::Action;
 use hearth_ids::MachineId;
 use hearth_store::{EventFilter, EventRecord, StoreError};
 use tokio::sync::broadcast;
@@ -12,6 +13,7 @@ use tokio::sync::broadcast;
 use crate::{
     api_doc::Problems,
     app::{App, no_machine},
+    caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::ApiQuery,
     stream::ndjson,
@@ -24,9 +26,14 @@ const PAGE: u32 = 500;
 /// What happened, oldest first, as JSON lines.
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "events", params(EventsQuery),
     responses((status = 200, description = "Lines of JSON", body = EventLine, content_type = "application/x-ndjson"), Problems))]
-pub(crate) async fn events(State(app): State<Arc<App>>, ApiQuery(query): ApiQuery<EventsQuery>) -> ApiResult<Response> {
+pub(crate) async fn events(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiQuery(query): ApiQuery<EventsQuery>,
+) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
     let machine = match &query.machine {
-        Some(text) => Some(machine_of(&app, text).await?),
+        Some(text) => Some(machine_of(&app, &tenant, text).await?),
         None => None,
     };
     // Listening begins before the store is read, so that nothing falls between.
@@ -42,6 +49,7 @@ pub(crate) async fn events(State(app): State<Arc<App>>, ApiQuery(query): ApiQuer
         filter: EventFilter {
             after,
             since_unix_ms: query.since.map_or(0, unix_ms),
+            project: Some(tenant.project),
             machine,
             limit: PAGE,
         },
@@ -60,10 +68,10 @@ pub(crate) async fn events(State(app): State<Arc<App>>, ApiQuery(query): ApiQuer
 }
 
 /// The machine may be gone: its events are still there.
-async fn machine_of(app: &App, text: &str) -> ApiResult<MachineId> {
-    match app.find(text).await {
+async fn machine_of(app: &App, tenant: &Tenant, text: &str) -> ApiResult<MachineId> {
+    match app.find(tenant, text).await {
         Ok(row) => Ok(row.spec.id),
-        Err(error) => match app.store.tombstone(text).await? {
+        Err(error) => match app.store.tombstone(tenant.project, text).await? {
             Some(tombstone) => Ok(tombstone.id),
             None if error.problem.code == hearth_api::ProblemCode::MachineNotFound => Err(no_machine(text)),
             None => Err(error),
@@ -125,6 +133,7 @@ impl Reader {
     fn wants(&self, record: &EventRecord) -> bool {
         record.sequence > self.filter.after
             && record.at_unix_ms >= self.filter.since_unix_ms
+            && self.filter.project.is_none_or(|project| project == record.project)
             && self.filter.machine.is_none_or(|machine| machine == record.machine)
     }
 }

@@ -32,6 +32,26 @@ const BROKEN: &str = "the body was cut off; send it again";
 /// A JSON body.
 pub(crate) struct ApiJson<T>(pub(crate) T);
 
+/// A JSON body that is not read before its sender may do what it asks for.
+pub(crate) struct ApiBody(Request);
+
+impl ApiBody {
+    /// Reads it.
+    pub(crate) async fn json<T: DeserializeOwned>(self) -> ApiResult<T> {
+        <ApiJson<T> as FromRequest<()>>::from_request(self.0, &())
+            .await
+            .map(|json| json.0)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for ApiBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> ApiResult<Self> {
+        Ok(Self(request))
+    }
+}
+
 /// What stands behind the `?`.
 pub(crate) struct ApiQuery<T>(pub(crate) T);
 

@@ -13,6 +13,7 @@ use hearth_api::{
     Image, ImageConfig, ImageLine, ImageList, ImagePhase, ImageProgress, ImportImageQuery, ImportKind, ProblemCode,
     ProblemLine, PruneQuery, PruneResult, PullImage, PullPolicy, RegistryAuth, RemoveQuery,
 };
+use hearth_domain::Action;
 use hearth_image::{
     ConfigOverrides, Credentials, ErrorKind, ImageError, ImageRecord, ImportOptions, ImportSource, Phase, Progress,
     ProgressSink, PullOptions, Reference,
@@ -24,8 +25,9 @@ use tokio_util::io::StreamReader;
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
-    extract::{ApiJson, ApiPath, ApiQuery, chunks, drain, from_json},
+    extract::{ApiBody, ApiPath, ApiQuery, chunks, drain, from_json},
     stream::ndjson,
 };
 
@@ -35,20 +37,35 @@ const PROGRESS_BACKLOG: usize = 64;
 /// All images.
 #[utoipa::path(get, path = "/v1/images", tag = "images", operation_id = "list_images",
     responses((status = 200, description = "The images", body = ImageList), Problems))]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> ApiResult<Json<ImageList>> {
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json<ImageList>> {
+    let tenant = caller.may(&app, Action::ImageRead).await?;
     let images = app.images.clone();
     let records = app.blocking(move || images.list()).await??;
-    Ok(Json(ImageList {
-        images: records.into_iter().map(image).collect(),
-    }))
+    let mut images = Vec::with_capacity(records.len());
+    for record in records {
+        images.push(shown(&app, &tenant, record).await?);
+    }
+    Ok(Json(ImageList { images }))
 }
 
 /// One image, by reference, ID, or a beginning of an ID that only one has.
 #[utoipa::path(get, path = "/v1/images/{image}", tag = "images", operation_id = "get_image",
     params(("image" = String, Path, description = "Reference or ID; slashes are written as %2F")),
     responses((status = 200, description = "The image", body = Image), Problems))]
-pub(crate) async fn get(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Image>> {
-    resolve(&app, wanted).await.map(|record| Json(image(record)))
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<Json<Image>> {
+    let tenant = caller.may(&app, Action::ImageRead).await?;
+    let record = resolve(&app, wanted).await?;
+    shown(&app, &tenant, record).await.map(Json)
+}
+
+/// An image without what other projects do with it.
+async fn shown(app: &App, tenant: &Tenant, mut record: ImageRecord) -> ApiResult<Image> {
+    record.holders = app.visible(tenant, record.holders).await?;
+    Ok(image(record))
 }
 
 /// Removes a name, and the image with its last name.
@@ -57,9 +74,11 @@ pub(crate) async fn get(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -
     responses((status = 200, description = "What is gone", body = PruneResult), Problems))]
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<RemoveQuery>,
 ) -> ApiResult<Json<PruneResult>> {
+    caller.may(&app, Action::ImageRemove).await?;
     let images = app.images.clone();
     let removal = app.blocking(move || images.remove(&wanted, query.force)).await?;
     let report = match removal {
@@ -83,8 +102,10 @@ pub(crate) async fn remove(
     responses((status = 200, description = "What is gone", body = PruneResult), Problems))]
 pub(crate) async fn prune(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<PruneQuery>,
 ) -> ApiResult<Json<PruneResult>> {
+    caller.may(&app, Action::ImageRemove).await?;
     let images = app.images.clone();
     let report = app.blocking(move || images.prune(query.all)).await??;
     let removed = report.deleted.iter().map(ToString::to_string).collect();
@@ -100,7 +121,9 @@ pub(crate) async fn prune(
 /// and the next one goes on where it was.
 #[utoipa::path(post, path = "/v1/images/pull", tag = "images", operation_id = "pull_image", request_body = PullImage,
     responses((status = 200, description = "Lines of JSON", body = ImageLine, content_type = "application/x-ndjson"), Problems))]
-pub(crate) async fn pull(State(app): State<Arc<App>>, ApiJson(request): ApiJson<PullImage>) -> ApiResult<Response> {
+pub(crate) async fn pull(State(app): State<Arc<App>>, caller: Caller, body: ApiBody) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::ImageWrite).await?;
+    let request: PullImage = body.json().await?;
     let reference = parse_reference("reference", &request.reference)?;
     if request.policy == PullPolicy::Missing
         && let Ok(record) = resolve(&app, reference.to_string()).await
@@ -109,6 +132,9 @@ pub(crate) async fn pull(State(app): State<Arc<App>>, ApiJson(request): ApiJson<
             image: Box::new(image(record)),
         };
         return Ok(ndjson(&app, stream::iter([line])));
+    }
+    if !tenant.host {
+        free_name(&app, &reference).await?;
     }
     let options = PullOptions {
         credentials: request.auth.map(credentials),
@@ -124,10 +150,16 @@ pub(crate) async fn pull(State(app): State<Arc<App>>, ApiJson(request): ApiJson<
     responses((status = 200, description = "Lines of JSON", body = ImageLine, content_type = "application/x-ndjson"), Problems))]
 pub(crate) async fn import(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<ImportImageQuery>,
     request: Request,
 ) -> ApiResult<Response> {
-    let options = match import_options(&query) {
+    let tenant = caller.may(&app, Action::ImageWrite).await?;
+    let checked = match import_options(&query) {
+        Ok(options) if !tenant.host => own_name(&app, options).await,
+        checked => checked,
+    };
+    let options = match checked {
         Ok(options) => options,
         Err(refused) => {
             drain(request.into_body()).await;
@@ -138,6 +170,32 @@ pub(crate) async fn import(
     let images = app.images.clone();
     let work = |progress| async move { images.import(source, options, progress).await };
     Ok(ndjson(&app, with_progress(work)))
+}
+
+/// Images are the host's: whoever does not administer it gives an image a name of its own choice, which is free.
+async fn own_name(app: &App, options: ImportOptions) -> ApiResult<ImportOptions> {
+    let Some(name) = &options.name else {
+        return Err(ApiError::field(
+            "name",
+            "name is missing: only admins of the host may leave it to the archive, which may name what others use",
+        ));
+    };
+    free_name(app, name).await?;
+    Ok(options)
+}
+
+/// Refuses a name that is taken, and so may be what machines of other projects are made from.
+async fn free_name(app: &App, name: &Reference) -> ApiResult<()> {
+    match resolve(app, name.to_string()).await {
+        Err(error) if error.problem.code == ProblemCode::ImageNotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(ApiError::new(
+            ProblemCode::Forbidden,
+            format!(
+                "there is an image {name} already, and only admins of the host may replace it; choose another name"
+            ),
+        )),
+    }
 }
 
 fn import_options(query: &ImportImageQuery) -> ApiResult<ImportOptions> {

@@ -16,6 +16,7 @@ use axum::{
 };
 use futures::{Stream, StreamExt as _, stream};
 use hearth_api::{ImportKernel, Kernel, KernelLine, KernelList, KernelPhase, KernelProgress, ProblemCode, ProblemLine};
+use hearth_domain::Action;
 use hearth_kernel::{BuildOptions, Bundle, ErrorKind, FileInputs, KernelError, KernelStore, SourceKind};
 use http::StatusCode;
 use tempfile::NamedTempFile;
@@ -25,6 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::{ApiPath, JSON_MAX, chunks, from_json, is_json, read_body},
     peer::Peer,
@@ -39,12 +41,13 @@ const PROGRESS_BACKLOG: usize = 256;
 /// All kernels.
 #[utoipa::path(get, path = "/v1/kernels", tag = "kernels", operation_id = "list_kernels",
     responses((status = 200, description = "The kernels", body = KernelList), Problems))]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> ApiResult<Json<KernelList>> {
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json<KernelList>> {
+    let tenant = caller.may(&app, Action::KernelRead).await?;
     let store = Arc::clone(&app.kernels);
     let bundles = app.blocking(move || store.list()).await?;
     let mut kernels = Vec::new();
     for bundle in bundles {
-        kernels.push(kernel(&app, bundle).await?);
+        kernels.push(kernel(&app, &tenant, bundle).await?);
     }
     Ok(Json(KernelList { kernels }))
 }
@@ -53,17 +56,27 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> ApiResult<Json<KernelLi
 #[utoipa::path(get, path = "/v1/kernels/{kernel}", tag = "kernels", operation_id = "get_kernel",
     params(("kernel" = String, Path, description = "ID or version")),
     responses((status = 200, description = "The kernel", body = Kernel), Problems))]
-pub(crate) async fn get(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Kernel>> {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<Json<Kernel>> {
+    let tenant = caller.may(&app, Action::KernelRead).await?;
     let store = Arc::clone(&app.kernels);
     let bundle = app.blocking(move || store.get(&wanted)).await??;
-    kernel(&app, bundle).await.map(Json)
+    kernel(&app, &tenant, bundle).await.map(Json)
 }
 
 /// Removes a kernel that no machine uses.
 #[utoipa::path(delete, path = "/v1/kernels/{kernel}", tag = "kernels", operation_id = "remove_kernel",
     params(("kernel" = String, Path, description = "ID or version")),
     responses((status = 204, description = "It is gone"), Problems))]
-pub(crate) async fn remove(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<StatusCode> {
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<StatusCode> {
+    caller.may(&app, Action::KernelWrite).await?;
     let store = Arc::clone(&app.kernels);
     let asked = wanted.clone();
     let bundle = app.blocking(move || store.get(&asked)).await??;
@@ -78,10 +91,15 @@ pub(crate) async fn remove(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath
 #[utoipa::path(post, path = "/v1/kernels/{kernel}/default", tag = "kernels", operation_id = "set_default_kernel",
     params(("kernel" = String, Path, description = "ID or version")),
     responses((status = 200, description = "The kernel", body = Kernel), Problems))]
-pub(crate) async fn set_default(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Kernel>> {
+pub(crate) async fn set_default(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<Json<Kernel>> {
+    let tenant = caller.may(&app, Action::KernelWrite).await?;
     let store = Arc::clone(&app.kernels);
     let bundle = app.blocking(move || store.set_default(&wanted)).await??;
-    kernel(&app, bundle).await.map(Json)
+    kernel(&app, &tenant, bundle).await.map(Json)
 }
 
 /// Makes a kernel of a Debian package in the body, of files of the node (a JSON body, on the unix socket only), or
@@ -91,9 +109,11 @@ pub(crate) async fn set_default(State(app): State<Arc<App>>, ApiPath(wanted): Ap
     responses((status = 200, description = "Lines of JSON", body = KernelLine, content_type = "application/x-ndjson"), Problems))]
 pub(crate) async fn import(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::KernelWrite).await?;
     let unwanted = Arc::default();
     let work = if is_json(request.headers()) {
         let bytes = read_body(request.into_body(), JSON_MAX).await?;
@@ -107,7 +127,7 @@ pub(crate) async fn import(
             store.import_deb(&name, report)
         })
     };
-    let lines = with_progress(Arc::clone(&app), work);
+    let lines = with_progress(Arc::clone(&app), tenant, work);
     let client = Client(unwanted);
     Ok(ndjson(
         &app,
@@ -216,7 +236,7 @@ impl Drop for Client {
 
 /// Runs `work` beside the runtime; progress as it comes, then what it came to. An import that nobody waits for any
 /// more goes on to its end, a build does not.
-fn with_progress(app: Arc<App>, work: Work) -> Lines {
+fn with_progress(app: Arc<App>, tenant: Tenant, work: Work) -> Lines {
     let (sender, progress) = mpsc::channel(PROGRESS_BACKLOG);
     let store = Arc::clone(&app.kernels);
     let task = tokio::task::spawn_blocking(move || {
@@ -227,7 +247,7 @@ fn with_progress(app: Arc<App>, work: Work) -> Lines {
         let bundle = task
             .await
             .map_err(|_| ApiError::internal("the import broke; the server's log tells more"))??;
-        kernel(&app, bundle).await
+        kernel(&app, &tenant, bundle).await
     });
     let end = end.map(|ended| match ended {
         Ok(kernel) => KernelLine::Result {
@@ -267,13 +287,14 @@ fn kernel_progress(report: hearth_kernel::KernelProgress) -> KernelProgress {
     }
 }
 
-async fn kernel(app: &App, bundle: Bundle) -> ApiResult<Kernel> {
+async fn kernel(app: &App, tenant: &Tenant, bundle: Bundle) -> ApiResult<Kernel> {
     let store = Arc::clone(&app.kernels);
     let default = app
         .blocking(move || store.default_bundle())
         .await?
         .is_some_and(|other| other.id == bundle.id);
     let users = app.store.users_of_kernel(&bundle.id).await?;
+    let users = users.iter().map(ToString::to_string).collect();
     Ok(Kernel {
         id: bundle.id,
         version: bundle.version,
@@ -287,7 +308,7 @@ async fn kernel(app: &App, bundle: Bundle) -> ApiResult<Kernel> {
         vmlinux_bytes: bundle.vmlinux_bytes,
         added_at: bundle.made_at,
         default,
-        used_by: users.iter().map(ToString::to_string).collect(),
+        used_by: app.visible(tenant, users).await?,
     })
 }
 

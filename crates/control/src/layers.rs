@@ -10,24 +10,40 @@ use axum::{
 };
 use hearth_api::{PROBLEM_JSON, ProblemCode, REQUEST_ID_HEADER};
 use hearth_ids::RequestId;
-use http::{HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use crate::{
+    app::App,
+    caller::Caller,
     error::ApiError,
+    key,
     peer::{Peer, PeerRule, check_web},
 };
 
+/// What may be asked without a key.
+const PUBLIC: [&str; 4] = ["/healthz", "/readyz", "/v1/version", "/openapi.json"];
+
+/// What the guard asks.
+pub(crate) struct Guard {
+    pub(crate) rule: Arc<PeerRule>,
+    pub(crate) app: Arc<App>,
+}
+
 /// Guards, numbers, logs and finishes every request.
-pub(crate) async fn around(State(rule): State<Arc<PeerRule>>, request: Request, next: Next) -> Response {
+pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let id = RequestId::new().to_string();
     let span = info_span!("request", id, method = %request.method(), path = request.uri().path());
     let from = Instant::now();
-    let peer = request.extensions().get::<Peer>().copied();
-    let web = check_web(request.uri(), request.headers());
+    let (mut parts, body) = request.into_parts();
     let answer = async move {
-        let response = match guard(&rule, peer, web).await {
-            Ok(()) => next.run(request).await,
+        let response = match admit(&guard, &parts).await {
+            Ok(caller) => {
+                if let Some(caller) = caller {
+                    parts.extensions.insert(caller);
+                }
+                next.run(Request::from_parts(parts, body)).await
+            }
             Err(error) => error.into_response(),
         };
         let response = finish(response, &id);
@@ -41,18 +57,31 @@ pub(crate) async fn around(State(rule): State<Arc<PeerRule>>, request: Request, 
     answer.instrument(span).await
 }
 
-async fn guard(rule: &Arc<PeerRule>, peer: Option<Peer>, web: Result<(), ApiError>) -> Result<(), ApiError> {
-    match peer {
-        Some(Peer::Unix { uid, gid }) => {
-            let asked = Arc::clone(rule);
+/// Who sends a request; nobody known, for what all may ask.
+async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Caller>, ApiError> {
+    let headers = &request.headers;
+    match request.extensions.get::<Peer>().copied() {
+        Some(peer @ Peer::Unix { uid, gid }) => {
+            let asked = Arc::clone(&guard.rule);
             // Root is by far the most frequent, and needs no look into the user database.
             let may = uid == 0
                 || tokio::task::spawn_blocking(move || asked.allows(uid, gid))
                     .await
                     .unwrap_or(false);
-            if may { Ok(()) } else { Err(rule.refusal(uid)) }
+            if may {
+                Caller::operator(uid, peer, headers).map(Some)
+            } else {
+                Err(guard.rule.refusal(uid))
+            }
         }
-        Some(Peer::Tcp(_)) => web,
+        Some(peer @ Peer::Tcp(_)) => {
+            check_web(&request.uri, headers)?;
+            if PUBLIC.contains(&request.uri.path()) {
+                return Ok(None);
+            }
+            let key = key::of_headers(&guard.app, headers).await?;
+            Caller::of_key(key, peer, headers).map(Some)
+        }
         None => Err(ApiError::internal("the connection has no known peer")),
     }
 }
@@ -91,6 +120,9 @@ fn written(mut response: Response, error: &ApiError, id: &str) -> Response {
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    if problem.code == ProblemCode::Unauthorized {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     if problem.code == ProblemCode::UpgradeRequired {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }

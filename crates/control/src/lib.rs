@@ -16,11 +16,13 @@
 
 mod api_doc;
 mod app;
+mod caller;
 mod error;
 mod events;
 mod extract;
 mod images;
 mod kernels;
+mod key;
 mod layers;
 mod listen;
 mod machines;
@@ -36,6 +38,8 @@ use std::sync::Arc;
 
 pub use api_doc::openapi_json;
 use axum::Router;
+use hearth_domain::Role;
+use hearth_ids::ProjectId;
 use hearth_image::ImageStore;
 use hearth_kernel::KernelStore;
 use hearth_node_api::NodeService;
@@ -49,6 +53,8 @@ use tracing::warn;
 
 use crate::{app::App, peer::PeerRule};
 
+/// The name of the key that a new host begins with.
+const FIRST_KEY: &str = "first";
 /// How long sessions may take to say good-bye.
 const SESSIONS_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -67,6 +73,7 @@ pub struct ControlConfig {
 pub struct Control {
     app: Arc<App>,
     rule: Arc<PeerRule>,
+    first_key: Option<String>,
     observer: JoinHandle<()>,
     stop_observer: CancellationToken,
 }
@@ -77,6 +84,9 @@ pub enum OpenError {
     /// The store failed.
     #[error("cannot bring the store and the node together")]
     Store(#[from] StoreError),
+    /// The host has no randomness.
+    #[error("cannot make the first key")]
+    Random(#[from] rand::rand_core::OsError),
 }
 
 impl Control {
@@ -93,26 +103,34 @@ impl Control {
         let (app, flushes) = App::new(config, node, images, kernels, store);
         let app = Arc::new(app);
         reconcile::run(&app).await?;
+        let first_key = first_key(&app).await?;
         let stop_observer = CancellationToken::new();
         let observer = tokio::spawn(observer::run(Arc::clone(&app), news, flushes, stop_observer.clone()));
         Ok(Self {
             app,
             rule,
+            first_key,
             observer,
             stop_observer,
         })
     }
 
+    /// The first key, which administers the host: of the first opening alone, and told once.
+    pub fn take_first_key(&mut self) -> Option<String> {
+        self.first_key.take()
+    }
+
     /// The routes, for a server of one's own; requests must carry who their peer is, which [`Control::serve`] sees to.
     fn router(&self) -> Router {
+        let guard = Arc::new(layers::Guard {
+            rule: Arc::clone(&self.rule),
+            app: Arc::clone(&self.app),
+        });
         api_doc::routes()
             .fallback(layers::not_found)
             .method_not_allowed_fallback(layers::method_not_allowed)
             .with_state(Arc::clone(&self.app))
-            .layer(axum::middleware::from_fn_with_state(
-                Arc::clone(&self.rule),
-                layers::around,
-            ))
+            .layer(axum::middleware::from_fn_with_state(guard, layers::around))
     }
 
     /// Serves on all listeners until told to stop; then ends sessions and streams, writes what is left, and closes the
@@ -143,4 +161,11 @@ impl Control {
         }
         self.app.store.close().await;
     }
+}
+
+/// Makes the key that a new host begins with.
+async fn first_key(app: &App) -> Result<Option<String>, OpenError> {
+    let key = key::make(ProjectId::DEFAULT, FIRST_KEY.to_owned(), Role::Admin, None)?;
+    let made = app.store.insert_first_key(&key.row).await?;
+    Ok(made.then_some(key.token))
 }

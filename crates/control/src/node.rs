@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use hearth_api::{Amount, Check, CheckList, CheckOutcome, DriverInfo, NodeInfo, Version};
+use hearth_domain::Action;
 use hearth_store::Store;
 
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::Caller,
     error::{ApiError, ApiResult},
 };
 
 /// What the node is and has.
 #[utoipa::path(get, path = "/v1/node", tag = "node", operation_id = "node_info",
     responses((status = 200, description = "The node", body = NodeInfo), Problems))]
-pub(crate) async fn info(State(app): State<Arc<App>>) -> ApiResult<Json<NodeInfo>> {
+pub(crate) async fn info(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json<NodeInfo>> {
+    caller.may(&app, Action::NodeRead).await?;
     let info = app.node.info().await?;
     let (images, kernels) = (app.images.clone(), Arc::clone(&app.kernels));
     let (images, default_kernel) = app.blocking(move || (images.list(), kernels.default_bundle())).await?;
@@ -71,8 +74,9 @@ fn driver(info: &hearth_node_api::DriverInfo) -> DriverInfo {
 /// Tries, by use, whatever the node needs of its host. Takes some seconds.
 #[utoipa::path(get, path = "/v1/doctor", tag = "node", operation_id = "doctor",
     responses((status = 200, description = "What was found", body = CheckList), Problems))]
-pub(crate) async fn doctor(State(app): State<Arc<App>>) -> Json<CheckList> {
-    Json(check_list(app.node.doctor().await))
+pub(crate) async fn doctor(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json<CheckList>> {
+    caller.may(&app, Action::HostAdmin).await?;
+    Ok(Json(check_list(app.node.doctor().await)))
 }
 
 /// What was found, as clients see it.

@@ -61,7 +61,7 @@ async fn all_rows(app: &App) -> Result<Vec<MachineRow>, StoreError> {
     let mut rows = Vec::new();
     let mut before = None;
     loop {
-        let page = app.store.machines(before, PAGE).await?;
+        let page = app.store.machines(None, before, PAGE).await?;
         let Some(last) = page.last() else { return Ok(rows) };
         before = Some(last.spec.id);
         rows.extend(page);
@@ -144,7 +144,8 @@ async fn apply(app: &App, plan: Vec<Action>) -> Result<(), StoreError> {
 
 /// Makes a row for a machine of the node; gives what is seen of it.
 async fn adopt(app: &App, spec: MachineSpec) -> Result<Option<Observation>, StoreError> {
-    let (id, name) = (spec.id, spec.name.to_string());
+    let (id, project, name) = (spec.id, spec.project, spec.name.to_string());
+    app.store.ensure_project(project, now_unix_ms()).await?;
     let status = app.status(id);
     let runs = status.as_ref().is_some_and(|status| !status.state.is_at_rest());
     let now_unix_ms = now_unix_ms();
@@ -154,6 +155,7 @@ async fn adopt(app: &App, spec: MachineSpec) -> Result<Option<Observation>, Stor
         desired: if runs { Desired::Running } else { Desired::Stopped },
         created_unix_ms: now_unix_ms,
         key: None,
+        within_quotas: false,
         spec,
     };
     match app.store.insert_machine(&new).await {
@@ -169,6 +171,7 @@ async fn adopt(app: &App, spec: MachineSpec) -> Result<Option<Observation>, Stor
         sequence: 0,
         at_unix_ms: now_unix_ms,
         kind: EventKind::Adopted,
+        project,
         machine: id,
         machine_name: name,
         state: status.as_ref().map_or(StateWord::Pending, |status| status.state.word()),

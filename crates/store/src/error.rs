@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use hearth_domain::QuotaExceeded;
 use hearth_ids::MachineId;
 use thiserror::Error;
 
@@ -80,6 +81,9 @@ pub enum InsertError {
         /// Whose it is.
         holder: MachineId,
     },
+    /// The project may not hold so much.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The idempotency key was used before; what was made with it is told.
     #[error("the idempotency key was used for machine {0}")]
     KeyUsed(MachineId),

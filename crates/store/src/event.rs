@@ -1,7 +1,7 @@
 //! What happened to machines.
 
 use hearth_domain::StateWord;
-use hearth_ids::MachineId;
+use hearth_ids::{MachineId, ProjectId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use crate::{Store, StoreError, read::Columns, read::signed};
@@ -35,6 +35,8 @@ pub struct EventRecord {
     pub at_unix_ms: u64,
     /// What.
     pub kind: EventKind,
+    /// In which project.
+    pub project: ProjectId,
     /// To which machine.
     pub machine: MachineId,
     /// The machine's name.
@@ -54,6 +56,8 @@ pub struct EventFilter {
     pub after: u64,
     /// From then on, in milliseconds since the Unix epoch.
     pub since_unix_ms: u64,
+    /// Of this project; of all if absent.
+    pub project: Option<ProjectId>,
     /// Of this machine.
     pub machine: Option<MachineId>,
     /// At most so many.
@@ -81,11 +85,13 @@ impl Store {
     pub async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM machine_events \
-             WHERE sequence > $1 AND at_unix_ms >= $2 AND ($3 IS NULL OR machine_id = $3) ORDER BY sequence LIMIT $4",
+             WHERE sequence > $1 AND at_unix_ms >= $2 AND ($3 IS NULL OR machine_id = $3) \
+             AND ($4 IS NULL OR project = $4) ORDER BY sequence LIMIT $5",
         )
         .bind(signed(filter.after))
         .bind(signed(filter.since_unix_ms))
         .bind(filter.machine.map(|id| id.to_string()))
+        .bind(filter.project.map(|id| id.to_string()))
         .bind(i64::from(filter.limit))
         .fetch_all(&self.readers)
         .await
@@ -117,8 +123,8 @@ pub(crate) async fn insert(
 ) -> Result<EventRecord, StoreError> {
     let failed = StoreError::query("note an event");
     let sequence: i64 = sqlx::query_scalar(
-        "INSERT INTO machine_events (at_unix_ms, kind, machine_id, machine_name, state, exit_code, reason) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING sequence",
+        "INSERT INTO machine_events (at_unix_ms, kind, machine_id, machine_name, state, exit_code, reason, project) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING sequence",
     )
     .bind(signed(event.at_unix_ms))
     .bind(event.kind.as_str())
@@ -127,6 +133,7 @@ pub(crate) async fn insert(
     .bind(event.state.as_str())
     .bind(event.exit_code)
     .bind(&event.reason)
+    .bind(event.project.to_string())
     .fetch_one(&mut *connection)
     .await
     .map_err(&failed)?;
@@ -147,6 +154,7 @@ fn read(row: &SqliteRow) -> Result<EventRecord, StoreError> {
         sequence: columns.unsigned("sequence")?,
         at_unix_ms: columns.unsigned("at_unix_ms")?,
         kind: columns.word("kind", &EventKind::ALL, EventKind::as_str)?,
+        project: columns.parse("project")?,
         machine: columns.parse("machine_id")?,
         machine_name: columns.get("machine_name")?,
         state: columns.state("state")?,

@@ -1,6 +1,6 @@
 //! Keys that make a create safe to repeat.
 
-use hearth_ids::MachineId;
+use hearth_ids::{MachineId, ProjectId};
 use sqlx::SqliteConnection;
 
 use crate::{Store, StoreError, read::Columns, read::signed};
@@ -27,13 +27,16 @@ pub struct UsedKey {
 }
 
 impl Store {
-    /// What was made with a key.
-    pub async fn used_key(&self, key: &str) -> Result<Option<UsedKey>, StoreError> {
-        let row = sqlx::query("SELECT key_text, fingerprint, machine_id FROM idempotency_keys WHERE key_text = $1")
-            .bind(key)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(StoreError::query("look up an idempotency key"))?;
+    /// What was made with a project's key.
+    pub async fn used_key(&self, project: ProjectId, key: &str) -> Result<Option<UsedKey>, StoreError> {
+        let row = sqlx::query(
+            "SELECT key_text, fingerprint, machine_id FROM idempotency_keys WHERE project = $1 AND key_text = $2",
+        )
+        .bind(project.to_string())
+        .bind(key)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(StoreError::query("look up an idempotency key"))?;
         let Some(row) = row else { return Ok(None) };
         let columns = Columns::new(&row, "key_text")?;
         Ok(Some(UsedKey {
@@ -46,15 +49,17 @@ impl Store {
 /// Notes a key. `false` if it is there already.
 pub(crate) async fn insert(
     connection: &mut SqliteConnection,
+    project: ProjectId,
     key: &IdempotencyKey,
     machine: MachineId,
     now_unix_ms: u64,
 ) -> Result<bool, StoreError> {
     let failed = StoreError::query("note an idempotency key");
     let inserted = sqlx::query(
-        "INSERT INTO idempotency_keys (key_text, fingerprint, machine_id, created_unix_ms) \
-         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        "INSERT INTO idempotency_keys (project, key_text, fingerprint, machine_id, created_unix_ms) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     )
+    .bind(project.to_string())
     .bind(&key.key)
     .bind(&key.fingerprint)
     .bind(machine.to_string())

@@ -1,31 +1,39 @@
 //! SQL: what should be, and what was last seen.
 //!
 //! Invariants:
-//! - A machine's name is unique among the machines that are there; the database says so, not a check before.
+//! - A machine's name is unique among the machines of its project that are there; the database says so, not a check before.
 //! - News about a machine is numbered; what is older than what is stored is dropped, so news may come twice or late.
 //! - A machine that is removed leaves a tombstone with its last state, for whoever still waits for it.
 //! - Events, tombstones and idempotency keys are bounded in number; the oldest go.
 //!
 //! All SQL is `$n`-numbered and plain, so that PostgreSQL reads it as well; what only SQLite knows is in `sqlite`.
 
+mod audit;
 mod error;
 mod event;
 mod function;
 mod idempotency;
 mod invocation;
+mod key;
 mod machine;
+mod project;
 mod read;
+mod secret;
 mod sqlite;
 mod trigger;
 
 use std::path::Path;
 
+pub use audit::{AUDIT_AGE_MAX_MS, AUDIT_MAX, AuditFilter, AuditRow};
 pub use error::{InsertError, StoreError};
 pub use event::{EVENTS_MAX, EventFilter, EventKind, EventRecord};
 pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, Share, VERSIONS_MAX, VersionRow};
 pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};
 pub use invocation::{InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead};
+pub use key::{KEYS_MAX, KeyError, KeyRow};
 pub use machine::{Desired, Lookup, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
+pub use project::{ProjectError, ProjectRow};
+pub use secret::{SECRETS_MAX, SecretRow};
 pub use trigger::TriggerRow;
 
 /// The database. Cheap to clone.
@@ -40,6 +48,12 @@ impl Store {
     /// Opens the database at `path`, makes it if there is none, and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let (writer, readers) = sqlite::open(path).await?;
+        let mut connection = writer
+            .acquire()
+            .await
+            .map_err(StoreError::query("read what machines hold"))?;
+        machine::read_holdings(&mut connection).await?;
+        drop(connection);
         Ok(Self { writer, readers })
     }
 

@@ -1,11 +1,11 @@
 //! Machines: what they should be, and what was last seen of them.
 
-use hearth_domain::{ExitStatus, MachineSpec, StateWord};
-use hearth_ids::MachineId;
+use hearth_domain::{ExitStatus, Holding, MachineSpec, StateWord};
+use hearth_ids::{MachineId, ProjectId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    EventKind, EventRecord, IdempotencyKey, InsertError, Store, StoreError, event, idempotency,
+    EventKind, EventRecord, IdempotencyKey, InsertError, Store, StoreError, event, idempotency, project,
     read::{Columns, signed, to_json},
 };
 
@@ -36,6 +36,8 @@ pub struct NewMachine {
     pub created_unix_ms: u64,
     /// The client's key, if it gave one.
     pub key: Option<IdempotencyKey>,
+    /// Whether the project's quotas are asked: not for what is there already.
+    pub within_quotas: bool,
 }
 
 /// A machine as it is stored. Times are milliseconds since the Unix epoch.
@@ -97,6 +99,8 @@ pub struct Observation {
 pub struct Tombstone {
     /// Which.
     pub id: MachineId,
+    /// Whose it was.
+    pub project: ProjectId,
     /// Its name.
     pub name: String,
     /// Its last state.
@@ -137,22 +141,35 @@ impl Store {
     pub async fn insert_machine(&self, new: &NewMachine) -> Result<EventRecord, InsertError> {
         let failed = StoreError::query("insert a machine");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        if let Some(holder) = holder_of_name(&mut transaction, new.spec.name.as_str()).await? {
+        if let Some(holder) = holder_of_name(&mut transaction, new.spec.project, new.spec.name.as_str()).await? {
             return Err(InsertError::NameTaken {
                 name: new.spec.name.to_string(),
                 holder,
             });
         }
         if let Some(key) = &new.key
-            && !idempotency::insert(&mut transaction, key, new.spec.id, new.created_unix_ms).await?
+            && !idempotency::insert(
+                &mut transaction,
+                new.spec.project,
+                key,
+                new.spec.id,
+                new.created_unix_ms,
+            )
+            .await?
         {
             drop(transaction);
-            let used = self.used_key(&key.key).await?;
+            let used = self.used_key(new.spec.project, &key.key).await?;
             return Err(InsertError::KeyUsed(used.map_or(new.spec.id, |used| used.machine)));
+        }
+        if new.within_quotas {
+            let held = project::holding(&mut transaction, new.spec.project).await?;
+            let quotas = project::quotas(&mut transaction, new.spec.project).await?;
+            quotas.admit(held, wanted(&new.spec))?;
         }
         sqlx::query(
             "INSERT INTO machines (id, name, image_id, kernel_id, spec, args, desired, state, sequence, restarts, \
-             created_unix_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9)",
+             created_unix_ms, project, vcpus, memory_mib) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $12)",
         )
         .bind(new.spec.id.to_string())
         .bind(new.spec.name.as_str())
@@ -163,6 +180,9 @@ impl Store {
         .bind(new.desired.as_str())
         .bind(StateWord::Pending.as_str())
         .bind(signed(new.created_unix_ms))
+        .bind(new.spec.project.to_string())
+        .bind(signed(new.spec.resources.vcpus.get().into()))
+        .bind(signed(new.spec.resources.memory_mib.get().into()))
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
@@ -170,6 +190,7 @@ impl Store {
             sequence: 0,
             at_unix_ms: new.created_unix_ms,
             kind: EventKind::Created,
+            project: new.spec.project,
             machine: new.spec.id,
             machine_name: new.spec.name.to_string(),
             state: StateWord::Pending,
@@ -209,14 +230,17 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// The machine of a name, an ID, or a beginning of an ID that only one has. A name goes before a beginning.
-    pub async fn find_machine(&self, text: &str) -> Result<Lookup, StoreError> {
+    /// A project's machine of a name, an ID, or a beginning of an ID that only one has. A name goes before a beginning.
+    pub async fn find_machine(&self, project: ProjectId, text: &str) -> Result<Lookup, StoreError> {
         let failed = StoreError::query("look up a machine");
-        let exact = sqlx::query("SELECT * FROM machines WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 1")
-            .bind(text)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(&failed)?;
+        let exact = sqlx::query(
+            "SELECT * FROM machines WHERE project = $1 AND (id = $2 OR name = $2) ORDER BY id = $2 DESC LIMIT 1",
+        )
+        .bind(project.to_string())
+        .bind(text)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(&failed)?;
         if let Some(row) = exact {
             return Ok(Lookup::One(Box::new(read(&row)?)));
         }
@@ -224,12 +248,14 @@ impl Store {
             return Ok(Lookup::None);
         }
         // Of the characters of an ID none sorts after 'z', and '{' is the next.
-        let rows = sqlx::query("SELECT * FROM machines WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 2")
-            .bind(text)
-            .bind(format!("{text}{{"))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(&failed)?;
+        let rows =
+            sqlx::query("SELECT * FROM machines WHERE project = $1 AND id >= $2 AND id < $3 ORDER BY id LIMIT 2")
+                .bind(project.to_string())
+                .bind(text)
+                .bind(format!("{text}{{"))
+                .fetch_all(&self.readers)
+                .await
+                .map_err(&failed)?;
         match rows.as_slice() {
             [] => Ok(Lookup::None),
             [row] => Ok(Lookup::One(Box::new(read(row)?))),
@@ -237,14 +263,23 @@ impl Store {
         }
     }
 
-    /// Machines, newest first, of those older than `before`.
-    pub async fn machines(&self, before: Option<MachineId>, limit: u32) -> Result<Vec<MachineRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM machines WHERE $1 IS NULL OR id < $1 ORDER BY id DESC LIMIT $2")
-            .bind(before.map(|id| id.to_string()))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(StoreError::query("list machines"))?;
+    /// Machines, newest first, of those older than `before`: a project's, or all.
+    pub async fn machines(
+        &self,
+        project: Option<ProjectId>,
+        before: Option<MachineId>,
+        limit: u32,
+    ) -> Result<Vec<MachineRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM machines WHERE ($1 IS NULL OR project = $1) AND ($2 IS NULL OR id < $2) \
+             ORDER BY id DESC LIMIT $3",
+        )
+        .bind(project.map(|id| id.to_string()))
+        .bind(before.map(|id| id.to_string()))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("list machines"))?;
         rows.iter().map(read).collect()
     }
 
@@ -324,6 +359,7 @@ impl Store {
             sequence: 0,
             at_unix_ms: now_unix_ms,
             kind: EventKind::Removed,
+            project: tombstone.project,
             machine: tombstone.id,
             machine_name: tombstone.name.clone(),
             state: StateWord::Destroyed,
@@ -335,11 +371,23 @@ impl Store {
         Ok(Some(event))
     }
 
-    /// What became of a machine that is gone, by its ID, or by its name the last one that had it.
-    pub async fn tombstone(&self, id_or_name: &str) -> Result<Option<Tombstone>, StoreError> {
+    /// What became of the machine of an ID that is gone.
+    pub async fn tombstone_of(&self, id: MachineId) -> Result<Option<Tombstone>, StoreError> {
+        let row = sqlx::query("SELECT * FROM tombstones WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(StoreError::query("look up a removed machine"))?;
+        row.as_ref().map(read_tombstone).transpose()
+    }
+
+    /// What became of a project's machine that is gone, by its ID, or by its name the last one that had it.
+    pub async fn tombstone(&self, project: ProjectId, id_or_name: &str) -> Result<Option<Tombstone>, StoreError> {
         let row = sqlx::query(
-            "SELECT * FROM tombstones WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC, removed_unix_ms DESC LIMIT 1",
+            "SELECT * FROM tombstones WHERE project = $1 AND (id = $2 OR name = $2) \
+             ORDER BY id = $2 DESC, removed_unix_ms DESC LIMIT 1",
         )
+        .bind(project.to_string())
         .bind(id_or_name)
         .fetch_optional(&self.readers)
         .await
@@ -348,8 +396,43 @@ impl Store {
     }
 }
 
-async fn holder_of_name(connection: &mut SqliteConnection, name: &str) -> Result<Option<MachineId>, StoreError> {
-    let row = sqlx::query("SELECT id FROM machines WHERE name = $1")
+/// What a machine holds of its project's quotas.
+fn wanted(spec: &MachineSpec) -> Holding {
+    Holding {
+        machines: 1,
+        vcpus: spec.resources.vcpus.get().into(),
+        memory_mib: spec.resources.memory_mib.get().into(),
+    }
+}
+
+/// Reads, of rows that are older than projects, what each holds.
+pub(crate) async fn read_holdings(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let failed = StoreError::query("read what machines hold");
+    let rows = sqlx::query("SELECT id, spec FROM machines WHERE vcpus = 0")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    for row in &rows {
+        let columns = Columns::new(row, "id")?;
+        let held = wanted(&columns.json("spec")?);
+        sqlx::query("UPDATE machines SET vcpus = $2, memory_mib = $3 WHERE id = $1")
+            .bind(columns.get::<String>("id")?)
+            .bind(signed(held.vcpus))
+            .bind(signed(held.memory_mib))
+            .execute(&mut *connection)
+            .await
+            .map_err(&failed)?;
+    }
+    Ok(())
+}
+
+async fn holder_of_name(
+    connection: &mut SqliteConnection,
+    project: ProjectId,
+    name: &str,
+) -> Result<Option<MachineId>, StoreError> {
+    let row = sqlx::query("SELECT id FROM machines WHERE project = $1 AND name = $2")
+        .bind(project.to_string())
         .bind(name)
         .fetch_optional(connection)
         .await
@@ -360,10 +443,10 @@ async fn holder_of_name(connection: &mut SqliteConnection, name: &str) -> Result
 async fn observe_one(connection: &mut SqliteConnection, news: &Observation) -> Result<Option<EventRecord>, StoreError> {
     let failed = StoreError::query("store news of a machine");
     let failure = news.reason.as_ref().filter(|_| news.state == StateWord::Failed);
-    let name: Option<String> = sqlx::query_scalar(
+    let row = sqlx::query(
         "UPDATE machines SET state = $2, sequence = $3, reason = $4, exit_status = $5, \
          restarts = COALESCE($6, restarts), started_unix_ms = COALESCE($7, started_unix_ms), finished_unix_ms = $8 \
-         WHERE id = $1 AND (sequence < $3 OR $9) RETURNING name",
+         WHERE id = $1 AND (sequence < $3 OR $9) RETURNING id, name, project",
     )
     .bind(news.machine.to_string())
     .bind(news.state.as_str())
@@ -377,15 +460,17 @@ async fn observe_one(connection: &mut SqliteConnection, news: &Observation) -> R
     .fetch_optional(&mut *connection)
     .await
     .map_err(failed)?;
-    let (Some(machine_name), Some(kind)) = (name, news.kind) else {
+    let (Some(row), Some(kind)) = (row, news.kind) else {
         return Ok(None);
     };
+    let columns = Columns::new(&row, "id")?;
     let event = EventRecord {
         sequence: 0,
         at_unix_ms: news.at_unix_ms,
         kind,
+        project: columns.parse("project")?,
         machine: news.machine,
-        machine_name,
+        machine_name: columns.get("name")?,
         state: news.state,
         exit_code: news.exit.as_ref().map(|exit| exit.code),
         reason: news.reason.clone(),
@@ -396,8 +481,8 @@ async fn observe_one(connection: &mut SqliteConnection, news: &Observation) -> R
 async fn bury(connection: &mut SqliteConnection, tombstone: &Tombstone, now_unix_ms: u64) -> Result<(), StoreError> {
     let failed = StoreError::query("remember a removed machine");
     sqlx::query(
-        "INSERT INTO tombstones (id, name, state, reason, exit_status, removed_unix_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "INSERT INTO tombstones (id, name, state, reason, exit_status, removed_unix_ms, project) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
     )
     .bind(tombstone.id.to_string())
     .bind(&tombstone.name)
@@ -405,6 +490,7 @@ async fn bury(connection: &mut SqliteConnection, tombstone: &Tombstone, now_unix
     .bind(&tombstone.reason)
     .bind(tombstone.exit.as_ref().map(to_json))
     .bind(signed(now_unix_ms))
+    .bind(tombstone.project.to_string())
     .execute(&mut *connection)
     .await
     .map_err(&failed)?;
@@ -440,6 +526,7 @@ fn read_tombstone(row: &SqliteRow) -> Result<Tombstone, StoreError> {
     let columns = Columns::new(row, "id")?;
     Ok(Tombstone {
         id: columns.parse("id")?,
+        project: columns.parse("project")?,
         name: columns.get("name")?,
         state: columns.state("state")?,
         reason: columns.get("reason")?,

@@ -36,6 +36,12 @@ impl<'r> Columns<'r> {
         text.parse().map_err(|_| self.bad(column, &text))
     }
 
+    pub(crate) fn optional_parse<T: FromStr>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|text| text.parse().map_err(|_| self.bad(column, &text)))
+            .transpose()
+    }
+
     pub(crate) fn word<T: Copy>(
         &self,
         column: &'static str,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use hearth_domain::{DriverKind, ExitStatus, MachineSpec, NetworkMode, Resources, RestartPolicy, StateWord, Workload};
-use hearth_ids::MachineId;
+use hearth_ids::{MachineId, ProjectId};
 use hearth_store::{
     Desired, EventFilter, EventKind, EventRecord, IDEMPOTENCY_KEYS_MAX, IdempotencyKey, InsertError, Lookup,
     NewMachine, Observation, Store, StoreError, Tombstone,
@@ -40,7 +40,7 @@ fn new_machine(name: &str) -> NewMachine {
             image: "busybox".into(),
             image_id: "sha256:11".into(),
             layers: Vec::new(),
-            project: hearth_ids::ProjectId::DEFAULT,
+            project: ProjectId::DEFAULT,
             owner: None,
             kernel_id: "22".into(),
             resources: Resources {
@@ -60,6 +60,7 @@ fn new_machine(name: &str) -> NewMachine {
         desired: Desired::Stopped,
         created_unix_ms: 1_000,
         key: None,
+        within_quotas: true,
     }
 }
 
@@ -122,17 +123,18 @@ async fn a_name_is_taken_until_its_machine_is_gone() {
     f.store.insert_machine(&new_machine("web")).await.unwrap();
     for text in [first.spec.id.to_string(), "web".to_owned()] {
         assert_eq!(
-            f.store.tombstone(&text).await.unwrap(),
+            f.store.tombstone(ProjectId::DEFAULT, &text).await.unwrap(),
             Some(tombstone.clone()),
             "{text}"
         );
     }
-    assert_eq!(f.store.tombstone("other").await.unwrap(), None);
+    assert_eq!(f.store.tombstone(ProjectId::DEFAULT, "other").await.unwrap(), None);
 }
 
 fn tombstone_of(machine: &NewMachine, code: i32) -> Tombstone {
     Tombstone {
         id: machine.spec.id,
+        project: machine.spec.project,
         name: machine.spec.name.to_string(),
         state: StateWord::Stopped,
         reason: None,
@@ -156,19 +158,26 @@ async fn machines_are_found_by_id_name_and_beginning() {
     let id = a.spec.id.to_string();
     for text in [id.as_str(), "a", &id[..28]] {
         assert_eq!(
-            found(f.store.find_machine(text).await.unwrap()),
+            found(f.store.find_machine(ProjectId::DEFAULT, text).await.unwrap()),
             Some(a.spec.id),
             "{text}"
         );
     }
     assert_eq!(
-        found(f.store.find_machine("mch0").await.unwrap()),
+        found(f.store.find_machine(ProjectId::DEFAULT, "mch0").await.unwrap()),
         Some(b.spec.id),
         "a name goes first"
     );
-    assert_eq!(f.store.find_machine("mch").await.unwrap(), Lookup::Ambiguous);
+    assert_eq!(
+        f.store.find_machine(ProjectId::DEFAULT, "mch").await.unwrap(),
+        Lookup::Ambiguous
+    );
     for text in ["", "nothing", "%", "' OR 1=1 --", "mch{"] {
-        assert_eq!(f.store.find_machine(text).await.unwrap(), Lookup::None, "{text}");
+        assert_eq!(
+            f.store.find_machine(ProjectId::DEFAULT, text).await.unwrap(),
+            Lookup::None,
+            "{text}"
+        );
     }
 }
 
@@ -186,7 +195,7 @@ async fn pages_are_newest_first_and_complete() {
     let mut seen = Vec::new();
     let mut before = None;
     loop {
-        let page = f.store.machines(before, 2).await.unwrap();
+        let page = f.store.machines(None, before, 2).await.unwrap();
         seen.extend(page.iter().map(|row| row.spec.id));
         match page.last() {
             Some(row) => before = Some(row.spec.id),
@@ -287,9 +296,17 @@ async fn a_key_makes_one_machine_and_is_free_again_after_a_withdrawal() {
         Err(InsertError::KeyUsed(machine)) => assert_eq!(machine, first.spec.id),
         other => panic!("{other:?}"),
     }
-    assert_eq!(f.store.used_key("k").await.unwrap().unwrap().machine, first.spec.id);
+    assert_eq!(
+        f.store
+            .used_key(ProjectId::DEFAULT, "k")
+            .await
+            .unwrap()
+            .unwrap()
+            .machine,
+        first.spec.id
+    );
     f.store.withdraw_machine(first.spec.id).await.unwrap();
-    assert_eq!(f.store.used_key("k").await.unwrap(), None);
+    assert_eq!(f.store.used_key(ProjectId::DEFAULT, "k").await.unwrap(), None);
     assert!(f.store.events(all_events()).await.unwrap().is_empty());
     f.store.insert_machine(&again).await.unwrap();
     const { assert!(IDEMPOTENCY_KEYS_MAX >= 1000) };
@@ -309,6 +326,7 @@ async fn events_are_filtered_and_numbered() {
         sequence: 0,
         at_unix_ms: 9_000,
         kind: EventKind::Adopted,
+        project: ProjectId::DEFAULT,
         machine: MachineId::new(),
         machine_name: "stray".into(),
         state: StateWord::Destroyed,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use hearth_api::{KillQuery, Machine, ProblemCode, RemoveQuery, StopQuery};
-use hearth_domain::StateWord;
+use hearth_domain::{Action, StateWord};
 use hearth_node_api::ErrorKind;
 use hearth_store::{Desired, MachineRow};
 use http::StatusCode;
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiPath, ApiQuery},
 };
@@ -28,7 +29,7 @@ async fn after(app: &App, row: MachineRow) -> ApiResult<Json<Machine>> {
     let seen = app.status(id);
     let row = if seen.is_none() {
         app.flush().await;
-        let tombstone = app.store.tombstone(&id.to_string()).await?;
+        let tombstone = app.store.tombstone_of(id).await?;
         match tombstone {
             Some(last) => MachineRow {
                 state: last.state,
@@ -55,8 +56,13 @@ fn timeout(query: &StopQuery) -> ApiResult<Option<u64>> {
 #[utoipa::path(post, path = "/v1/machines/{machine}/start", tag = "machines", operation_id = "start_machine",
     params(("machine" = String, Path, description = "Name or ID")),
     responses((status = 200, description = "The machine", body = Machine), Problems))]
-pub(crate) async fn start(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Machine>> {
-    let row = app.find(&wanted).await?;
+pub(crate) async fn start(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<Json<Machine>> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Running).await?;
     app.node.start(row.spec.id).await?;
     after(&app, row).await
@@ -68,11 +74,13 @@ pub(crate) async fn start(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath)
     responses((status = 200, description = "The machine", body = Machine), Problems))]
 pub(crate) async fn stop(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<StopQuery>,
 ) -> ApiResult<Json<Machine>> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
     let timeout_ms = timeout(&query)?;
-    let row = app.find(&wanted).await?;
+    let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Stopped).await?;
     app.node.stop(row.spec.id, timeout_ms).await?;
     after(&app, row).await
@@ -84,11 +92,13 @@ pub(crate) async fn stop(
     responses((status = 200, description = "The machine", body = Machine), Problems))]
 pub(crate) async fn restart(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<StopQuery>,
 ) -> ApiResult<Json<Machine>> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
     let timeout_ms = timeout(&query)?;
-    let row = app.find(&wanted).await?;
+    let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Running).await?;
     app.node.restart(row.spec.id, timeout_ms).await?;
     after(&app, row).await
@@ -100,11 +110,13 @@ pub(crate) async fn restart(
     responses((status = 200, description = "The machine", body = Machine), Problems))]
 pub(crate) async fn kill(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<KillQuery>,
 ) -> ApiResult<Json<Machine>> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
     let signal = query.signal.as_deref().map_or(Ok(SIGKILL), input::signal)?;
-    let row = app.find(&wanted).await?;
+    let row = app.find(&tenant, &wanted).await?;
     refuse_at_rest(&app, &row)?;
     if signal == SIGKILL {
         app.store.set_desired(row.spec.id, Desired::Stopped).await?;
@@ -117,8 +129,13 @@ pub(crate) async fn kill(
 #[utoipa::path(post, path = "/v1/machines/{machine}/pause", tag = "machines", operation_id = "pause_machine",
     params(("machine" = String, Path, description = "Name or ID")),
     responses((status = 200, description = "The machine", body = Machine), Problems))]
-pub(crate) async fn pause(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Machine>> {
-    let row = app.find(&wanted).await?;
+pub(crate) async fn pause(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<Json<Machine>> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let row = app.find(&tenant, &wanted).await?;
     app.node.pause(row.spec.id).await?;
     after(&app, row).await
 }
@@ -127,8 +144,13 @@ pub(crate) async fn pause(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath)
 #[utoipa::path(post, path = "/v1/machines/{machine}/resume", tag = "machines", operation_id = "resume_machine",
     params(("machine" = String, Path, description = "Name or ID")),
     responses((status = 200, description = "The machine", body = Machine), Problems))]
-pub(crate) async fn resume(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Machine>> {
-    let row = app.find(&wanted).await?;
+pub(crate) async fn resume(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<Json<Machine>> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let row = app.find(&tenant, &wanted).await?;
     app.node.resume(row.spec.id).await?;
     after(&app, row).await
 }
@@ -139,10 +161,12 @@ pub(crate) async fn resume(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath
     responses((status = 204, description = "It is gone"), Problems))]
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<RemoveQuery>,
 ) -> ApiResult<StatusCode> {
-    let row = app.find(&wanted).await?;
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let row = app.find(&tenant, &wanted).await?;
     let id = row.spec.id;
     if !query.force {
         refuse_active(&app, &row)?;

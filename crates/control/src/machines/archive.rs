@@ -9,6 +9,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::StreamExt as _;
 use hearth_api::{ArchiveQuery, PATH_STAT_HEADER, PathKind, PathStat, ProblemCode, TAR};
+use hearth_domain::Action;
 use hearth_node_api::{EntryKind, ErrorKind, FileStat, NodeError};
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -16,6 +17,7 @@ use super::input;
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiPath, ApiQuery, chunks},
     stream,
@@ -28,11 +30,13 @@ use crate::{
     responses((status = 200, description = "The archive", body = Vec<u8>, content_type = "application/x-tar"), Problems))]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<ArchiveQuery>,
 ) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::MachineExec).await?;
     input::guest_path("path", &query.path)?;
-    let row = app.find(&wanted).await?;
+    let row = app.find(&tenant, &wanted).await?;
     let (stat, archive) = app.node.archive_get(row.spec.id, query.path).await.map_err(of_node)?;
     let mut response = stream::bytes(&app, TAR, archive);
     let stat = serde_json::to_vec(&path_stat(stat)).unwrap_or_default();
@@ -51,12 +55,14 @@ pub(crate) async fn get(
     responses((status = 204, description = "It is unpacked"), Problems))]
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<ArchiveQuery>,
     request: Request,
 ) -> ApiResult<StatusCode> {
+    let tenant = caller.may(&app, Action::MachineExec).await?;
     input::guest_path("path", &query.path)?;
-    let row = app.find(&wanted).await?;
+    let row = app.find(&tenant, &wanted).await?;
     let archive = chunks(request.into_body()).map(|chunk| {
         chunk.map_err(|error| NodeError::new(ErrorKind::InvalidInput, error.to_string()).caused_by(error))
     });

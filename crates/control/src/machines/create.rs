@@ -8,8 +8,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hearth_api::{CreateMachine, IDEMPOTENCY_KEY_HEADER, Machine, ProblemCode};
-use hearth_domain::DriverKind;
-use hearth_ids::MachineId;
+use hearth_domain::{Action, DriverKind, MachineSpec};
+use hearth_ids::{MachineId, ProjectId};
 use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, NewMachine};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
@@ -23,8 +23,9 @@ use super::{
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
-    extract::ApiJson,
+    extract::ApiBody,
     time::now_unix_ms,
 };
 
@@ -43,12 +44,15 @@ const KEY_MAX: usize = 255;
         Problems))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
-    ApiJson(request): ApiJson<CreateMachine>,
+    body: ApiBody,
 ) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let request: CreateMachine = body.json().await?;
     let key = idempotency_key(&headers, &request)?;
     if let Some(key) = &key
-        && let Some(row) = made_before(&app, key).await?
+        && let Some(row) = made_before(&app, tenant.project, key).await?
     {
         return Ok(answer(&app, StatusCode::OK, row));
     }
@@ -59,10 +63,10 @@ pub(crate) async fn create(
     };
     let facts = facts(&app, &request, driver).await?;
     let start = request.start;
-    let row = match insert(&app, request, &facts, driver, key.clone()).await {
+    let row = match insert(&app, &tenant, request, &facts, driver, key.clone()).await {
         Ok(row) => row,
         // Another request with the key was faster.
-        Err(Refused::KeyUsed(key)) => return in_progress(&app, &key).await,
+        Err(Refused::KeyUsed(key)) => return in_progress(&app, tenant.project, &key).await,
         Err(Refused::Other(error)) => return Err(error),
     };
     hand_over(&app, &row, start).await?;
@@ -99,8 +103,8 @@ fn idempotency_key(headers: &HeaderMap, request: &CreateMachine) -> ApiResult<Op
     }))
 }
 
-async fn made_before(app: &App, key: &IdempotencyKey) -> ApiResult<Option<MachineRow>> {
-    let Some(used) = app.store.used_key(&key.key).await? else {
+async fn made_before(app: &App, project: ProjectId, key: &IdempotencyKey) -> ApiResult<Option<MachineRow>> {
+    let Some(used) = app.store.used_key(project, &key.key).await? else {
         return Ok(None);
     };
     if used.fingerprint != key.fingerprint {
@@ -124,8 +128,8 @@ async fn made_before(app: &App, key: &IdempotencyKey) -> ApiResult<Option<Machin
     }
 }
 
-async fn in_progress(app: &App, key: &IdempotencyKey) -> ApiResult<Response> {
-    match made_before(app, key).await? {
+async fn in_progress(app: &App, project: ProjectId, key: &IdempotencyKey) -> ApiResult<Response> {
+    match made_before(app, project, key).await? {
         Some(row) => Ok(answer(app, StatusCode::OK, row)),
         None => Err(ApiError::new(
             ProblemCode::RequestInProgress,
@@ -181,6 +185,7 @@ impl From<ApiError> for Refused {
 /// Notes the machine. A name of our own making that is taken is made up again.
 async fn insert(
     app: &App,
+    tenant: &Tenant,
     request: CreateMachine,
     facts: &Facts,
     driver: DriverKind,
@@ -191,8 +196,12 @@ async fn insert(
         let made_up = || name::make_up(attempt).ok_or_else(|| ApiError::internal("cannot make up a name"));
         let name = wanted.clone().map_or_else(made_up, Ok)?;
         let plan = plan::plan(request.clone(), facts, name, MachineId::new(), driver)?;
+        let spec = MachineSpec {
+            project: tenant.project,
+            ..plan.spec
+        };
         let new = NewMachine {
-            spec: plan.spec,
+            spec,
             args: plan.args,
             desired: if request.start {
                 Desired::Running
@@ -201,6 +210,7 @@ async fn insert(
             },
             created_unix_ms: now_unix_ms(),
             key: key.clone(),
+            within_quotas: true,
         };
         match (app.store.insert_machine(&new).await, key.as_ref()) {
             (Ok(event), _) => {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use hearth_api::{LogFormat, LogLine, LogRecord, LogStream, LogsQuery, ProblemLine};
+use hearth_domain::Action;
 use hearth_node_api::{LogChunk, LogQuery, NodeError};
 
 use super::input;
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiPath, ApiQuery},
     stream,
@@ -26,9 +28,11 @@ const TAIL_MAX: u64 = 1_000_000;
         (Vec<u8> = "application/octet-stream"), (LogLine = "application/x-ndjson"))), Problems))]
 pub(crate) async fn logs(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<LogsQuery>,
 ) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
     let asked = LogQuery {
         follow: query.follow,
         since_unix_ms: query.since.map(unix_ms),
@@ -37,7 +41,7 @@ pub(crate) async fn logs(
             .map(|lines| input::at_most("tail", lines, TAIL_MAX))
             .transpose()?,
     };
-    let row = app.find(&wanted).await?;
+    let row = app.find(&tenant, &wanted).await?;
     let chunks = after(app.node.logs(row.spec.id, asked).await?, query.after);
     Ok(match query.format {
         LogFormat::Raw => {

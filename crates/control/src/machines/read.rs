@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use hearth_api::{ListMachinesQuery, Machine, MachineList};
+use hearth_domain::Action;
 use hearth_ids::MachineId;
 
 use super::view;
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiPath, ApiQuery},
 };
@@ -24,14 +26,16 @@ const PAGE: u32 = 250;
     responses((status = 200, description = "A page of machines", body = MachineList), Problems))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<ListMachinesQuery>,
 ) -> ApiResult<Json<MachineList>> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
     let limit = limit(query.limit)?;
     let mut before = query.cursor.as_deref().map(cursor).transpose()?;
     let mut machines = Vec::new();
     // What a machine does is known to the node rather than to the store, so the store cannot choose by it.
     loop {
-        let rows = app.store.machines(before, PAGE).await?;
+        let rows = app.store.machines(Some(tenant.project), before, PAGE).await?;
         let read_all = rows.len() < PAGE as usize;
         before = rows.last().map(|row| row.spec.id).or(before);
         for row in rows {
@@ -86,8 +90,13 @@ fn wanted(query: &ListMachinesQuery, machine: &Machine) -> bool {
 #[utoipa::path(get, path = "/v1/machines/{machine}", tag = "machines", operation_id = "get_machine",
     params(("machine" = String, Path, description = "Name or ID")),
     responses((status = 200, description = "The machine", body = Machine), Problems))]
-pub(crate) async fn get(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath) -> ApiResult<Json<Machine>> {
-    let row = app.find(&wanted).await?;
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<Json<Machine>> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
+    let row = app.find(&tenant, &wanted).await?;
     let seen = app.status(row.spec.id);
     Ok(Json(view::machine(row, seen, true)))
 }

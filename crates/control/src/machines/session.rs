@@ -21,7 +21,7 @@ use hearth_api::{
     AttachQuery, Problem, ProblemCode,
     frame::{ClientFrame, Control, Numbered, PAYLOAD_MAX, ServerFrame, SessionEnd},
 };
-use hearth_domain::SIGNAL_MAX;
+use hearth_domain::{Action, SIGNAL_MAX};
 use hearth_ids::MachineId;
 use hearth_node_api::{ExecEvent, Input, LogChunk, LogStream, MachineStatus, NodeError, TerminalSize};
 use tokio::{
@@ -34,6 +34,7 @@ use super::{input, log, view::Seen};
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiPath, ApiQuery, from_json},
 };
@@ -57,12 +58,14 @@ type Socket = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
     responses((status = 101, description = "A web socket; its last message is a SessionEnd on channel 3"), Problems))]
 pub(crate) async fn attach(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<AttachQuery>,
     socket: Socket,
 ) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::MachineExec).await?;
     let socket = upgrade(socket)?;
-    let id = app.find(&wanted).await?.spec.id;
+    let id = app.find(&tenant, &wanted).await?.spec.id;
     let status = app.node.watch(id).ok_or_else(|| NodeError::no_machine(id))?;
     let attachment = app.node.attach(id).await?;
     let output = log::after(attachment.output, query.after)
@@ -85,9 +88,15 @@ pub(crate) async fn attach(
 #[utoipa::path(get, path = "/v1/machines/{machine}/exec", tag = "machines", operation_id = "exec_machine",
     params(("machine" = String, Path, description = "Name or ID")),
     responses((status = 101, description = "A web socket; its last message is a SessionEnd on channel 3"), Problems))]
-pub(crate) async fn exec(State(app): State<Arc<App>>, ApiPath(wanted): ApiPath, socket: Socket) -> ApiResult<Response> {
+pub(crate) async fn exec(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+    socket: Socket,
+) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::MachineExec).await?;
     let socket = upgrade(socket)?;
-    let id = app.find(&wanted).await?.spec.id;
+    let id = app.find(&tenant, &wanted).await?.spec.id;
     Ok(start(app, socket, move |app, mut socket| async move {
         let begun = tokio::select! {
             begun = begin(&app, id, &mut socket) => begun,
@@ -360,7 +369,7 @@ async fn remembered(app: &App, id: MachineId) -> Option<Seen> {
     if let Ok(Some(row)) = app.store.machine(id).await {
         return Some(Seen::of_row(&row));
     }
-    let last = app.store.tombstone(&id.to_string()).await.ok().flatten()?;
+    let last = app.store.tombstone_of(id).await.ok().flatten()?;
     Some(Seen {
         state: last.state,
         exit: last.exit.map(Into::into),

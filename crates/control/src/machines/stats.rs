@@ -9,12 +9,14 @@ use axum::{
 };
 use futures::stream;
 use hearth_api::{ProblemLine, Stats, StatsLine, StatsQuery};
+use hearth_domain::Action;
 use hearth_ids::MachineId;
 use hearth_node_api::{ErrorKind, NodeError};
 
 use crate::{
     api_doc::Problems,
     app::App,
+    caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiPath, ApiQuery},
     stream::ndjson,
@@ -32,11 +34,13 @@ const INTERVAL_MAX_MS: u64 = 60_000;
         (Stats = "application/json"), (StatsLine = "application/x-ndjson"))), Problems))]
 pub(crate) async fn stats(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<StatsQuery>,
 ) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
     let interval = interval(query.interval_ms)?;
-    let row = app.find(&wanted).await?;
+    let row = app.find(&tenant, &wanted).await?;
     let meter = Meter {
         app: Arc::clone(&app),
         id: row.spec.id,

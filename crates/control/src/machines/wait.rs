@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
 use hearth_api::{MachineState, WaitCondition, WaitQuery, WaitResult};
-use hearth_domain::StateWord;
+use hearth_domain::{Action, StateWord};
 use hearth_ids::MachineId;
 use hearth_store::Tombstone;
 use tokio::{sync::broadcast, time::timeout};
@@ -13,6 +13,7 @@ use super::{input, view::Seen};
 use crate::{
     api_doc::Problems,
     app::{App, no_machine},
+    caller::Caller,
     error::ApiResult,
     extract::{ApiPath, ApiQuery},
 };
@@ -27,18 +28,20 @@ const TIMEOUT_MAX_MS: u64 = 300_000;
     responses((status = 200, description = "What it came to", body = WaitResult), Problems))]
 pub(crate) async fn wait(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(wanted): ApiPath,
     ApiQuery(query): ApiQuery<WaitQuery>,
 ) -> ApiResult<Json<WaitResult>> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
     let timeout_ms = input::at_most(
         "timeout_ms",
         query.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         TIMEOUT_MAX_MS,
     )?;
-    let id = match app.find(&wanted).await {
+    let id = match app.find(&tenant, &wanted).await {
         Ok(row) => row.spec.id,
         Err(error) => {
-            let tombstone = app.store.tombstone(&wanted).await?;
+            let tombstone = app.store.tombstone(tenant.project, &wanted).await?;
             return tombstone.map(|last| Json(gone(last))).ok_or(error);
         }
     };
@@ -97,7 +100,7 @@ async fn outcome(app: &App, id: MachineId, condition: WaitCondition, in_time: bo
         app.flush().await;
         match app.store.machine(id).await? {
             Some(row) => (Seen::of_row(&row), false),
-            None => match app.store.tombstone(&id.to_string()).await? {
+            None => match app.store.tombstone_of(id).await? {
                 Some(last) => return Ok(gone(last)),
                 None => return Err(no_machine(&id.to_string())),
             },

@@ -29,6 +29,8 @@ pub(crate) struct Fixture {
     pub(crate) node: Arc<FakeNode>,
     pub(crate) folder: Arc<tempfile::TempDir>,
     pub(crate) socket: PathBuf,
+    /// The key that a new host begins with.
+    pub(crate) first_key: Option<String>,
     shutdown: CancellationToken,
     server: Option<JoinHandle<()>>,
 }
@@ -101,15 +103,17 @@ impl Fixture {
             kernel_cache_dir: path.join("cache"),
             group: "no-such-group".into(),
         };
-        let control = Control::open(config, Arc::clone(&node) as _, images, kernels, store)
+        let mut control = Control::open(config, Arc::clone(&node) as _, images, kernels, store)
             .await
             .unwrap();
+        let first_key = control.take_first_key();
         let shutdown = CancellationToken::new();
         let server = Some(tokio::spawn(control.serve(listeners, shutdown.clone())));
         Self {
             node,
             folder,
             socket,
+            first_key,
             shutdown,
             server,
         }

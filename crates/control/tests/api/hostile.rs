@@ -184,6 +184,8 @@ async fn pages_of_the_web_are_refused_on_tcp() {
     let local = r#"{"kind":"deb","path":"/etc/passwd"}"#;
     let mut import = json_request("/v1/kernels/import", local.into());
     import.headers_mut().insert("host", "localhost".parse().unwrap());
+    let key = format!("Bearer {}", f.first_key.as_deref().unwrap());
+    import.headers_mut().insert("authorization", key.parse().unwrap());
     let answer = send_on(TcpStream::connect(address).await.unwrap(), import).await;
     assert_eq!(answer.problem().code, ProblemCode::Forbidden);
     let on_socket = f

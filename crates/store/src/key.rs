@@ -1,0 +1,162 @@
+//! Keys of projects. Only digests of their secrets are stored; a revoked key has no row.
+
+use hearth_domain::Role;
+use hearth_ids::{KeyId, ProjectId};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use thiserror::Error;
+
+use crate::{
+    Store, StoreError,
+    read::{Columns, signed},
+};
+
+/// Keys that a project may have.
+pub const KEYS_MAX: u64 = 1_000;
+/// The mark that the host's first key was made.
+const FIRST_KEY: &str = "first_key";
+
+/// A key as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its identity; no secret.
+    pub id: KeyId,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// What people call it; unique in its project.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// SHA-256 of its secret, in hexadecimal.
+    pub secret_sha256: String,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_unix_ms: u64,
+    /// From when on it is no key any more.
+    pub expires_unix_ms: Option<u64>,
+}
+
+/// Why a key was not made.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// Another one has the name.
+    #[error("there is a key {0:?} already; choose another name")]
+    NameTaken(String),
+    /// There are enough.
+    #[error("the project has {KEYS_MAX} keys; revoke some first")]
+    TooMany,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Keeps a key.
+    pub async fn insert_key(&self, key: &KeyRow) -> Result<(), KeyError> {
+        let failed = StoreError::query("keep a key");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM access_keys WHERE project = $1")
+            .bind(key.project.to_string())
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        if count.unsigned_abs() >= KEYS_MAX {
+            return Err(KeyError::TooMany);
+        }
+        if !insert(&mut transaction, key).await? {
+            return Err(KeyError::NameTaken(key.name.clone()));
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Keeps the host's first key, once for all times: `false` if it was made before, whatever became of it.
+    pub async fn insert_first_key(&self, key: &KeyRow) -> Result<bool, StoreError> {
+        let failed = StoreError::query("keep the first key");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        let marked = sqlx::query("INSERT INTO marks (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(FIRST_KEY)
+            .bind(key.id.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        if marked.rows_affected() == 0 || !insert(&mut transaction, key).await? {
+            return Ok(false);
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(true)
+    }
+
+    /// The key of an ID, expired or not.
+    pub async fn key(&self, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM access_keys WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(StoreError::query("read a key"))?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// A project's key of a name or an ID.
+    pub async fn find_key(&self, project: ProjectId, text: &str) -> Result<Option<KeyRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT * FROM access_keys WHERE project = $1 AND (id = $2 OR name = $2) ORDER BY id = $2 DESC LIMIT 1",
+        )
+        .bind(project.to_string())
+        .bind(text)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(StoreError::query("look up a key"))?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// A project's keys, oldest first; at most [`KEYS_MAX`].
+    pub async fn keys(&self, project: ProjectId) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM access_keys WHERE project = $1 ORDER BY id")
+            .bind(project.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(StoreError::query("list keys"))?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Revokes a key. `false` if it is gone.
+    pub async fn remove_key(&self, id: KeyId) -> Result<bool, StoreError> {
+        let removed = sqlx::query("DELETE FROM access_keys WHERE id = $1")
+            .bind(id.to_string())
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::query("revoke a key"))?;
+        Ok(removed.rows_affected() == 1)
+    }
+}
+
+/// `false` if the name is taken.
+async fn insert(connection: &mut SqliteConnection, key: &KeyRow) -> Result<bool, StoreError> {
+    let inserted = sqlx::query(
+        "INSERT INTO access_keys (id, project, name, role, secret_sha256, created_unix_ms, expires_unix_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+    )
+    .bind(key.id.to_string())
+    .bind(key.project.to_string())
+    .bind(&key.name)
+    .bind(key.role.as_str())
+    .bind(&key.secret_sha256)
+    .bind(signed(key.created_unix_ms))
+    .bind(key.expires_unix_ms.map(signed))
+    .execute(connection)
+    .await
+    .map_err(StoreError::query("keep a key"))?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+fn read(row: &SqliteRow) -> Result<KeyRow, StoreError> {
+    let columns = Columns::new(row, "id")?;
+    Ok(KeyRow {
+        id: columns.parse("id")?,
+        project: columns.parse("project")?,
+        name: columns.get("name")?,
+        role: columns.word("role", &Role::ALL, Role::as_str)?,
+        secret_sha256: columns.get("secret_sha256")?,
+        created_unix_ms: columns.unsigned("created_unix_ms")?,
+        expires_unix_ms: columns.optional_unsigned("expires_unix_ms")?,
+    })
+}
