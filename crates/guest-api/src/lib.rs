@@ -3,12 +3,14 @@
 //! - [`process`], [`filesystem`]: the envd wire contract, which unmodified SDKs speak.
 //! - [`guest`]: `hearth.guest.v1`, what the host alone may ask.
 //! - [`connect`]: the Connect protocol's codecs, frames and errors, synchronous and without I/O.
+//! - [`runtime`]: how calls reach a workload that speaks the Lambda Runtime API.
 //! - [`client`] (feature `client`): how the host talks to a guest that it does not trust.
 //!
 //! The schemas lie in `proto/`; the code generated from them lies in `src/generated` and is compared with them by a test.
 
 pub mod connect;
 pub mod files;
+pub mod runtime;
 pub mod signals;
 pub mod timestamp;
 
@@ -17,6 +19,7 @@ pub mod client;
 
 #[cfg(feature = "client")]
 pub use client::{GuestClient, GuestError, GuestTokens};
+pub use runtime::RUNTIME_PORT;
 
 /// The port on which the agent listens inside the guest.
 pub const AGENT_PORT: u16 = 49983;
