@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use hearth_guest_api::connect::{Code, ConnectError};
@@ -23,6 +24,8 @@ pub(crate) struct Boot {
     pub(crate) own_address: Option<IpAddr>,
     /// The writable disk under the root, where it is one.
     pub(crate) disk: Option<OwnedFd>,
+    /// Where secret files really lie: elsewhere in `--test`.
+    pub(crate) secrets: PathBuf,
     pub(crate) listening_ns: u64,
     pub(crate) root_ready_ns: u64,
     /// Whether this is a guest whose names, clock and power are ours; false in `--test`.
@@ -48,6 +51,8 @@ pub(crate) struct Agent {
     pub(crate) workload: RefCell<Option<Rc<Workload>>>,
     pub(crate) watchers: crate::server::watch::Watchers,
     pub(crate) stopping: Cell<bool>,
+    /// Whether the folder for secrets is a tmpfs by now.
+    pub(crate) secrets_mounted: Cell<bool>,
 }
 
 impl Agent {
@@ -61,6 +66,7 @@ impl Agent {
             workload: RefCell::default(),
             watchers: crate::server::watch::Watchers::default(),
             stopping: Cell::new(false),
+            secrets_mounted: Cell::new(false),
         })
     }
 

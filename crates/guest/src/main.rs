@@ -1,7 +1,8 @@
 //! The agent inside the guest: PID 1.
 //!
 //! Started by the kernel from the initramfs it boots the guest ([`boot`]) and serves ([`server`]) until it is told to end, by
-//! call or by its power button ([`power`], [`shutdown`]). Started as `hearth-guest --test ADDRESS` it only serves: no mounts, no names, no clock, no reset.
+//! call or by its power button ([`power`], [`shutdown`]). Started as `hearth-guest --test ADDRESS FOLDER` it only serves: no
+//! mounts, no names, no clock, no reset; secrets go to the folder.
 //!
 //! One thread runs everything that touches state; only blocking file work goes to helper threads. So there are no locks, and a
 //! child's exit can never be seen before its start is noted ([`process::reaper`]).
@@ -20,12 +21,14 @@ mod netlink;
 mod paths;
 mod power;
 mod process;
+mod secrets;
 mod server;
 mod shutdown;
 mod workload;
 
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,7 +46,7 @@ pub(crate) fn console(line: &str) {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [flag, address] if flag == "--test" => test(address),
+        [flag, address, secrets] if flag == "--test" => test(address, Path::new(secrets)),
         [flag] if flag == "--version" => {
             // Nothing to do about a closed standard output.
             let _ = writeln!(std::io::stdout(), "{}", env!("CARGO_PKG_VERSION"));
@@ -51,7 +54,7 @@ fn main() -> ExitCode {
         }
         _ if rustix::process::getpid().is_init() => init(),
         _ => {
-            console("to be run as PID 1 of a guest, or as `hearth-guest --test ADDRESS`");
+            console("to be run as PID 1 of a guest, or as `hearth-guest --test ADDRESS FOLDER`");
             ExitCode::from(2)
         }
     }
@@ -71,7 +74,7 @@ fn init() -> ExitCode {
     shutdown::reset()
 }
 
-fn test(address: &str) -> ExitCode {
+fn test(address: &str, secrets: &Path) -> ExitCode {
     let boot = Boot {
         host_addresses: vec![
             "127.0.0.1"
@@ -80,6 +83,7 @@ fn test(address: &str) -> ExitCode {
         ],
         own_address: None,
         disk: None,
+        secrets: secrets.to_owned(),
         listening_ns: clock::uptime_ns(),
         root_ready_ns: clock::uptime_ns(),
         is_init: false,

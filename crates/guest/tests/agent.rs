@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use hearth_guest_api::client::{ExecEvent, ExecRequest, ExecSession, GuestError};
 use hearth_guest_api::connect::Code;
 use hearth_guest_api::filesystem::FileType;
 use hearth_guest_api::guest::record::{Body, Exited};
-use hearth_guest_api::guest::{ExitKind, InitRequest, ShutdownRequest, TerminalSize, Workload};
+use hearth_guest_api::guest::{ExitKind, InitRequest, SecretFile, ShutdownRequest, TerminalSize, Workload};
 use hearth_guest_api::{GuestClient, GuestTokens};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -19,6 +20,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 struct Agent {
     process: Child,
     client: GuestClient,
+    /// Where the secret files of `/run/secrets` lie.
+    secrets: tempfile::TempDir,
 }
 
 impl Drop for Agent {
@@ -37,8 +40,10 @@ fn tokens() -> GuestTokens {
 
 #[expect(clippy::unwrap_used, reason = "a test's helper")]
 async fn agent() -> Agent {
+    let secrets = tempfile::tempdir().unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_hearth-guest"))
         .args(["--test", "127.0.0.1:0"])
+        .arg(secrets.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -49,7 +54,11 @@ async fn agent() -> Agent {
         .unwrap();
     let client = GuestClient::new(line.trim().parse().unwrap(), tokens());
     client.wait_ready(Instant::now() + LIMIT).await.unwrap();
-    Agent { process, client }
+    Agent {
+        process,
+        client,
+        secrets,
+    }
 }
 
 #[expect(clippy::unwrap_used, reason = "a test's helper")]
@@ -623,4 +632,60 @@ async fn shutdown_stops_the_workload_and_then_the_agent() {
         assert!(Instant::now() < deadline, "the agent did not end");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn secret_files_are_the_workloads_and_replaced_by_each_init() {
+    let agent = agent().await;
+    let secret = |path: &str, data: &'static str| SecretFile {
+        path: path.into(),
+        data: Bytes::from_static(data.as_bytes()),
+    };
+    let init = async |files: Vec<SecretFile>, workload: Option<Workload>| {
+        let request = InitRequest {
+            secret_files: files,
+            workload,
+            ..Default::default()
+        };
+        agent.client.init(request).await
+    };
+    let at = |name: &str| agent.secrets.path().join(name);
+
+    for path in ["/etc/secret", "/run/secrets/../x", "relative"] {
+        let error = init(vec![secret(path, "hidden")], Some(workload(&["true"])))
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Some(Code::InvalidArgument), "{error}");
+        assert!(error.to_string().contains("/run/secrets"), "{error}");
+        assert!(!error.to_string().contains("hidden"), "{error}");
+    }
+
+    // They are there before the workload is.
+    let script = format!("cat {0}; stat -c '%a %u %g' {0}", at("db/password").display());
+    let user = Workload {
+        user: "12345:54321".into(),
+        ..workload(&["sh", "-c", &script])
+    };
+    let opened = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(agent.secrets.path(), opened).unwrap();
+    init(vec![secret("/run/secrets/db/password", "hunter2\n")], Some(user))
+        .await
+        .unwrap();
+    let mut records = agent.client.follow(0).await.unwrap();
+    let mut output = String::new();
+    loop {
+        let record = tokio::time::timeout(LIMIT, records.next()).await.unwrap().unwrap();
+        match record.unwrap().body.unwrap() {
+            Body::Chunk(chunk) => output.push_str(std::str::from_utf8(&chunk.data).unwrap()),
+            Body::Exited(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(output, "hunter2\n400 12345 54321\n");
+
+    init(vec![secret("/run/secrets/key", "new")], None).await.unwrap();
+    assert!(!at("db/password").exists());
+    assert_eq!(std::fs::read_to_string(at("key")).unwrap(), "new");
+    init(Vec::new(), None).await.unwrap();
+    assert!(!at("key").exists());
 }

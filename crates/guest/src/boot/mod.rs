@@ -63,6 +63,7 @@ pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
         host_addresses: addresses.hosts(),
         own_address: Some(addresses.address.into()),
         disk,
+        secrets: crate::secrets::FOLDER.into(),
         listening_ns,
         root_ready_ns: uptime_ns(),
         is_init: true,

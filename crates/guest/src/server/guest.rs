@@ -17,9 +17,11 @@ use super::rpc::{self, Call, Gone, Sink};
 use crate::agent::Agent;
 use crate::clock::unix_ns;
 use crate::log::Follower;
+use crate::process::users::Accounts;
 use crate::process::{Input, send_signal};
+use crate::secrets::SecretsError;
 use crate::workload::{self, Workload};
-use crate::{clock, entropy, metrics, names, shutdown};
+use crate::{clock, entropy, metrics, names, secrets, shutdown};
 
 /// A follower that takes nothing for this long is let go, so that it no longer holds the workload back.
 const FOLLOWER_STALL: Duration = Duration::from_mins(1);
@@ -76,6 +78,7 @@ fn init(agent: &Rc<Agent>, request: InitRequest) -> Result<InitResponse, Connect
     if agent.boot.is_init {
         set_up_guest(agent, &request)?;
     }
+    write_secrets(agent, &request)?;
     let start = request
         .workload
         .filter(|_| agent.workload.borrow().is_none() && !agent.stopping.get());
@@ -110,6 +113,30 @@ fn set_up_guest(agent: &Agent, request: &InitRequest) -> Result<(), ConnectError
     let hostname = agent.settings.borrow().hostname.clone();
     names::write(&hostname, agent.boot.own_address, request.names.as_ref())
         .map_err(|error| internal("write the names under /etc", error))
+}
+
+/// The files of this Init take the place of those before. A user who does not exist owns nothing: the workload, which then
+/// cannot start, says so.
+fn write_secrets(agent: &Agent, request: &InitRequest) -> Result<(), ConnectError> {
+    if request.secret_files.is_empty() && !agent.secrets_mounted.get() {
+        return Ok(());
+    }
+    let user = request.workload.as_ref().map(|workload| workload.user.as_str());
+    let (uid, gid) = Accounts::load()
+        .resolve(user.unwrap_or(&agent.settings.borrow().default_user))
+        .map_or((0, 0), |identity| (identity.uid, identity.gid));
+    let refused = |error: SecretsError| {
+        let code = match error {
+            SecretsError::Io { .. } => Code::Internal,
+            SecretsError::Elsewhere(_) | SecretsError::Twice(_) => Code::InvalidArgument,
+        };
+        ConnectError::new(code, error.to_string())
+    };
+    if agent.boot.is_init && !agent.secrets_mounted.get() {
+        secrets::mount_folder().map_err(refused)?;
+    }
+    agent.secrets_mounted.set(true);
+    secrets::replace(&agent.boot.secrets, &request.secret_files, uid, gid).map_err(refused)
 }
 
 fn set_clock(agent: &Agent, request: SetClockRequest) -> Result<SetClockResponse, ConnectError> {
