@@ -8,6 +8,7 @@
 //!
 //! Two traits and what they carry. What crosses a wire between hosts has one form, whatever stands behind the trait.
 
+pub mod conformance;
 pub mod embedded;
 mod error;
 mod queue;

@@ -62,3 +62,20 @@ pub trait ProvisionQueue: Send + Sync {
     /// How many wait, those taken not counted.
     async fn len(&self) -> Result<usize, CoordError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_another_maker_is_read_and_ours_is_one() {
+        let (request_id, function_id) = (RequestId::new(), FunctionId::new());
+        let theirs = format!(
+            r#"{{"request_id":"{request_id}","function_id":"{function_id}","cpu":2,"memory_mb":256,"priority":1}}"#
+        );
+        let request: ProvisionRequest = serde_json::from_str(&theirs).unwrap();
+        assert_eq!((request.version, request.deadline_unix_ms), (None, None));
+        let ours = format!(r#"{{"request_id":"{request_id}","function_id":"{function_id}","cpu":2,"memory_mb":256}}"#);
+        assert_eq!(serde_json::to_string(&request).unwrap(), ours);
+    }
+}

@@ -251,3 +251,86 @@ fn unix_now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+    use hearth_ids::FunctionId;
+
+    use super::*;
+
+    const LONG: Duration = Duration::MAX;
+
+    fn request() -> ProvisionRequest {
+        ProvisionRequest {
+            request_id: RequestId::new(),
+            function_id: FunctionId::new(),
+            cpu: 1,
+            memory_mb: 128,
+            version: None,
+            deadline_unix_ms: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_are_served_in_their_order() {
+        let queue = EmbeddedQueue::new(4);
+        let mut takes: Vec<_> = (0..3).map(|_| queue.take("a", LONG)).collect();
+        for take in &mut takes {
+            assert!(poll!(take).is_pending());
+        }
+        drop(takes.remove(1));
+        let requests = [request(), request()];
+        for request in &requests {
+            queue.push(request.clone()).await.unwrap();
+        }
+        for (take, request) in takes.into_iter().zip(requests) {
+            assert_eq!(take.await.unwrap().request, request);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_tells_whoever_waits() {
+        let queue = EmbeddedQueue::new(4);
+        let (mut first, mut second) = (queue.take("a", LONG), queue.take("a", LONG));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+        queue.close();
+        assert_eq!(first.await, Err(gone()));
+        assert_eq!(second.await, Err(gone()));
+        assert_eq!(queue.push(request()).await, Err(gone()));
+    }
+
+    #[tokio::test]
+    async fn requests_that_nobody_waits_for_make_room() {
+        let queue = EmbeddedQueue::with_clock(2, Arc::new(|| 1000));
+        for deadline in [999, 1000] {
+            let deadline_unix_ms = Some(deadline);
+            queue
+                .push(ProvisionRequest {
+                    deadline_unix_ms,
+                    ..request()
+                })
+                .await
+                .unwrap();
+        }
+        queue.push(request()).await.unwrap();
+        queue.push(request()).await.unwrap();
+        assert_eq!(queue.push(request()).await, Err(CoordError::QueueFull { len: 2 }));
+        let stats = queue.stats();
+        assert_eq!((stats.waiting, stats.claimed, stats.overdue), (2, 0, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ran_out_is_counted_and_claims_take_room() {
+        let queue = EmbeddedQueue::new(1);
+        queue.push(request()).await.unwrap();
+        queue.take("a", Duration::from_secs(1)).await.unwrap();
+        assert!(
+            queue.push(request()).await.is_err(),
+            "there may be no room when it comes back"
+        );
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let stats = queue.stats();
+        assert_eq!((stats.waiting, stats.claimed, stats.run_out), (1, 0, 1));
+    }
+}

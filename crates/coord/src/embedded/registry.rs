@@ -248,3 +248,75 @@ impl fmt::Debug for EmbeddedRegistry {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures::poll;
+    use hearth_ids::{FunctionId, MachineId};
+
+    use super::*;
+
+    fn instance(version: u32) -> Instance {
+        let key = InstanceKey {
+            function: FunctionId::new(),
+            machine: MachineId::new(),
+        };
+        Instance {
+            key,
+            worker_ip: Ipv4Addr::LOCALHOST.into(),
+            proxy_port: 1,
+            internal_vm_ip: Ipv4Addr::LOCALHOST.into(),
+            version,
+            worker_id: "node".into(),
+        }
+    }
+
+    async fn listened_to() -> (EmbeddedRegistry, LeaseId, BoxStream<'static, InstanceChange>) {
+        let registry = EmbeddedRegistry::new();
+        let lease = registry.grant(Duration::MAX).await.unwrap();
+        let mut changes = registry.watch().await.unwrap();
+        assert_eq!(changes.next().await, Some(InstanceChange::All(Vec::new())));
+        (registry, lease, changes)
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_not_too_slow_is_told_each_change() {
+        let (registry, lease, changes) = listened_to().await;
+        let all: Vec<Instance> = (0..KEPT_CHANGES).map(|_| instance(1)).collect();
+        for instance in &all {
+            registry.register(lease, instance.clone()).await.unwrap();
+        }
+        drop(registry);
+        let told: Vec<InstanceChange> = changes.collect().await;
+        let wanted: Vec<InstanceChange> = all.into_iter().map(InstanceChange::Registered).collect();
+        assert_eq!(told, wanted, "and its end after the last");
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_too_slow_is_told_all() {
+        let (registry, lease, mut changes) = listened_to().await;
+        let busy = instance(0);
+        for version in 0..=u32::try_from(KEPT_CHANGES).unwrap() {
+            let instance = Instance {
+                version,
+                ..busy.clone()
+            };
+            registry.register(lease, instance).await.unwrap();
+        }
+        let all = registry.instances().await.unwrap();
+        assert_eq!(changes.next().await, Some(InstanceChange::All(all)));
+        assert!(poll!(changes.next()).is_pending());
+    }
+
+    #[tokio::test]
+    async fn nothing_new_is_no_news() {
+        let (registry, lease, mut changes) = listened_to().await;
+        let same = instance(1);
+        registry.register(lease, same.clone()).await.unwrap();
+        registry.register(lease, same.clone()).await.unwrap();
+        assert_eq!(changes.next().await, Some(InstanceChange::Registered(same)));
+        assert!(poll!(changes.next()).is_pending());
+    }
+}
