@@ -9,12 +9,15 @@ mod error;
 mod function;
 mod name;
 mod project;
+mod rate;
 mod resources;
 mod restart;
+mod retry;
 mod scale;
 mod signal;
 mod spec;
 mod state;
+mod traffic;
 
 pub use access::{Action, InvalidRole, Role};
 pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk};
@@ -25,8 +28,10 @@ pub use function::{
 };
 pub use name::{InvalidName, MachineName};
 pub use project::{Holding, InvalidLabel, ProjectName, QuotaExceeded, Quotas, SecretName};
+pub use rate::{RetryAfterMs, TokenBucket};
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
+pub use retry::{GiveUp, Retry, RetryRule, plan_retry};
 pub use scale::{COOLDOWN_MAX_MS, SPARE_MIN_MS, ScaleFacts, ScaleMemory, ScalePlan, plan_scale};
 pub use signal::{SIGNAL_MAX, parse_signal};
 pub use spec::{
@@ -34,3 +39,4 @@ pub use spec::{
     SealedSecret, SecretTarget, Workload,
 };
 pub use state::{ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};
+pub use traffic::{InvalidTraffic, TRAFFIC_MAX, Traffic, TrafficShare};
