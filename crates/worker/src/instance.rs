@@ -42,7 +42,7 @@ impl Inner {
                 .status(spec.id)
                 .is_none_or(|status| status.state.is_at_rest() || status.sequence == 0);
             let contract = self.parts.blueprints.contract(key.function, version).await;
-            self.lock().insert(spec.id, Entry::Starting(key.clone()));
+            self.lock().insert(spec.id, Entry::Starting(key.clone(), version));
             match contract {
                 Some((contract, port)) if !rests => {
                     let plan = Plan {
@@ -112,9 +112,9 @@ impl Inner {
         {
             let mut instances = self.lock();
             match instances.get_mut(&key.machine) {
-                Some(entry @ (Entry::Starting(_) | Entry::Serving(_))) => *entry = Entry::Ending(key.clone()),
                 // Not ours, gone, or on its way out.
-                Some(Entry::Ending(_)) | None => return,
+                Some(Entry::Ending(..)) | None => return,
+                Some(entry) => *entry = Entry::Ending(key.clone(), entry.version()),
             }
         }
         let inner = Arc::clone(self);

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use hearth_coord::InstanceKey;
+use hearth_coord::{InstanceKey, ProvisionRequest};
 use hearth_domain::{Contract, MachineSpec};
-use hearth_ids::{FunctionId, RequestId};
+use hearth_ids::FunctionId;
 use hearth_node_api::{LogChunk, NodeError};
 use thiserror::Error;
 
@@ -56,7 +56,7 @@ pub enum ProvisionFailure {
 /// Hears what became of requests.
 pub trait Outcomes: Send + Sync {
     /// A request was served, or failed.
-    fn provisioned(&self, request: RequestId, outcome: Result<InstanceKey, ProvisionFailure>);
+    fn provisioned(&self, request: &ProvisionRequest, outcome: Result<InstanceKey, ProvisionFailure>);
 }
 
 /// Keeps what instances wrote.

@@ -64,7 +64,7 @@ impl Inner {
         if let Err(error) = self.parts.queue.done(&claim).await {
             warn!(%error, "cannot say that a request is served");
         }
-        self.parts.outcomes.provisioned(request.request_id, outcome);
+        self.parts.outcomes.provisioned(request, outcome);
     }
 
     async fn provision(self: &Arc<Self>, request: &ProvisionRequest) -> Result<InstanceKey, ProvisionFailure> {
@@ -82,7 +82,7 @@ impl Inner {
             function: request.function_id,
             machine: id,
         };
-        self.lock().insert(id, Entry::Starting(key.clone()));
+        self.lock().insert(id, Entry::Starting(key.clone(), blueprint.version));
         let plan = Plan {
             key: key.clone(),
             version: blueprint.version,
@@ -114,7 +114,7 @@ impl Inner {
         {
             let mut instances = self.lock();
             // Retired meanwhile, or its machine ended.
-            if !matches!(instances.get(&id), Some(Entry::Starting(_))) {
+            if !matches!(instances.get(&id), Some(Entry::Starting(..))) {
                 return Err(ProvisionFailure::Broken("it was ended before it was ready".into()));
             }
             instances.insert(id, Entry::Serving(instance.clone()));

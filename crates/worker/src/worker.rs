@@ -62,24 +62,42 @@ pub(crate) struct Inner {
     instances: Mutex<HashMap<MachineId, Entry>>,
 }
 
-/// An instance as the worker knows it.
+/// An instance as the worker knows it, with its version.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
     /// On its way.
-    Starting(InstanceKey),
+    Starting(InstanceKey, u32),
     /// Registered.
     Serving(Instance),
     /// On its way out; whoever put this here sees to it.
-    Ending(InstanceKey),
+    Ending(InstanceKey, u32),
 }
 
 impl Entry {
     pub(crate) fn key(&self) -> &InstanceKey {
         match self {
-            Self::Starting(key) | Self::Ending(key) => key,
+            Self::Starting(key, _) | Self::Ending(key, _) => key,
             Self::Serving(instance) => &instance.key,
         }
     }
+
+    pub(crate) fn version(&self) -> u32 {
+        match self {
+            Self::Starting(_, version) | Self::Ending(_, version) => *version,
+            Self::Serving(instance) => instance.version,
+        }
+    }
+}
+
+/// An instance as others may know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownInstance {
+    /// Its machine.
+    pub machine: MachineId,
+    /// Which version it is.
+    pub version: u32,
+    /// Whether calls reach it: it is ready, and not on its way out.
+    pub serving: bool,
 }
 
 impl Worker {
@@ -116,11 +134,16 @@ impl Worker {
         self.inner.retire_all(function, version);
     }
 
-    /// Machines of instances of a function that are there now, on their way in or out too.
-    pub fn machines(&self, function: FunctionId) -> Vec<MachineId> {
+    /// Instances of a function that are there now, on their way in or out too.
+    pub fn instances(&self, function: FunctionId) -> Vec<KnownInstance> {
         let instances = self.inner.lock();
         let of_function = instances.values().filter(|entry| entry.key().function == function);
-        of_function.map(|entry| entry.key().machine).collect()
+        let known = of_function.map(|entry| KnownInstance {
+            machine: entry.key().machine,
+            version: entry.version(),
+            serving: matches!(entry, Entry::Serving(_)),
+        });
+        known.collect()
     }
 
     /// Stops serving the queue and waits for what is under way, for a bounded time. Instances are left alone: they are
@@ -146,7 +169,7 @@ impl Inner {
         let instances = self.lock();
         let serving = instances.values().filter_map(|entry| match entry {
             Entry::Serving(instance) => Some(instance.clone()),
-            Entry::Starting(_) | Entry::Ending(_) => None,
+            Entry::Starting(..) | Entry::Ending(..) => None,
         });
         serving.collect()
     }
