@@ -5,6 +5,7 @@
 
 mod access;
 mod capacity;
+mod cron;
 mod error;
 mod function;
 mod name;
@@ -21,6 +22,7 @@ mod traffic;
 
 pub use access::{Action, InvalidRole, Role};
 pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk};
+pub use cron::{CronPlan, CronSpec, InvalidCron, MissedRuns, ON_TIME_MS, SKIPPED_MAX, plan_cron};
 pub use error::chain;
 pub use function::{
     CONCURRENCY_MAX, Contract, DEFAULT_PORT, FunctionName, FunctionSpec, Handler, IDLE_MAX_MS, INSTANCES_MAX,
