@@ -1,0 +1,185 @@
+//! What instances wrote that are gone: one file of JSON lines for each, in a folder for each function.
+//!
+//! A file appears whole, by rename. The oldest go when a function has too many, or too much.
+
+use std::{
+    fs, io,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt as _, stream::BoxStream};
+use hearth_api::FunctionLogRecord;
+use hearth_domain::{MachineOwner, MachineSpec};
+use hearth_ids::{FunctionId, MachineId};
+use hearth_node_api::{LogChunk, NodeError};
+use hearth_worker::LogArchive;
+
+use super::lines::Lines;
+use crate::time::{now_unix_ms, timestamp};
+
+/// What is kept of a function's instances that are gone, in bytes and in instances.
+const KEPT_BYTES: u64 = 64 * 1024 * 1024;
+const KEPT_INSTANCES: usize = 500;
+
+/// The archive. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Archive {
+    folder: PathBuf,
+}
+
+impl Archive {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    fn of(&self, function: FunctionId) -> PathBuf {
+        self.folder.join(function.to_string())
+    }
+
+    /// Whether an instance's log is here.
+    pub(crate) fn has(&self, function: FunctionId, machine: MachineId) -> bool {
+        self.of(function).join(file_name(machine)).exists()
+    }
+
+    /// Instances whose logs are here, oldest first. Blocks.
+    pub(crate) fn machines(&self, function: FunctionId) -> Vec<MachineId> {
+        let mut machines: Vec<MachineId> = entries(&self.of(function)).into_iter().map(|(id, _)| id).collect();
+        machines.sort();
+        machines
+    }
+
+    /// An instance's lines, to `each`. What cannot be read is left out. Blocks.
+    pub(crate) fn read(
+        &self,
+        function: FunctionId,
+        machine: MachineId,
+        mut each: impl FnMut(FunctionLogRecord),
+    ) -> io::Result<()> {
+        let file = match fs::File::open(self.of(function).join(file_name(machine))) {
+            // It was the oldest.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        for line in BufReader::new(file).lines() {
+            if let Ok(record) = serde_json::from_str(&line?) {
+                each(record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all logs of a function. Blocks.
+    pub(crate) fn forget(&self, function: FunctionId) -> io::Result<()> {
+        match fs::remove_dir_all(self.of(function)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    fn make_room(&self, function: FunctionId) {
+        let mut entries = entries(&self.of(function));
+        entries.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+        let mut bytes = 0;
+        for (place, (id, size)) in entries.into_iter().enumerate() {
+            bytes += size;
+            // The newest always stays.
+            if place > 0 && (place >= KEPT_INSTANCES || bytes > KEPT_BYTES) {
+                let _ = fs::remove_file(self.of(function).join(file_name(id)));
+            }
+        }
+    }
+}
+
+fn file_name(machine: MachineId) -> String {
+    format!("{machine}.ndjson")
+}
+
+fn entries(folder: &Path) -> Vec<(MachineId, u64)> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let known = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let id = name.strip_suffix(".ndjson")?.parse().ok()?;
+        Some((id, entry.metadata().ok()?.len()))
+    });
+    known.collect()
+}
+
+#[async_trait]
+impl LogArchive for Archive {
+    async fn archive(
+        &self,
+        spec: &MachineSpec,
+        mut log: BoxStream<'static, Result<LogChunk, NodeError>>,
+    ) -> Result<(), io::Error> {
+        let Some(MachineOwner::Function { function, version }) = spec.owner else {
+            return Ok(());
+        };
+        let folder = self.of(function);
+        fs::create_dir_all(&folder)?;
+        // Its name is its machine's: of two tries the later replaces what the earlier left.
+        let aside = folder.join(format!(".{}", file_name(spec.id)));
+        let mut file = io::BufWriter::new(fs::File::create(&aside)?);
+        let mut lines = Lines::new(spec.id, version);
+        while let Some(Ok(chunk)) = log.next().await {
+            write(&mut file, &lines.push(&chunk))?;
+        }
+        write(&mut file, &lines.rest(timestamp(now_unix_ms())))?;
+        file.flush()?;
+        drop(file);
+        fs::rename(&aside, folder.join(file_name(spec.id)))?;
+        self.make_room(function);
+        Ok(())
+    }
+}
+
+fn write(file: &mut impl io::Write, lines: &[FunctionLogRecord]) -> io::Result<()> {
+    for line in lines {
+        serde_json::to_writer(&mut *file, line)?;
+        file.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::stream;
+    use hearth_node_api::LogStream;
+
+    use super::*;
+
+    fn chunk(text: &'static str) -> Result<LogChunk, NodeError> {
+        Ok(LogChunk {
+            sequence: 1,
+            unix_ns: 1,
+            stream: LogStream::Stdout,
+            bytes: Bytes::from_static(text.as_bytes()),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_log_is_kept_whole_and_forgotten_with_its_function() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::new(folder.path().to_owned());
+        let function = FunctionId::new();
+        let mut spec = crate::reconcile::tests_spec();
+        spec.owner = Some(MachineOwner::Function { function, version: 7 });
+        for _ in 0..2 {
+            let log = stream::iter([chunk("one\ntw"), chunk("o")]).boxed();
+            archive.archive(&spec, log).await.unwrap();
+        }
+        assert_eq!(archive.machines(function), [spec.id]);
+        let mut read = Vec::new();
+        archive
+            .read(function, spec.id, |record| read.push((record.version, record.line)))
+            .unwrap();
+        assert_eq!(read, [(7, "one".to_owned()), (7, "two".to_owned())]);
+        archive.forget(function).unwrap();
+        archive.forget(function).unwrap();
+        assert!(!archive.has(function, spec.id));
+    }
+}

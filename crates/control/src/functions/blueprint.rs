@@ -1,0 +1,224 @@
+//! How an instance of a version is made: the machine that its worker asks for.
+
+use std::{collections::BTreeMap, sync::Weak};
+
+use async_trait::async_trait;
+use hearth_domain::{
+    Contract, FunctionSpec, MachineName, MachineOwner, MachineSpec, NetworkMode, RestartPolicy, SealedSecret,
+    VersionSpec, Workload,
+};
+use hearth_ids::{FunctionId, MachineId};
+use hearth_worker::{Blueprint, BlueprintError, Blueprints};
+
+use crate::app::App;
+
+/// How long an instance's program has to end, once no call reaches it any more.
+const STOP_TIMEOUT_MS: u64 = 5_000;
+/// What of a function's name stands in its machines' names.
+const NAME_CHARS: usize = 40;
+/// Where a source lies in its machine (Lambda's place).
+const TASK_ROOT: &str = "/var/task";
+const RUNTIME_DIR: &str = "/var/runtime";
+/// What stands for a region: AWS clients ask for one.
+pub(crate) const REGION: &str = "us-east-1";
+
+/// Blueprints from the store. Holds the application loosely: the application holds the worker that holds this.
+pub(crate) struct StoredBlueprints(pub(crate) Weak<App>);
+
+#[async_trait]
+impl Blueprints for StoredBlueprints {
+    async fn blueprint(&self, function: FunctionId, version: Option<u32>) -> Result<Blueprint, BlueprintError> {
+        let app = self.0.upgrade().ok_or_else(|| broken("the server goes down"))?;
+        let row = app.store.function(function).await.map_err(|error| broken(&error.to_string()))?;
+        let row = row.ok_or(BlueprintError::Gone)?;
+        let number = version.unwrap_or(row.latest);
+        let version = app.store.version(function, number).await.map_err(|error| broken(&error.to_string()))?;
+        let version = version.ok_or(BlueprintError::Gone)?.spec;
+        let driver = match version.driver {
+            Some(driver) => driver,
+            None => app.default_driver().await.map_err(|error| broken(&error.problem.detail))?,
+        };
+        let (image_id, kernels) = (version.image_id.clone(), app.kernels.clone());
+        let kernel = app.blocking(move || kernels.default_bundle()).await;
+        let kernel_id = match kernel.map_err(|error| broken(&error.problem.detail))? {
+            Some(bundle) => bundle.id,
+            None if driver == hearth_domain::DriverKind::Fake => String::new(),
+            None => return Err(broken("there is no kernel yet; import one: hearth kernel import --deb linux-image-….deb")),
+        };
+        let id = MachineId::new();
+        let workload = Workload {
+            secrets: secrets(&app, &row.spec, &version).await?,
+            ..workload(&row.spec, &version)
+        };
+        let spec = MachineSpec {
+            id,
+            project: row.spec.project,
+            owner: Some(MachineOwner::Function {
+                function,
+                version: number,
+            }),
+            name: machine_name(&row.spec, number, id).ok_or_else(|| broken("cannot name its machine"))?,
+            image: version.image.clone(),
+            image_id,
+            layers: version.layers.clone(),
+            kernel_id,
+            resources: version.resources,
+            workload,
+            network: NetworkMode::Default,
+            ports: Vec::new(),
+            driver,
+            restart: RestartPolicy::No,
+            stop_timeout_ms: STOP_TIMEOUT_MS,
+            auto_remove: false,
+        };
+        Ok(Blueprint {
+            spec,
+            version: number,
+            contract: version.contract,
+            port: version.port(),
+        })
+    }
+
+    async fn contract(&self, function: FunctionId, version: u32) -> Option<(Contract, u16)> {
+        let app = self.0.upgrade()?;
+        let version = app.store.version(function, version).await.ok().flatten()?;
+        Some((version.spec.contract, version.spec.port()))
+    }
+}
+
+fn broken(reason: &str) -> BlueprintError {
+    BlueprintError::Broken(reason.to_owned())
+}
+
+/// `NAME-vVERSION-` and the end of the ID, which is its random part.
+fn machine_name(function: &FunctionSpec, version: u32, id: MachineId) -> Option<MachineName> {
+    let label: String = function.name.label().chars().take(NAME_CHARS).collect();
+    let id = id.to_string();
+    let random = id.get(id.len().saturating_sub(8)..)?;
+    format!("{label}-v{version}-{random}").parse().ok()
+}
+
+/// The version's program with what the contract puts into its environment.
+fn workload(function: &FunctionSpec, version: &VersionSpec) -> Workload {
+    let mut env: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
+    set("HEARTH_FUNCTION", function.name.to_string());
+    set("HEARTH_FUNCTION_VERSION", version.number.to_string());
+    match version.contract {
+        Contract::Http { port } => {
+            set("PORT", port.to_string());
+        }
+        Contract::Lambda => {
+            let name = function.name.to_string();
+            set("LAMBDA_TASK_ROOT", TASK_ROOT.into());
+            set("LAMBDA_RUNTIME_DIR", RUNTIME_DIR.into());
+            set("AWS_LAMBDA_FUNCTION_NAME", name.clone());
+            set("AWS_LAMBDA_FUNCTION_VERSION", version.number.to_string());
+            set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", version.resources.memory_mib.to_string());
+            set("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}"));
+            set("AWS_LAMBDA_LOG_STREAM_NAME", format!("v{}", version.number));
+            set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into());
+            set("AWS_REGION", REGION.into());
+            set("AWS_DEFAULT_REGION", REGION.into());
+            if let Some(handler) = &version.handler {
+                set("_HANDLER", handler.to_string());
+            }
+        }
+    }
+    // What the function's owner says prevails, but for what the contract needs.
+    let mut all = version.workload.env.clone();
+    all.extend(env);
+    Workload {
+        env: all,
+        runtime_api: version.contract == Contract::Lambda,
+        ..version.workload.clone()
+    }
+}
+
+async fn secrets(app: &App, function: &FunctionSpec, version: &VersionSpec) -> Result<Vec<SealedSecret>, BlueprintError> {
+    let mut sealed = Vec::with_capacity(version.secrets.len());
+    for used in &version.secrets {
+        let name = used.name.parse().map_err(|_| broken(&format!("secret {:?} has no valid name", used.name)))?;
+        let row = app.store.secret(function.project, &name).await.map_err(|error| broken(&error.to_string()))?;
+        let row = row.ok_or_else(|| {
+            broken(&format!(
+                "secret {name} is gone; set it again (hearth secret set {name}), or deploy a version without it"
+            ))
+        })?;
+        sealed.push(SealedSecret {
+            target: used.target.clone(),
+            sealed: row.sealed,
+        });
+    }
+    Ok(sealed)
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_domain::{Resources, ScaleRule};
+    use hearth_ids::ProjectId;
+
+    use super::*;
+
+    fn function(name: &str) -> FunctionSpec {
+        FunctionSpec {
+            id: FunctionId::new(),
+            project: ProjectId::DEFAULT,
+            name: name.parse().unwrap(),
+            public: false,
+            scale: ScaleRule {
+                min: 0,
+                max: 1,
+                concurrency: 1,
+                idle_ms: 0,
+            },
+        }
+    }
+
+    fn version(contract: Contract) -> VersionSpec {
+        VersionSpec {
+            function: FunctionId::new(),
+            number: 3,
+            image: String::new(),
+            image_id: String::new(),
+            layers: Vec::new(),
+            runtime: None,
+            handler: Some("main.handler".parse().unwrap()),
+            contract,
+            workload: Workload {
+                env: [("PORT".into(), "9".into()), ("A".into(), "1".into())].into(),
+                ..Workload::default()
+            },
+            secrets: Vec::new(),
+            resources: Resources {
+                vcpus: 1.try_into().unwrap(),
+                memory_mib: 128.try_into().unwrap(),
+                disk_mib: None,
+            },
+            driver: None,
+            timeout_ms: 1,
+            description: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_contract_says_what_the_program_finds() {
+        let http = workload(&function("f"), &version(Contract::Http { port: 8080 }));
+        assert_eq!((http.env["PORT"].as_str(), http.env["A"].as_str()), ("8080", "1"));
+        assert!(!http.runtime_api);
+        let lambda = workload(&function("f"), &version(Contract::Lambda));
+        assert_eq!(lambda.env["_HANDLER"], "main.handler");
+        assert_eq!(lambda.env["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], "128");
+        assert!(lambda.runtime_api);
+    }
+
+    #[test]
+    fn machines_names_fit_whatever_the_functions_is() {
+        for name in ["f", &"x".repeat(63), "My_Func"] {
+            let function = function(name);
+            let (one, two) = (MachineId::new(), MachineId::new());
+            let named = machine_name(&function, u32::MAX, one).unwrap();
+            assert_ne!(Some(named), machine_name(&function, u32::MAX, two));
+        }
+    }
+}

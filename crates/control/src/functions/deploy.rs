@@ -1,0 +1,155 @@
+//! Deploying: a function, and a version of it.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use hearth_api::{DeployFunction, Deployment, ProblemCode};
+use hearth_domain::{Action, DriverKind, FunctionSpec, VersionSpec};
+use hearth_store::{FunctionRow, LIVE, Share, VersionRow};
+
+use super::{
+    plan::{self, Facts},
+    view,
+};
+use crate::{
+    api_doc::Problems,
+    app::App,
+    caller::{Caller, Tenant},
+    error::{ApiError, ApiResult},
+    extract::{ApiJson, ApiPath},
+    time::now_unix_ms,
+};
+
+/// Deploys a function: makes it if there is none, and a new version unless the newest is the same already. Calls go to
+/// the version at once, unless told otherwise. Safe to repeat.
+#[utoipa::path(put, path = "/v1/functions/{function}", tag = "functions", operation_id = "deploy_function",
+    params(("function" = String, Path, description = "Name")), request_body = DeployFunction,
+    responses((status = 200, description = "The function and the version", body = Deployment), Problems))]
+pub(crate) async fn deploy(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(name): ApiPath,
+    ApiJson(request): ApiJson<DeployFunction>,
+) -> ApiResult<Json<Deployment>> {
+    let tenant = caller.may(&app, Action::FunctionWrite).await?;
+    let deployed = deploy_as(&app, &tenant, &name, request).await?;
+    let function = app.shown_function(&tenant, deployed.function).await?;
+    Ok(Json(Deployment {
+        function,
+        version: view::version(deployed.version),
+        new: deployed.new,
+    }))
+}
+
+/// What a deployment came to.
+pub(crate) struct Deployed {
+    pub(crate) function: FunctionRow,
+    pub(crate) version: VersionRow,
+    /// Whether the version is new.
+    pub(crate) new: bool,
+}
+
+/// Deploys for a tenant who may.
+pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: DeployFunction) -> ApiResult<Deployed> {
+    let name = plan::name(name)?;
+    let contract = plan::contract(&request)?;
+    let before = app.store.function_by_label(tenant.project, &name.label()).await?;
+    let spec_before = before.as_ref().map(|row| row.spec.clone());
+    let spec = plan::function(spec_before.clone(), tenant.project, name, contract, &request.settings)?;
+    // Once without the image, so that a bad request fails before anything is looked up.
+    let anything = Facts {
+        image_has_program: true,
+        ..Facts::default()
+    };
+    plan::version(request.clone(), spec.id, &anything)?;
+    let facts = facts(app, &request).await?;
+    let live = !request.no_traffic;
+    let wanted = plan::version(request, spec.id, &facts)?;
+    check_surroundings(app, tenant, &wanted).await?;
+    note_function(app, spec_before.as_ref(), &spec).await?;
+    let newest = match &before {
+        Some(row) => app.store.version(spec.id, row.latest).await?,
+        None => None,
+    };
+    let (version, new) = match newest.filter(|newest| newest.spec.makes_the_same(&wanted)) {
+        Some(same) => (same, false),
+        None => (insert(app, wanted, live).await?, true),
+    };
+    if live && !new {
+        let all = [Share {
+            version: version.spec.number,
+            percent: 100,
+        }];
+        app.store.set_alias(spec.id, LIVE, &all, None, now_unix_ms()).await?;
+    }
+    app.plane().routes_changed(app).await?;
+    let function = app.store.function(spec.id).await?;
+    let function = function.ok_or_else(|| super::find::no_function(spec.name.as_str()))?;
+    Ok(Deployed { function, version, new })
+}
+
+async fn insert(app: &App, wanted: VersionSpec, live: bool) -> ApiResult<VersionRow> {
+    let layers = wanted.layers.clone();
+    let row = app.store.insert_version(wanted, live, now_unix_ms()).await?;
+    super::source::pin(app, &row.spec, layers).await?;
+    Ok(row)
+}
+
+async fn note_function(app: &App, before: Option<&FunctionSpec>, spec: &FunctionSpec) -> ApiResult<()> {
+    match before {
+        None => app.store.insert_function(spec, now_unix_ms()).await?,
+        Some(before) if before != spec => app.store.update_function(spec, now_unix_ms()).await?,
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+/// Looks up the image.
+async fn facts(app: &App, request: &DeployFunction) -> ApiResult<Facts> {
+    let image = plan::image(request)?;
+    let runtime = request.runtime;
+    let images = app.images.clone();
+    let wanted = image.clone();
+    let found = app.blocking(move || images.find(&wanted)).await?;
+    let (image_id, config) = found.map_err(|error| match runtime {
+        Some(_) => ApiError::new(
+            ProblemCode::ImageNotFound,
+            format!("the image {image} of this runtime is not on the node; make it and import it with: make runtimes"),
+        )
+        .caused_by(error),
+        None => error.into(),
+    })?;
+    Ok(Facts {
+        image_id: image_id.to_string(),
+        image_has_program: !config.entrypoint.is_empty() || !config.cmd.is_empty(),
+    })
+}
+
+/// Refuses now what every instance would fail for.
+async fn check_surroundings(app: &App, tenant: &Tenant, version: &VersionSpec) -> ApiResult<()> {
+    for used in &version.secrets {
+        let name = used.name.parse().map_err(|_| ApiError::field("secrets", "a secret has no valid name"))?;
+        if app.store.secret(tenant.project, &name).await?.is_none() {
+            return Err(ApiError::field(
+                "secrets",
+                format!("there is no secret {name}; set it first: hearth secret set {name}"),
+            ));
+        }
+    }
+    for source in &version.layers {
+        super::source::check(app, source).await?;
+    }
+    let driver = match version.driver {
+        Some(driver) => driver,
+        None => app.default_driver().await?,
+    };
+    let kernels = app.kernels.clone();
+    let kernel = app.blocking(move || kernels.default_bundle()).await?;
+    if kernel.is_none() && driver != DriverKind::Fake {
+        return Err(ApiError::new(
+            ProblemCode::KernelNotFound,
+            "there is no kernel yet; import one first: hearth kernel import --deb linux-image-….deb",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Calling a function through the API: with a key of the API, by name, at once or later.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body as ApiBody,
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use hearth_api::{InvocationAccepted, InvokeQuery, ProblemCode};
+use hearth_domain::Action;
+use hearth_gateway::{Body, CallError, CallOptions, NotAccepted, Qualifier, Target};
+use hearth_store::{FunctionRow, InvocationSource, RequestHead};
+use http::{HeaderMap, Method, StatusCode, header};
+
+use crate::{
+    api_doc::Problems,
+    app::App,
+    caller::Caller,
+    error::{ApiError, ApiResult},
+    extract::{ApiPath, ApiQuery, read_body},
+    invocations::accept::{Wanted, new_invocation},
+};
+
+/// The longest body of a call that is kept, in bytes.
+const ASYNC_BODY_MAX: usize = 1024 * 1024;
+const KEY_MAX: usize = 255;
+
+/// Calls a function: an event for the contract `lambda`, a request with this body for `http`. The answer is the
+/// function's own, with its status; what Hearth says of a call that failed is a problem.
+#[utoipa::path(post, path = "/v1/functions/{function}/invoke", tag = "functions", operation_id = "invoke_function",
+    params(("function" = String, Path, description = "Name"), InvokeQuery,
+        ("idempotency-key" = Option<String>, Header, description = "Makes it safe to send an asynchronous call again", max_length = 255)),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, description = "The function's answer", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 202, description = "The call is kept", body = InvocationAccepted), Problems))]
+pub(crate) async fn invoke(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(name): ApiPath,
+    ApiQuery(query): ApiQuery<InvokeQuery>,
+    request: Request,
+) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::FunctionInvoke).await?;
+    let row = app.find_function(&tenant, &name).await?;
+    let qualifier = qualifier(query.qualifier.as_deref())?;
+    let path = path(query.path.as_deref())?;
+    let (parts, body) = request.into_parts();
+    if query.r#async == Some(true) {
+        return accept(&app, &row, qualifier, path, parts.headers, body).await;
+    }
+    let mut request = http::Request::new(Body::new(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = path;
+    *request.headers_mut() = for_function(parts.headers);
+    let target = Target {
+        function: row.spec.id,
+        qualifier,
+    };
+    let options = CallOptions {
+        raw_event: true,
+        ..CallOptions::default()
+    };
+    let answer = app.plane().gateway.call(target, request, options).await;
+    answer.map(|response| response.map(ApiBody::new)).map_err(ApiError::from)
+}
+
+async fn accept(
+    app: &App,
+    row: &FunctionRow,
+    qualifier: Qualifier,
+    path: http::Uri,
+    headers: HeaderMap,
+    body: ApiBody,
+) -> ApiResult<Response> {
+    let key = idempotency_key(&headers)?;
+    let body = read_body(body, ASYNC_BODY_MAX).await?;
+    let qualifier = qualifier.to_string();
+    let headers = for_function(headers);
+    let new = new_invocation(Wanted {
+        project: row.spec.project,
+        function: row.spec.id,
+        qualifier: Some(qualifier).filter(|qualifier| !qualifier.is_empty()),
+        key,
+        source: InvocationSource::Lambda,
+        head: RequestHead {
+            method: Method::POST.to_string(),
+            path: path.to_string(),
+            headers: headers
+                .iter()
+                .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+                .collect(),
+        },
+        body: body.into(),
+    });
+    let invocation_id = app.plane().keeper.accept(new).await.map_err(CallError::from)?;
+    Ok((StatusCode::ACCEPTED, axum::Json(InvocationAccepted { invocation_id })).into_response())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let Some(value) = headers.get(hearth_api::IDEMPOTENCY_KEY_HEADER) else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        ApiError::field(
+            hearth_api::IDEMPOTENCY_KEY_HEADER,
+            format!("idempotency-key is not valid: use 1 to {KEY_MAX} visible ASCII characters"),
+        )
+    })
+}
+
+/// What the function may see of the caller's headers: not its key, and nothing of the connection.
+fn for_function(mut headers: HeaderMap) -> HeaderMap {
+    for name in [
+        header::AUTHORIZATION,
+        header::HOST,
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::EXPECT,
+    ] {
+        headers.remove(name);
+    }
+    headers.remove(hearth_api::PROJECT_HEADER);
+    headers
+}
+
+/// Alias or version, as a client writes it.
+pub(crate) fn qualifier(text: Option<&str>) -> ApiResult<Qualifier> {
+    text.unwrap_or_default()
+        .parse()
+        .map_err(|()| ApiError::field("qualifier", "qualifier is not valid: name an alias, or a version by its number"))
+}
+
+fn path(text: Option<&str>) -> ApiResult<http::Uri> {
+    let text = text.unwrap_or("/");
+    let uri = text.parse::<http::uri::PathAndQuery>().ok().filter(|_| text.starts_with('/'));
+    uri.map(http::Uri::from)
+        .ok_or_else(|| ApiError::field("path", "path is not valid: it begins with / and is percent-encoded"))
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        let code = match &error {
+            CallError::NoRoute => ProblemCode::FunctionNotFound,
+            CallError::Unauthorized => ProblemCode::Unauthorized,
+            CallError::Forbidden => ProblemCode::Forbidden,
+            CallError::RateLimited { .. } => ProblemCode::TooManyRequests,
+            CallError::BadRequest(_) | CallError::UriTooLong { .. } | CallError::ClientGone | CallError::BodyTimeout => {
+                ProblemCode::InvalidRequest
+            }
+            CallError::BodyTooLarge { .. } => ProblemCode::BodyTooLarge,
+            CallError::NotAccepted(NotAccepted::Conflict) => ProblemCode::IdempotencyMismatch,
+            CallError::NotAccepted(_)
+            | CallError::KeysUnavailable
+            | CallError::QueueFull { .. }
+            | CallError::NoInstance { .. }
+            | CallError::NoRoom
+            | CallError::ShuttingDown => ProblemCode::Unavailable,
+            CallError::StartFailed(_)
+            | CallError::Unreachable(_)
+            | CallError::Crashed(_)
+            | CallError::BadAnswer(_)
+            | CallError::FunctionError(_) => ProblemCode::FunctionFailed,
+            CallError::Timeout { .. } => ProblemCode::Timeout,
+        };
+        Self::new(code, error.to_string())
+    }
+}

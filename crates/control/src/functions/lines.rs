@@ -1,0 +1,109 @@
+//! From pieces of output, cut anywhere, to lines.
+
+use hearth_api::{FunctionLogRecord, LogStream};
+use hearth_ids::MachineId;
+use hearth_node_api::LogChunk;
+use jiff::Timestamp;
+
+/// A line that is longer is cut, in bytes.
+const LINE_MAX: usize = 64 * 1024;
+
+/// Puts the lines of one instance together.
+pub(crate) struct Lines {
+    machine: MachineId,
+    version: u32,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Lines {
+    pub(crate) fn new(machine: MachineId, version: u32) -> Self {
+        Self {
+            machine,
+            version,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        }
+    }
+
+    /// The lines that a piece completes.
+    pub(crate) fn push(&mut self, chunk: &LogChunk) -> Vec<FunctionLogRecord> {
+        let stream = match chunk.stream {
+            hearth_node_api::LogStream::Stdout => LogStream::Stdout,
+            hearth_node_api::LogStream::Stderr => LogStream::Stderr,
+        };
+        let at = time(chunk.unix_ns);
+        let mut lines = Vec::new();
+        for piece in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
+            let open = self.open(stream);
+            open.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || open.len() >= LINE_MAX {
+                let line = std::mem::take(open);
+                lines.push(self.record(at, stream, &line));
+            }
+        }
+        lines
+    }
+
+    /// What is left at the end without a line's end.
+    pub(crate) fn rest(&mut self, at: Timestamp) -> Vec<FunctionLogRecord> {
+        let mut lines = Vec::new();
+        for stream in [LogStream::Stdout, LogStream::Stderr] {
+            let line = std::mem::take(self.open(stream));
+            if !line.is_empty() {
+                lines.push(self.record(at, stream, &line));
+            }
+        }
+        lines
+    }
+
+    fn open(&mut self, stream: LogStream) -> &mut Vec<u8> {
+        match stream {
+            LogStream::Stdout => &mut self.stdout,
+            LogStream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn record(&self, at: Timestamp, stream: LogStream, line: &[u8]) -> FunctionLogRecord {
+        let text = String::from_utf8_lossy(line);
+        FunctionLogRecord {
+            at,
+            version: self.version,
+            machine: self.machine,
+            stream,
+            line: text.trim_end_matches(['\n', '\r']).to_owned(),
+        }
+    }
+}
+
+/// Times beyond what the wire can say become its last one: a guest sets them.
+fn time(unix_ns: u64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(unix_ns)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(stream: hearth_node_api::LogStream, text: &str) -> LogChunk {
+        LogChunk {
+            sequence: 0,
+            unix_ns: 5,
+            stream,
+            bytes: bytes::Bytes::copy_from_slice(text.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn lines_come_whole_and_each_stream_by_itself() {
+        use hearth_node_api::LogStream::{Stderr, Stdout};
+        let mut lines = Lines::new(MachineId::new(), 1);
+        let texts = |records: Vec<FunctionLogRecord>| records.into_iter().map(|r| r.line).collect::<Vec<_>>();
+        assert!(texts(lines.push(&chunk(Stdout, "he"))).is_empty());
+        assert_eq!(texts(lines.push(&chunk(Stderr, "oops\r\n"))), ["oops"]);
+        assert_eq!(texts(lines.push(&chunk(Stdout, "llo\n\nwor"))), ["hello", ""]);
+        assert_eq!(texts(lines.rest(Timestamp::UNIX_EPOCH)), ["wor"]);
+        let long = "x".repeat(LINE_MAX + 1);
+        assert_eq!(texts(lines.push(&chunk(Stdout, &long))).len(), 1);
+    }
+}

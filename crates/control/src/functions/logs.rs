@@ -1,0 +1,260 @@
+//! A function's log: what its instances wrote, those that are gone and those that are there.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{extract::State, response::Response};
+use futures::{Stream, StreamExt as _, stream};
+use hearth_api::{FunctionLogLine, FunctionLogRecord, FunctionLogsQuery, ProblemLine};
+use hearth_domain::Action;
+use hearth_ids::{FunctionId, MachineId};
+use hearth_node_api::LogQuery;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::DropGuard;
+
+use super::{calls::Run, lines::Lines};
+use crate::{
+    api_doc::Problems,
+    app::App,
+    caller::Caller,
+    error::{ApiError, ApiResult},
+    extract::{ApiPath, ApiQuery},
+    machines::input,
+    stream as answer,
+    time::{now_unix_ms, timestamp, unix_ms},
+};
+
+const TAIL_MAX: u64 = 1_000_000;
+/// Lines that are gathered; of more, the newest.
+const LINES_MAX: usize = 200_000;
+/// Lines that a slow client may be behind.
+const BACKLOG: usize = 1024;
+/// How often new instances are looked for.
+const LOOK: Duration = Duration::from_millis(300);
+/// What a call's lines may be late by: they come from the program by way of the guest's agent.
+const LATE_MS: u64 = 200;
+
+/// What a function wrote, as JSON lines, oldest first.
+#[utoipa::path(get, path = "/v1/functions/{function}/logs", tag = "functions", operation_id = "function_logs",
+    params(("function" = String, Path, description = "Name"), FunctionLogsQuery),
+    responses((status = 200, description = "The lines", body = FunctionLogLine, content_type = "application/x-ndjson"), Problems))]
+pub(crate) async fn logs(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(name): ApiPath,
+    ApiQuery(query): ApiQuery<FunctionLogsQuery>,
+) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::FunctionRead).await?;
+    let row = app.find_function(&tenant, &name).await?;
+    let tail = query.tail.map(|lines| input::at_most("tail", lines, TAIL_MAX)).transpose()?;
+    let wanted = Wanted {
+        function: row.spec.id,
+        since: query.since.map(unix_ms),
+        version: query.version,
+        runs: query.invocation.as_deref().map(|id| app.calls.runs(id)),
+        invocation: query.invocation.clone(),
+    };
+    let (mut lines, seen) = gather(&app, &wanted).await?;
+    if let Some(tail) = tail {
+        let skip = lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+        lines.drain(..skip);
+    }
+    let there = stream::iter(lines.into_iter().map(FunctionLogLine::Line));
+    if query.follow != Some(true) {
+        return Ok(answer::ndjson(&app, there));
+    }
+    let later = follow(&app, wanted, seen);
+    Ok(answer::ndjson(&app, there.chain(later)))
+}
+
+/// Which lines.
+#[derive(Debug, Clone)]
+struct Wanted {
+    function: FunctionId,
+    since: Option<u64>,
+    version: Option<u32>,
+    /// Where the call ran, if one is asked for.
+    runs: Option<Vec<Run>>,
+    invocation: Option<String>,
+}
+
+impl Wanted {
+    fn wants(&self, line: &FunctionLogRecord) -> bool {
+        let at = unix_ms(line.at);
+        self.since.is_none_or(|since| at >= since)
+            && self.version.is_none_or(|version| version == line.version)
+            && self.runs.as_ref().is_none_or(|runs| {
+                let mut runs = runs.iter();
+                runs.any(|run| run.machine == line.machine && (run.from_unix_ms..=run.to_unix_ms + LATE_MS).contains(&at))
+            })
+    }
+
+    fn wants_machine(&self, machine: MachineId, version: u32) -> bool {
+        self.version.is_none_or(|wanted| wanted == version)
+            && self
+                .runs
+                .as_ref()
+                .is_none_or(|runs| runs.is_empty() || runs.iter().any(|run| run.machine == machine))
+    }
+}
+
+/// Cuts what one instance wrote down to a call's own lines, where the agent marked them.
+fn of_call(lines: Vec<FunctionLogRecord>, invocation: Option<&str>) -> Vec<FunctionLogRecord> {
+    let Some(id) = invocation else { return lines };
+    let start = format!("START RequestId: {id}");
+    let report = format!("REPORT RequestId: {id}");
+    let from = lines.iter().position(|line| line.line.starts_with(&start));
+    match from {
+        None => lines,
+        Some(from) => {
+            let to = lines.iter().position(|line| line.line.starts_with(&report));
+            let to = to.map_or(lines.len(), |to| to + 1);
+            lines.into_iter().take(to).skip(from).collect()
+        }
+    }
+}
+
+/// The number of the last record that was seen of each instance that is there.
+type Seen = HashMap<MachineId, u64>;
+
+/// All that is there, and how far it was read.
+async fn gather(app: &Arc<App>, wanted: &Wanted) -> ApiResult<(Vec<FunctionLogRecord>, Seen)> {
+    let mut seen = Seen::new();
+    let mut lines = Vec::new();
+    let mut live = HashSet::new();
+    for instance in app.plane().instances(wanted.function) {
+        if !wanted.wants_machine(instance.machine, instance.version) {
+            continue;
+        }
+        // One that just went is in the archive.
+        let Ok(mut log) = app.node.logs(instance.machine, LogQuery::default()).await else { continue };
+        live.insert(instance.machine);
+        let mut own = Vec::new();
+        let mut text = Lines::new(instance.machine, instance.version);
+        while let Some(Ok(chunk)) = log.next().await {
+            seen.insert(instance.machine, chunk.sequence);
+            own.extend(text.push(&chunk));
+        }
+        own.extend(text.rest(timestamp(now_unix_ms())));
+        lines.extend(kept(own, wanted));
+    }
+    let (archive, asked) = (app.plane().archive.clone(), wanted.clone());
+    let archived = app.blocking(move || read_archive(&archive, &asked, &live)).await?;
+    lines.extend(archived.map_err(|error| ApiError::internal("an archived log cannot be read").caused_by(error))?);
+    lines.sort_by_key(|line| line.at);
+    let skip = lines.len().saturating_sub(LINES_MAX);
+    lines.drain(..skip);
+    Ok((lines, seen))
+}
+
+fn kept(own: Vec<FunctionLogRecord>, wanted: &Wanted) -> Vec<FunctionLogRecord> {
+    let marked = wanted.invocation.as_deref();
+    let own: Vec<_> = match marked {
+        Some(id) if own.iter().any(|line| line.line.starts_with(&format!("START RequestId: {id}"))) => {
+            return of_call(own, marked);
+        }
+        _ => own,
+    };
+    own.into_iter().filter(|line| wanted.wants(line)).collect()
+}
+
+fn read_archive(
+    archive: &super::archive::Archive,
+    wanted: &Wanted,
+    live: &HashSet<MachineId>,
+) -> std::io::Result<Vec<FunctionLogRecord>> {
+    let mut lines = Vec::new();
+    for machine in archive.machines(wanted.function) {
+        if live.contains(&machine) {
+            continue;
+        }
+        let mut own = Vec::new();
+        archive.read(wanted.function, machine, |line| own.push(line))?;
+        lines.extend(kept(own, wanted));
+    }
+    Ok(lines)
+}
+
+/// What is written from now on. Ends when the client goes, or the function.
+fn follow(app: &Arc<App>, wanted: Wanted, seen: Seen) -> impl Stream<Item = FunctionLogLine> + Send + 'static {
+    let (lines, received) = mpsc::channel(BACKLOG);
+    let stop = app.shutdown.child_token();
+    let guard: DropGuard = stop.clone().drop_guard();
+    let app = Arc::clone(app);
+    let tasks = app.sessions.clone();
+    tasks.spawn(async move {
+        let work = follow_all(app, wanted, seen, lines);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    });
+    // The task ends when the stream is dropped.
+    ReceiverStream::new(received).map(move |line| {
+        let _held = &guard;
+        line
+    })
+}
+
+async fn follow_all(app: Arc<App>, wanted: Wanted, seen: Seen, lines: mpsc::Sender<FunctionLogLine>) {
+    let mut followed = HashSet::new();
+    let mut followers = tokio::task::JoinSet::new();
+    loop {
+        for instance in app.plane().instances(wanted.function) {
+            if !wanted.wants_machine(instance.machine, instance.version) || !followed.insert(instance.machine) {
+                continue;
+            }
+            let after = seen.get(&instance.machine).copied();
+            let text = Lines::new(instance.machine, instance.version);
+            followers.spawn(follow_one(app.clone(), wanted.clone(), text, instance.machine, after, lines.clone()));
+        }
+        while followers.try_join_next().is_some() {}
+        match app.store.function(wanted.function).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(error) => {
+                let problem = ApiError::from(error).problem;
+                let _ = lines.send(FunctionLogLine::Problem(ProblemLine { problem: *problem })).await;
+                return;
+            }
+        }
+        tokio::select! {
+            () = lines.closed() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn follow_one(
+    app: Arc<App>,
+    wanted: Wanted,
+    mut text: Lines,
+    machine: MachineId,
+    after: Option<u64>,
+    lines: mpsc::Sender<FunctionLogLine>,
+) {
+    let query = LogQuery {
+        follow: true,
+        ..LogQuery::default()
+    };
+    let Ok(mut log) = app.node.logs(machine, query).await else { return };
+    while let Some(Ok(chunk)) = log.next().await {
+        if after.is_some_and(|after| chunk.sequence <= after) {
+            continue;
+        }
+        for line in text.push(&chunk) {
+            if wanted.wants(&line) && lines.send(FunctionLogLine::Line(line)).await.is_err() {
+                return;
+            }
+        }
+    }
+    for line in text.rest(timestamp(now_unix_ms())) {
+        if wanted.wants(&line) && lines.send(FunctionLogLine::Line(line)).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What makes and calls instances: gateway, queue, registry and worker, put together and kept with the store.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hearth_coord::{
+    CoordError, InstanceKey, ProvisionRequest,
+    embedded::{EmbeddedQueue, EmbeddedRegistry},
+};
+use hearth_domain::{Action, FunctionSpec, ProjectName};
+use hearth_gateway::{
+    CallObserver, CallRecord, Denied, Gateway, GatewayConfig, GatewayParts, InstanceHost, KeyCheck, RateLimit,
+    RetireReason, Route, RouteTable, VersionFacts,
+};
+use hearth_ids::{FunctionId, ProjectId};
+use hearth_store::{AliasRow, FunctionRow, LIVE, Share, StoreError, VersionRow};
+use hearth_worker::{KnownInstance, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts};
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
+
+use super::{archive::Archive, blueprint::StoredBlueprints};
+use crate::{app::App, invocations::accept::Keeper, key};
+
+/// Requests for instances that wait at most.
+const QUEUE_MAX: usize = 10_000;
+/// Instances that are made at a time: each is a boot, which keeps a CPU busy.
+const PROVISIONS_MAX: usize = 16;
+/// How long work on instances may take to end when the server goes down.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// How functions are served.
+#[derive(Debug, Clone)]
+pub struct FunctionsConfig {
+    /// Folder for the logs of instances that are gone.
+    pub logs_dir: PathBuf,
+    /// How the gateway works.
+    pub gateway: GatewayConfig,
+    /// Where clients reach the gateway, such as `http://127.0.0.1:8080`; without one, functions are called by the API.
+    pub base_url: Option<String>,
+    /// How long an instance may take from its program's start until it can be called.
+    pub ready_timeout: Duration,
+}
+
+/// What makes and calls instances.
+pub(crate) struct Plane {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) archive: Archive,
+    pub(crate) keeper: Arc<Keeper>,
+    worker: Arc<Worker>,
+    domain: String,
+    base_url: Option<String>,
+    /// Of two changes of the routes the later must win.
+    publishing: Mutex<()>,
+}
+
+impl Plane {
+    /// Takes up the instances that there are, and serves what the store has.
+    pub(crate) async fn open(app: &Arc<App>, config: FunctionsConfig) -> Result<Self, CoordError> {
+        let queue = Arc::new(EmbeddedQueue::new(QUEUE_MAX));
+        let registry = Arc::new(EmbeddedRegistry::new());
+        let archive = Archive::new(config.logs_dir);
+        let weak = Arc::downgrade(app);
+        let ties = Arc::new(Ties(weak.clone()));
+        let keeper = Arc::new(Keeper::new(app.store.clone()));
+        let domain = config.gateway.domain.clone();
+        let gateway = Gateway::new(
+            config.gateway,
+            GatewayParts {
+                registry: registry.clone(),
+                queue: queue.clone(),
+                keys: ties.clone(),
+                invocations: keeper.clone(),
+                hosts: ties.clone(),
+                rates: ties.clone(),
+                observer: ties.clone(),
+            },
+        );
+        let worker = Worker::open(
+            WorkerConfig {
+                id: "local".into(),
+                ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                provisions_max: PROVISIONS_MAX,
+                ready_timeout: config.ready_timeout,
+            },
+            WorkerParts {
+                node: app.node.clone(),
+                queue,
+                registry,
+                blueprints: Arc::new(StoredBlueprints(weak)),
+                outcomes: Arc::new(Told(Arc::downgrade(&gateway))),
+                archive: Arc::new(archive.clone()),
+            },
+        )
+        .await?;
+        Ok(Self {
+            gateway,
+            archive,
+            keeper,
+            worker: Arc::new(worker),
+            domain,
+            base_url: config.base_url,
+            publishing: Mutex::default(),
+        })
+    }
+
+    /// Tells the gateway of what the store has now.
+    pub(crate) async fn routes_changed(&self, app: &App) -> Result<(), StoreError> {
+        let _one_at_a_time = self.publishing.lock().await;
+        let table = RouteTable::new(&self.domain, routes(app).await?);
+        self.gateway.set_routes(table);
+        Ok(())
+    }
+
+    /// Where a function is called.
+    pub(crate) fn urls(&self, project: &ProjectName, function: &FunctionSpec) -> Vec<String> {
+        let Some(base) = &self.base_url else {
+            return Vec::new();
+        };
+        let label = function.name.label();
+        vec![
+            format!("{base}/fn/{project}/{label}/"),
+            format!("{base}/run/{}", function.id),
+        ]
+    }
+
+    /// How many instances of a function serve.
+    pub(crate) fn serving(&self, function: FunctionId) -> u32 {
+        let instances = self.worker.instances(function);
+        let serving = instances.iter().filter(|instance| instance.serving).count();
+        u32::try_from(serving).unwrap_or(u32::MAX)
+    }
+
+    /// The instances of a function.
+    pub(crate) fn instances(&self, function: FunctionId) -> Vec<KnownInstance> {
+        self.worker.instances(function)
+    }
+
+    /// Ends the instances of a function, or of one of its versions.
+    pub(crate) fn retire(&self, function: FunctionId, version: Option<u32>) {
+        self.worker.retire_all(function, version);
+    }
+
+    /// Removes the logs of a function that is gone. Those of instances that are just ending may come after.
+    pub(crate) async fn forget_logs(&self, function: FunctionId) {
+        let archive = self.archive.clone();
+        let forgotten = tokio::task::spawn_blocking(move || archive.forget(function)).await;
+        if let Ok(Err(error)) = forgotten {
+            warn!(%function, %error, "cannot remove the logs of a function");
+        }
+    }
+
+    /// Ends all work; instances are left alone.
+    pub(crate) async fn close(&self) {
+        self.worker.close(CLOSE_GRACE).await;
+        self.gateway.close().await;
+        self.keeper.close().await;
+    }
+}
+
+/// All functions as the gateway wants them.
+async fn routes(app: &App) -> Result<Vec<Route>, StoreError> {
+    let projects = app.store.projects().await?;
+    let (versions, aliases) = (app.store.versions(None).await?, app.store.aliases(None).await?);
+    let functions = app.store.all_functions().await?;
+    let routes = functions.into_iter().filter_map(|row| {
+        let project = projects.iter().find(|project| project.id == row.spec.project)?;
+        Some(route(row, project.name.to_string(), &versions, &aliases))
+    });
+    Ok(routes.collect())
+}
+
+fn route(row: FunctionRow, project_name: String, versions: &[VersionRow], aliases: &[AliasRow]) -> Route {
+    let id = row.spec.id;
+    let weights = |shares: &[Share]| shares.iter().map(|share| (share.version, share.percent)).collect::<Vec<_>>();
+    // Both lists are sorted by function.
+    let versions = of_function(versions, id, |row| row.spec.function);
+    let aliases = of_function(aliases, id, |row| row.function);
+    let live = aliases.iter().find(|alias| alias.name == LIVE);
+    Route {
+        project_name,
+        live: live.map(|alias| weights(&alias.traffic)).unwrap_or_default(),
+        aliases: aliases.iter().map(|alias| (alias.name.clone(), weights(&alias.traffic))).collect(),
+        versions: versions.iter().map(|row| (row.spec.number, facts(row))).collect(),
+        function: row.spec,
+    }
+}
+
+fn of_function<T>(sorted: &[T], id: FunctionId, function: impl Fn(&T) -> FunctionId) -> &[T] {
+    let from = sorted.partition_point(|row| function(row) < id);
+    let to = sorted.partition_point(|row| function(row) <= id);
+    sorted.get(from..to).unwrap_or_default()
+}
+
+fn facts(row: &VersionRow) -> VersionFacts {
+    VersionFacts {
+        contract: row.spec.contract,
+        timeout_ms: row.spec.timeout_ms,
+        cpu: row.spec.resources.vcpus.get().into(),
+        memory_mb: row.spec.resources.memory_mib.get(),
+    }
+}
+
+/// What the gateway asks of the application. Held loosely: the application holds the gateway.
+struct Ties(Weak<App>);
+
+#[async_trait]
+impl KeyCheck for Ties {
+    async fn check(&self, token: &str, project: ProjectId, _function: FunctionId) -> Result<(), Denied> {
+        let app = self.0.upgrade().ok_or(Denied::Unavailable)?;
+        let row = key::of_token(&app, token).await.map_err(|error| {
+            if error.problem.status >= 500 {
+                Denied::Unavailable
+            } else {
+                Denied::Unknown
+            }
+        })?;
+        if row.project == project && row.role.may(Action::FunctionInvoke) {
+            Ok(())
+        } else {
+            Err(Denied::Forbidden)
+        }
+    }
+}
+
+#[async_trait]
+impl InstanceHost for Ties {
+    async fn retire(&self, key: InstanceKey, reason: RetireReason) {
+        let Some(app) = self.0.upgrade() else { return };
+        if let Some(plane) = app.plane.get() {
+            debug!(machine = %key.machine, ?reason, "the gateway lets an instance go");
+            plane.worker.retire(key);
+        }
+    }
+}
+
+impl RateLimit for Ties {
+    fn take(&self, project: ProjectId) -> Result<(), Duration> {
+        match self.0.upgrade() {
+            Some(app) => app.take_request(project),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CallObserver for Ties {
+    fn finished(&self, call: CallRecord) {
+        let Some(app) = self.0.upgrade() else { return };
+        app.calls.note(call);
+    }
+}
+
+/// Tells the gateway what became of its requests.
+struct Told(Weak<Gateway>);
+
+impl Outcomes for Told {
+    fn provisioned(&self, request: &ProvisionRequest, outcome: Result<InstanceKey, ProvisionFailure>) {
+        let (Some(gateway), Err(failure)) = (self.0.upgrade(), outcome) else {
+            return;
+        };
+        let failure = match failure {
+            ProvisionFailure::NoRoom(_) => hearth_gateway::ProvisionFailure::NoRoom,
+            ProvisionFailure::Broken(reason) => hearth_gateway::ProvisionFailure::Failed(reason),
+        };
+        gateway.provision_failed(request.function_id, request.request_id, &failure);
+    }
+}

@@ -1,0 +1,186 @@
+//! Keeping calls: many in one commit, each answered for once it is on the disk.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hearth_gateway::{AsyncCall, AsyncInvocations, NotAccepted};
+use hearth_ids::{InvocationId, ProjectId};
+use hearth_store::{InvocationSource, Kept, NewInvocation, RequestHead, Store};
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinHandle,
+};
+use tracing::error;
+
+use crate::time::now_unix_ms;
+
+/// Calls in one commit.
+const BATCH_MAX: usize = 512;
+/// Calls that wait for their commit; further ones are refused.
+const WAITING_MAX: usize = 8192;
+
+type Answer = oneshot::Sender<Result<Kept, NotAccepted>>;
+
+/// Keeps calls.
+pub(crate) struct Keeper {
+    store: Store,
+    waiting: mpsc::Sender<(NewInvocation, Answer)>,
+    /// Wakes whoever runs them.
+    pub(crate) kept: Arc<Notify>,
+    writer: std::sync::Mutex<Option<JoinHandle<()>>>,
+    stop: tokio_util::sync::CancellationToken,
+}
+
+impl Keeper {
+    /// Begins to write what it will be given. Needs a tokio runtime.
+    pub(crate) fn new(store: Store) -> Self {
+        let (waiting, calls) = mpsc::channel(WAITING_MAX);
+        let (kept, stop) = (Arc::new(Notify::new()), tokio_util::sync::CancellationToken::new());
+        let writer = tokio::spawn(write(store.clone(), calls, Arc::clone(&kept), stop.clone()));
+        Self {
+            store,
+            waiting,
+            kept,
+            writer: std::sync::Mutex::new(Some(writer)),
+            stop,
+        }
+    }
+
+    /// Keeps a call; it is on the disk when this returns.
+    pub(crate) async fn keep(&self, call: NewInvocation) -> Result<Kept, NotAccepted> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting.try_send((call, answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotAccepted::Full,
+            mpsc::error::TrySendError::Closed(_) => going_down(),
+        })?;
+        answered.await.map_err(|_| going_down())?
+    }
+
+    /// Keeps a call of a caller who wants its ID.
+    pub(crate) async fn accept(&self, call: NewInvocation) -> Result<InvocationId, NotAccepted> {
+        match self.keep(call).await? {
+            Kept::New(id) | Kept::Before(id) => Ok(id),
+            Kept::Mismatch => Err(NotAccepted::Conflict),
+        }
+    }
+
+    /// Writes what is waiting, and ends.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        let writer = self.writer.lock().ok().and_then(|mut writer| writer.take());
+        if let Some(writer) = writer
+            && let Err(error) = writer.await
+        {
+            error!(%error, "the writer of kept calls ended badly");
+        }
+    }
+}
+
+fn going_down() -> NotAccepted {
+    NotAccepted::Unavailable("the server goes down".into())
+}
+
+async fn write(
+    store: Store,
+    mut calls: mpsc::Receiver<(NewInvocation, Answer)>,
+    kept: Arc<Notify>,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    loop {
+        tokio::select! {
+            biased;
+            count = calls.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return },
+            () = stop.cancelled() => {
+                // Nothing more comes in; what did is written.
+                calls.close();
+                continue;
+            }
+        }
+        let (new, answers): (Vec<NewInvocation>, Vec<Answer>) = batch.drain(..).unzip();
+        let outcomes: Vec<Result<Kept, NotAccepted>> = match store.keep_invocations(&new).await {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Err(error) => {
+                error!(error = hearth_domain::chain(&error), calls = new.len(), "cannot keep calls");
+                let reason = error.to_string();
+                new.iter().map(|_| Err(NotAccepted::Unavailable(reason.clone()))).collect()
+            }
+        };
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            // Whoever asked may have gone; the call is kept all the same.
+            let _ = answer.send(outcome);
+        }
+        kept.notify_one();
+    }
+}
+
+#[async_trait]
+impl AsyncInvocations for Keeper {
+    async fn accept(&self, call: AsyncCall) -> Result<InvocationId, NotAccepted> {
+        let unavailable = |error: hearth_store::StoreError| NotAccepted::Unavailable(error.to_string());
+        let function = self.store.function(call.function).await.map_err(unavailable)?;
+        let function = function.ok_or_else(|| NotAccepted::Unavailable("the function is gone".into()))?;
+        let head = RequestHead {
+            method: call.method.to_string(),
+            path: call.path,
+            headers: readable(&call.headers),
+        };
+        let qualifier = call.qualifier.to_string();
+        let new = new_invocation(Wanted {
+            project: function.spec.project,
+            function: call.function,
+            qualifier: Some(qualifier).filter(|qualifier| !qualifier.is_empty()),
+            key: call.idempotency_key,
+            source: InvocationSource::Http,
+            head,
+            body: call.body.into(),
+        });
+        Keeper::accept(self, new).await
+    }
+}
+
+/// Headers that are text; others cannot be kept.
+fn readable(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    let pairs = headers.iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.as_str().to_owned(), value.to_owned()))
+    });
+    pairs.collect()
+}
+
+/// A call that somebody wants.
+pub(crate) struct Wanted {
+    pub(crate) project: ProjectId,
+    pub(crate) function: hearth_ids::FunctionId,
+    pub(crate) qualifier: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) source: InvocationSource,
+    pub(crate) head: RequestHead,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A call that is due now.
+pub(crate) fn new_invocation(wanted: Wanted) -> NewInvocation {
+    let mut hash = Sha256::new();
+    let qualifier = wanted.qualifier.as_deref().unwrap_or_default();
+    for part in [wanted.head.method.as_str(), wanted.head.path.as_str(), qualifier] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hash.update(&wanted.body);
+    let now_unix_ms = now_unix_ms();
+    NewInvocation {
+        id: InvocationId::new(),
+        project: wanted.project,
+        function: wanted.function,
+        qualifier: wanted.qualifier,
+        key: wanted.key,
+        fingerprint: hex::encode(hash.finalize()),
+        source: wanted.source,
+        head: wanted.head,
+        body: wanted.body,
+        due_unix_ms: now_unix_ms,
+        created_unix_ms: now_unix_ms,
+    }
+}
