@@ -3,4 +3,5 @@
 pub mod firecracker;
 pub mod images;
 pub mod kernel;
+pub mod lambda;
 pub mod registry;
