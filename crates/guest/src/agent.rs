@@ -14,6 +14,7 @@ use crate::log::{self, Log};
 use crate::process::spawn::DEFAULT_PATH;
 use crate::process::table::ProcessTable;
 use crate::process::users::{Accounts, Identity};
+use crate::runtime_api::RuntimeApi;
 use crate::workload::Workload;
 
 /// What the boot found out.
@@ -49,6 +50,8 @@ pub(crate) struct Agent {
     pub(crate) processes: Rc<ProcessTable>,
     pub(crate) log: Rc<Log>,
     pub(crate) workload: RefCell<Option<Rc<Workload>>>,
+    /// Where the workload is called through it.
+    pub(crate) runtime_api: RefCell<Option<Rc<RuntimeApi>>>,
     pub(crate) watchers: crate::server::watch::Watchers,
     pub(crate) stopping: Cell<bool>,
     /// Whether the folder for secrets is a tmpfs by now.
@@ -64,6 +67,7 @@ impl Agent {
             processes,
             log,
             workload: RefCell::default(),
+            runtime_api: RefCell::default(),
             watchers: crate::server::watch::Watchers::default(),
             stopping: Cell::new(false),
             secrets_mounted: Cell::new(false),

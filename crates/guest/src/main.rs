@@ -21,6 +21,7 @@ mod netlink;
 mod paths;
 mod power;
 mod process;
+mod runtime_api;
 mod secrets;
 mod server;
 mod shutdown;

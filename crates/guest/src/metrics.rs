@@ -63,7 +63,13 @@ pub(crate) fn envd_json() -> serde_json::Value {
 }
 
 pub(crate) fn memory_total_bytes() -> u64 {
-    parse_meminfo(&read_text("/proc/meminfo")).total
+    memory_bytes().0
+}
+
+/// All of it, and what could not be had without swapping.
+pub(crate) fn memory_bytes() -> (u64, u64) {
+    let memory = parse_meminfo(&read_text("/proc/meminfo"));
+    (memory.total, memory.total.saturating_sub(memory.available))
 }
 
 fn disk() -> (u64, u64) {

@@ -42,6 +42,11 @@ pub(crate) async fn stop_workload(agent: &Rc<Agent>, signal: i32, timeout: Durat
 pub(crate) fn schedule_reset(agent: &Rc<Agent>) {
     let agent = Rc::clone(agent);
     tokio::task::spawn_local(async move {
+        // Whoever still waits for the workload is told of its end.
+        let runtime_api = agent.runtime_api.borrow().clone();
+        if let Some(api) = runtime_api {
+            api.farewell().await;
+        }
         tokio::time::sleep(ANSWER_GRACE).await;
         if !agent.boot.is_init {
             std::process::exit(0);

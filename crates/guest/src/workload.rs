@@ -11,14 +11,16 @@ use rustix::process::{Gid, Uid};
 use tokio::sync::watch;
 
 use crate::agent::Agent;
-use crate::log::Log;
 use crate::process::cgroup::Cgroup;
 use crate::process::pipe::Pipe;
 use crate::process::reaper::{self, Exit};
 use crate::process::spawn::{Io, SpawnError, SpawnPlan, Spawned, spawn};
 use crate::process::users::{Accounts, UserError};
 use crate::process::{Attached, Input, Output, pump};
+use crate::runtime_api::RuntimeApi;
 
+/// Tells a workload where its Runtime API is; the name is Lambda's.
+const RUNTIME_API_VARIABLE: &str = "AWS_LAMBDA_RUNTIME_API";
 const CODE_INTERNAL: i32 = 125;
 const CODE_NOT_EXECUTABLE: i32 = 126;
 const CODE_NOT_FOUND: i32 = 127;
@@ -66,13 +68,21 @@ pub(crate) fn start(agent: &Rc<Agent>, request: hearth_guest_api::guest::Workloa
     match try_start(agent, request) {
         Ok(workload) => workload,
         Err(failure) => {
+            if let Some(api) = agent.runtime_api.borrow().as_ref() {
+                api.never_ran(&failure);
+            }
             agent.log.push_exited(failure);
             Workload::failed()
         }
     }
 }
 
-fn try_start(agent: &Rc<Agent>, request: hearth_guest_api::guest::Workload) -> Result<Rc<Workload>, Exited> {
+fn try_start(agent: &Rc<Agent>, mut request: hearth_guest_api::guest::Workload) -> Result<Rc<Workload>, Exited> {
+    if request.runtime_api {
+        request
+            .env
+            .insert(RUNTIME_API_VARIABLE.to_owned(), start_runtime_api(agent)?);
+    }
     let identity = Accounts::load()
         .resolve(&request.user)
         .map_err(|error| bad_user(&error))?;
@@ -103,8 +113,21 @@ fn try_start(agent: &Rc<Agent>, request: hearth_guest_api::guest::Workload) -> R
         exit,
         cgroup,
     });
-    tokio::task::spawn_local(record(Rc::clone(&agent.log), Rc::clone(&workload), attached.outputs));
+    tokio::task::spawn_local(record(Rc::clone(agent), Rc::clone(&workload), attached.outputs));
     Ok(workload)
+}
+
+/// Before the workload, which may ask for work at once. Gives its address.
+fn start_runtime_api(agent: &Agent) -> Result<String, Exited> {
+    let (api, address) = RuntimeApi::start(agent).map_err(|error| {
+        failure(
+            ExitKind::Internal,
+            CODE_INTERNAL,
+            format!("cannot serve the Lambda Runtime API: {error}"),
+        )
+    })?;
+    agent.runtime_api.replace(Some(api));
+    Ok(address)
 }
 
 /// Docker makes a missing working folder, owned by the user.
@@ -129,20 +152,33 @@ fn make_cwd(cwd: &str, uid: u32, gid: u32) -> Result<(), Exited> {
         })
 }
 
-async fn record(log: Rc<Log>, workload: Rc<Workload>, outputs: Vec<(Output, Rc<Pipe>)>) {
-    let log = &log;
+async fn record(agent: Rc<Agent>, workload: Rc<Workload>, outputs: Vec<(Output, Rc<Pipe>)>) {
+    let log = &agent.log;
+    let api = agent.runtime_api.borrow().clone();
+    if let Some(api) = &api {
+        api.reads(outputs.iter().map(|(_, pipe)| Rc::clone(pipe)));
+    }
+    let api = api.as_ref();
     pump(outputs, workload.exit.clone(), |output, data| async move {
         let stream = match output {
             Output::Stdout => Stream::Stdout,
             Output::Stderr => Stream::Stderr,
             Output::Pty => Stream::Pty,
         };
+        if let Some(api) = api {
+            api.wrote(&data);
+        }
         log.push_chunk(stream, data).await;
     })
     .await;
     let exit = reaper::exited(workload.exit.clone()).await;
     let oom_kills = workload.cgroup.as_ref().map_or(0, Cgroup::oom_kills);
-    log.push_exited(exited(exit, oom_kills));
+    let exited = exited(exit, oom_kills);
+    if let Some(api) = api {
+        // First, since the host ends the machine once it has read the record.
+        api.end(&exited).await;
+    }
+    log.push_exited(exited);
 }
 
 fn exited(exit: Exit, oom_kills: u64) -> Exited {

@@ -1,5 +1,6 @@
 //! Response bodies: whole, or pieces handed over one by one so that a slow client holds its sender back.
 
+use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,25 +17,52 @@ pub(crate) type Response = http::Response<Body>;
 const PIECES: usize = 2;
 
 /// A response's body.
-pub(crate) enum Body {
+pub(crate) struct Body {
+    content: Content,
+    /// Dropped once everything was handed to the socket, or the client is gone.
+    _held: Option<Box<dyn Any>>,
+}
+
+enum Content {
     /// Everything at once.
     Full(Option<Bytes>),
     /// Pieces, until the sender is dropped; an error cuts the connection, so that the client sees a broken answer.
     Pieces(mpsc::Receiver<io::Result<Bytes>>),
+    /// As `Pieces`, with trailers at the end.
+    Frames(mpsc::Receiver<io::Result<Frame<Bytes>>>),
 }
 
 impl Body {
     pub(crate) fn empty() -> Self {
-        Self::Full(None)
+        Content::Full(None).into()
     }
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
-        Self::Full(Some(bytes.into()))
+        Content::Full(Some(bytes.into())).into()
     }
 
     pub(crate) fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, Self) {
         let (sender, receiver) = mpsc::channel(PIECES);
-        (sender, Self::Pieces(receiver))
+        (sender, Content::Pieces(receiver).into())
+    }
+
+    pub(crate) fn frames() -> (mpsc::Sender<io::Result<Frame<Bytes>>>, Self) {
+        let (sender, receiver) = mpsc::channel(PIECES);
+        (sender, Content::Frames(receiver).into())
+    }
+
+    /// Keeps something until the body is sent.
+    pub(crate) fn holding(self, held: impl Any) -> Self {
+        Self {
+            _held: Some(Box::new(held)),
+            ..self
+        }
+    }
+}
+
+impl From<Content> for Body {
+    fn from(content: Content) -> Self {
+        Self { content, _held: None }
     }
 }
 
@@ -43,22 +71,23 @@ impl http_body::Body for Body {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match &mut *self {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Pieces(receiver) => receiver
+        match &mut self.content {
+            Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Pieces(receiver) => receiver
                 .poll_recv(context)
                 .map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Content::Frames(receiver) => receiver.poll_recv(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Full(None))
+        matches!(self.content, Content::Full(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Pieces(_) => SizeHint::default(),
+        match &self.content {
+            Content::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Pieces(_) | Content::Frames(_) => SizeHint::default(),
         }
     }
 }

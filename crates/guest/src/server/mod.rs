@@ -1,7 +1,8 @@
 //! The agent's HTTP service: who may call what, and where each path goes.
 
 mod archive;
-mod body;
+pub(crate) mod body;
+pub(crate) mod connections;
 mod files;
 mod filesystem;
 mod guest;
@@ -9,34 +10,29 @@ mod process;
 mod rpc;
 pub(crate) mod watch;
 
-use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use body::{Body, Response};
+use connections::Limits;
 use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::files::same_secret;
 use hearth_guest_api::{ACCESS_TOKEN_HEADER, HOST_TOKEN_HEADER};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::agent::Agent;
 
-/// Connections at once; further ones wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 256;
-/// A client that opens a connection must say what it wants.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bounds request headers.
-const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// What connections to the agent may cost.
+const LIMITS: Limits = Limits {
+    connections: 256,
+    header_timeout: Some(Duration::from_secs(15)),
+};
 
 /// A request's caller.
 #[derive(Clone)]
@@ -46,39 +42,13 @@ pub(crate) struct Caller {
 
 /// Serves until the machine ends.
 pub(crate) async fn serve(agent: Rc<Agent>, listener: TcpListener) {
-    let places = Rc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let place = Rc::clone(&places);
-        let Ok((stream, peer)) = listener.accept().await else {
-            // Out of descriptors, or the peer is gone already: give what runs time to end.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+    connections::serve(listener, LIMITS, move |peer, request| {
+        let caller = Caller {
+            address: peer.ip().to_canonical(),
         };
-        // Answers are small and awaited; a failure to say so only costs time.
-        let _ = stream.set_nodelay(true);
-        let agent = Rc::clone(&agent);
-        tokio::task::spawn_local(async move {
-            let _place = place.acquire().await;
-            serve_connection(agent, TokioIo::new(stream), peer).await;
-        });
-    }
-}
-
-async fn serve_connection(agent: Rc<Agent>, io: TokioIo<tokio::net::TcpStream>, peer: SocketAddr) {
-    let caller = Caller {
-        address: peer.ip().to_canonical(),
-    };
-    let service = service_fn(|request| {
-        let (agent, caller) = (Rc::clone(&agent), caller.clone());
-        async move { Ok::<_, Infallible>(route(agent, caller, request).await) }
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(READ_BUFFER_BYTES);
-    // A connection that breaks is its client's loss; there is nobody else to tell.
-    let _ = builder.serve_connection(io, service).await;
+        route(Rc::clone(&agent), caller, request)
+    })
+    .await;
 }
 
 async fn route(agent: Rc<Agent>, caller: Caller, request: Request<Incoming>) -> Response {
