@@ -75,6 +75,7 @@ CREATE TABLE triggers (
     name            TEXT    NOT NULL,
     spec            TEXT    NOT NULL, -- when and with what, as JSON
     enabled         BOOLEAN NOT NULL,
+    handled_unix_ms BIGINT  NOT NULL, -- all up to then was run or left out
     last_unix_ms    BIGINT,           -- the scheduled time of its last run
     created_unix_ms BIGINT  NOT NULL,
     UNIQUE (function, name)

@@ -23,6 +23,8 @@ pub struct TriggerRow {
     pub spec: String,
     /// Whether it runs.
     pub enabled: bool,
+    /// All up to then was run or left out.
+    pub handled_unix_ms: u64,
     /// The scheduled time of its last run.
     pub last_unix_ms: Option<u64>,
     /// When it was made.
@@ -34,9 +36,9 @@ impl Store {
     /// the change is not run again.
     pub async fn put_trigger(&self, trigger: &TriggerRow) -> Result<TriggerRow, StoreError> {
         let row = sqlx::query(
-            "INSERT INTO triggers (id, project, function, name, spec, enabled, last_unix_ms, created_unix_ms) \
+            "INSERT INTO triggers (id, project, function, name, spec, enabled, handled_unix_ms, created_unix_ms) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (function, name) DO UPDATE SET \
-             spec = $5, enabled = $6, last_unix_ms = $7 RETURNING *",
+             spec = $5, enabled = $6, handled_unix_ms = $7 RETURNING *",
         )
         .bind(trigger.id.to_string())
         .bind(trigger.project.to_string())
@@ -44,7 +46,7 @@ impl Store {
         .bind(&trigger.name)
         .bind(&trigger.spec)
         .bind(trigger.enabled)
-        .bind(trigger.last_unix_ms.map(signed))
+        .bind(signed(trigger.handled_unix_ms))
         .bind(signed(trigger.created_unix_ms))
         .fetch_one(&self.writer)
         .await
@@ -52,14 +54,22 @@ impl Store {
         read(&row)
     }
 
-    /// Notes the scheduled time of a trigger's last run.
-    pub async fn set_trigger_run(&self, id: TriggerId, last_unix_ms: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE triggers SET last_unix_ms = $2 WHERE id = $1")
-            .bind(id.to_string())
-            .bind(signed(last_unix_ms))
-            .execute(&self.writer)
-            .await
-            .map_err(StoreError::query("note a trigger's run"))?;
+    /// Notes up to when a trigger's runs were made or left out, and the scheduled time of the last one made, if one was.
+    pub async fn set_trigger_handled(
+        &self,
+        id: TriggerId,
+        handled_unix_ms: u64,
+        last_unix_ms: Option<u64>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE triggers SET handled_unix_ms = $2, last_unix_ms = COALESCE($3, last_unix_ms) WHERE id = $1",
+        )
+        .bind(id.to_string())
+        .bind(signed(handled_unix_ms))
+        .bind(last_unix_ms.map(signed))
+        .execute(&self.writer)
+        .await
+        .map_err(StoreError::query("note a trigger's run"))?;
         Ok(())
     }
 
@@ -94,6 +104,7 @@ fn read(row: &SqliteRow) -> Result<TriggerRow, StoreError> {
         name: columns.get("name")?,
         spec: columns.get("spec")?,
         enabled: columns.get("enabled")?,
+        handled_unix_ms: columns.unsigned("handled_unix_ms")?,
         last_unix_ms: columns.optional_unsigned("last_unix_ms")?,
         created_unix_ms: columns.unsigned("created_unix_ms")?,
     })

@@ -223,6 +223,7 @@ async fn a_trigger_keeps_its_identity() {
         name: "nightly".into(),
         spec: "{}".into(),
         enabled: true,
+        handled_unix_ms: 5,
         last_unix_ms: None,
         created_unix_ms: 1,
     };
@@ -234,10 +235,9 @@ async fn a_trigger_keeps_its_identity() {
     };
     let stored = f.store.put_trigger(&other).await.unwrap();
     assert_eq!((stored.id, stored.enabled), (trigger.id, false));
-    f.store.set_trigger_run(trigger.id, 77).await.unwrap();
-    assert_eq!(
-        f.store.triggers(Some(trigger.function)).await.unwrap()[0].last_unix_ms,
-        Some(77)
-    );
+    f.store.set_trigger_handled(trigger.id, 77, Some(77)).await.unwrap();
+    f.store.set_trigger_handled(trigger.id, 99, None).await.unwrap();
+    let stored = f.store.triggers(Some(trigger.function)).await.unwrap();
+    assert_eq!((stored[0].handled_unix_ms, stored[0].last_unix_ms), (99, Some(77)));
     assert!(f.store.remove_trigger(trigger.function, "nightly").await.unwrap());
 }

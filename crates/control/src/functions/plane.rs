@@ -20,7 +20,7 @@ use hearth_gateway::{
 use hearth_ids::{FunctionId, ProjectId};
 use hearth_store::{AliasRow, FunctionRow, LIVE, Share, StoreError, VersionRow};
 use hearth_worker::{KnownInstance, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tracing::{debug, warn};
 
 use super::{archive::Archive, blueprint::StoredBlueprints};
@@ -51,6 +51,8 @@ pub(crate) struct Plane {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) archive: Archive,
     pub(crate) keeper: Arc<Keeper>,
+    /// Wakes whoever runs triggers.
+    pub(crate) triggers_changed: Arc<Notify>,
     worker: Arc<Worker>,
     domain: String,
     base_url: Option<String>,
@@ -101,6 +103,7 @@ impl Plane {
             gateway,
             archive,
             keeper,
+            triggers_changed: Arc::default(),
             worker: Arc::new(worker),
             domain,
             base_url: config.base_url,

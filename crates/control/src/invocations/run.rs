@@ -140,7 +140,7 @@ async fn invoke(app: &App, call: &InvocationRow, body: Vec<u8>) -> Tried {
     };
     let options = CallOptions {
         invocation: Some(call.id),
-        raw_event: call.source == InvocationSource::Lambda,
+        raw_event: call.source != InvocationSource::Http,
         ..CallOptions::default()
     };
     match plane.gateway.call(target, request, options).await {
