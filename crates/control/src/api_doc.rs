@@ -1,13 +1,13 @@
 //! The OpenAPI document, and the routes that it describes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, LazyLock},
 };
 
 use axum::{
     Router,
-    http::header,
+    http::{Method, header},
     response::IntoResponse,
     routing::{get, post, put},
 };
@@ -22,6 +22,7 @@ use crate::{
     events, images, kernels,
     machines::{act, archive, create, log, read, session, stats, wait},
     node,
+    tenancy::{audit, keys, projects, secrets},
 };
 
 /// Any problem: each endpoint may answer one.
@@ -53,6 +54,8 @@ impl IntoResponses for Problems {
         act::pause, act::resume, wait::wait, log::logs, session::attach, session::exec, archive::get, archive::put,
         stats::stats, events::events, images::list, images::get, images::remove, images::pull, images::import,
         images::prune, kernels::list, kernels::get, kernels::remove, kernels::set_default, kernels::import,
+        projects::list, projects::create, projects::get, projects::update, projects::remove,
+        keys::list, keys::create, keys::get, keys::revoke, secrets::list, secrets::set, secrets::remove, audit::list,
         node::info, node::doctor, node::version, node::health
     ),
     components(schemas(Problem, Control, SessionEnd, hearth_api::ExecRequest, hearth_api::PathStat)),
@@ -60,6 +63,10 @@ impl IntoResponses for Problems {
         (name = "machines", description = "Isolated guests"),
         (name = "images", description = "What machines run"),
         (name = "kernels", description = "What machines boot"),
+        (name = "projects", description = "Tenants, which own everything"),
+        (name = "keys", description = "What proves who calls"),
+        (name = "secrets", description = "What programs are given and nobody is shown"),
+        (name = "audit", description = "Who changed what"),
         (name = "events", description = "What happened"),
         (name = "node", description = "The node and the server")
     )
@@ -75,6 +82,26 @@ static JSON: LazyLock<String> = LazyLock::new(|| {
 /// The OpenAPI document.
 pub fn openapi_json() -> &'static str {
     &JSON
+}
+
+/// The ID of each operation, by method and path as a route has it.
+pub(crate) fn operations() -> HashMap<(Method, String), String> {
+    let mut operations = HashMap::new();
+    for (path, item) in Document::openapi().paths.paths {
+        let of_methods = [
+            (Method::GET, item.get),
+            (Method::PUT, item.put),
+            (Method::POST, item.post),
+            (Method::DELETE, item.delete),
+            (Method::PATCH, item.patch),
+        ];
+        for (method, operation) in of_methods {
+            if let Some(id) = operation.and_then(|operation| operation.operation_id) {
+                operations.insert((method, path.clone()), id);
+            }
+        }
+    }
+    operations
 }
 
 async fn document() -> impl IntoResponse {
@@ -110,6 +137,16 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/kernels/import", post(kernels::import))
         .route("/v1/kernels/{kernel}", get(kernels::get).delete(kernels::remove))
         .route("/v1/kernels/{kernel}/default", post(kernels::set_default))
+        .route("/v1/projects", get(projects::list).post(projects::create))
+        .route(
+            "/v1/projects/{project}",
+            get(projects::get).patch(projects::update).delete(projects::remove),
+        )
+        .route("/v1/keys", get(keys::list).post(keys::create))
+        .route("/v1/keys/{key}", get(keys::get).delete(keys::revoke))
+        .route("/v1/secrets", get(secrets::list))
+        .route("/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
+        .route("/v1/audit", get(audit::list))
         .route("/v1/node", get(node::info))
         .route("/v1/doctor", get(node::doctor))
         .route("/v1/version", get(node::version))

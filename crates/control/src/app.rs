@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hearth_api::ProblemCode;
 use hearth_domain::DriverKind;
-use hearth_ids::MachineId;
+use hearth_ids::{KeyId, MachineId};
 use hearth_image::ImageStore;
 use hearth_kernel::KernelStore;
 use hearth_node_api::{MachineStatus, NodeService};
@@ -12,11 +12,13 @@ use hearth_store::{EventRecord, Lookup, MachineRow, Store, StoreError, Tombstone
 use tokio::sync::{OnceCell, broadcast, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
+use zeroize::Zeroizing;
 
 use crate::{
     ControlConfig,
     caller::Tenant,
     error::{ApiError, ApiResult},
+    tenancy::limit::Limits,
     time::now_unix_ms,
 };
 
@@ -38,6 +40,8 @@ pub(crate) struct App {
     pub(crate) shutdown: CancellationToken,
     /// Web sockets.
     pub(crate) sessions: TaskTracker,
+    /// Requests per second, by project.
+    pub(crate) limits: Limits,
     flush: mpsc::Sender<oneshot::Sender<()>>,
     default_driver: OnceCell<DriverKind>,
 }
@@ -63,6 +67,7 @@ impl App {
             events: broadcast::Sender::new(EVENT_BACKLOG),
             shutdown: CancellationToken::new(),
             sessions: TaskTracker::new(),
+            limits: Limits::new(),
             flush,
             default_driver: OnceCell::new(),
         };
@@ -110,6 +115,11 @@ impl App {
             }
         }
         Ok(visible)
+    }
+
+    /// What clients that sign as AWS does sign with, for a key.
+    pub(crate) fn sigv4_secret(&self, key: KeyId) -> Zeroizing<String> {
+        self.config.seal.sigv4_secret(key)
     }
 
     /// What the node says of a machine.

@@ -8,12 +8,15 @@
 //! may, in its project; admins of the project `default` administer the host and every other project as well. What
 //! belongs to another project is not forbidden but not there.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::FromRequestParts;
 use hearth_api::ProblemCode;
 use hearth_domain::{Action, ProjectName, Role};
 use hearth_ids::{KeyId, ProjectId};
 use hearth_store::KeyRow;
 use http::{HeaderMap, request::Parts};
+use tracing::debug;
 
 use crate::{
     app::App,
@@ -32,6 +35,8 @@ pub(crate) struct Caller {
     pub(crate) from: Peer,
     /// The project that the request names.
     wanted: Option<String>,
+    /// The project in which something was done.
+    entered: Arc<OnceLock<ProjectId>>,
 }
 
 #[derive(Debug, Clone)]
@@ -53,7 +58,6 @@ pub(crate) enum Actor {
 
 /// A caller in a project, who may do what was asked.
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "for the log of changes, which comes next")]
 pub(crate) struct Tenant {
     /// In which project.
     pub(crate) project: ProjectId,
@@ -76,6 +80,7 @@ impl Caller {
             who: Who::Operator { uid },
             from,
             wanted: wanted(headers)?,
+            entered: Arc::default(),
         })
     }
 
@@ -85,6 +90,7 @@ impl Caller {
             who: Who::Key(Box::new(key)),
             from,
             wanted: wanted(headers)?,
+            entered: Arc::default(),
         })
     }
 
@@ -97,6 +103,11 @@ impl Caller {
                 name: key.name.clone(),
             },
         }
+    }
+
+    /// The project in which something was done, or would have been.
+    pub(crate) fn entered(&self) -> Option<ProjectId> {
+        self.entered.get().copied().or_else(|| self.own_project())
     }
 
     /// The project of the key, if it is one.
@@ -141,14 +152,18 @@ impl Caller {
             ));
         }
         let (project, name) = self.project(app, host).await?;
-        Ok(Tenant {
+        // Each request asks once; of one that asks again the first answer is as good.
+        let _ = self.entered.set(project);
+        let tenant = Tenant {
             project,
             name,
             role,
             host,
             actor: self.actor(),
             from: self.from,
-        })
+        };
+        debug!(?action, project = %tenant.name, role = %tenant.role, actor = ?tenant.actor, from = ?tenant.from, "admitted");
+        Ok(tenant)
     }
 
     async fn project(&self, app: &App, host: bool) -> ApiResult<(ProjectId, ProjectName)> {

@@ -8,11 +8,16 @@ use hearth_node_api::{ErrorKind, NodeError};
 use hearth_store::{InsertError, StoreError};
 use http::StatusCode;
 
+/// When a full quota is worth another look: somebody has to remove something first.
+const QUOTA_RETRY_MS: u64 = 30_000;
+
 /// A problem on its way out, with its cause for the log.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) problem: Box<Problem>,
     pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
+    /// For the `Retry-After` header: in how many seconds it is worth another try.
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 /// What handlers give.
@@ -29,6 +34,12 @@ impl ApiError {
 
     pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.cause = Some(Arc::from(cause.into()));
+        self
+    }
+
+    /// It is worth another try after that time.
+    pub(crate) fn retry_after_ms(mut self, ms: u64) -> Self {
+        self.retry_after_s = Some(ms.div_ceil(1000).max(1));
         self
     }
 
@@ -63,6 +74,7 @@ impl From<Problem> for ApiError {
         Self {
             problem: Box::new(problem),
             cause: None,
+            retry_after_s: None,
         }
     }
 }
@@ -95,11 +107,13 @@ impl From<InsertError> for ApiError {
                 }
                 .into()
             }
-            InsertError::Quota(quota) => Problem {
-                field: Some(quota.field.into()),
-                ..Problem::new(ProblemCode::QuotaExceeded, quota.to_string())
+            InsertError::Quota(quota) => {
+                let problem = Problem {
+                    field: Some(quota.field.into()),
+                    ..Problem::new(ProblemCode::QuotaExceeded, quota.to_string())
+                };
+                Self::from(problem).retry_after_ms(QUOTA_RETRY_MS)
             }
-            .into(),
             InsertError::KeyUsed(_) => Self::new(ProblemCode::RequestInProgress, error.to_string()),
             InsertError::Store(error) => error.into(),
         }

@@ -19,6 +19,7 @@ use crate::{
     error::ApiError,
     key,
     peer::{Peer, PeerRule, check_web},
+    tenancy::audit::{self, Noted},
 };
 
 /// What may be asked without a key.
@@ -37,7 +38,11 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
     let from = Instant::now();
     let (mut parts, body) = request.into_parts();
     let answer = async move {
-        let response = match admit(&guard, &parts).await {
+        let noted = Noted::of(&parts);
+        let peer = parts.extensions.get::<Peer>().copied();
+        let admitted = admit(&guard, &parts).await;
+        let caller = admitted.as_ref().ok().cloned().flatten();
+        let response = match admitted {
             Ok(caller) => {
                 if let Some(caller) = caller {
                     parts.extensions.insert(caller);
@@ -47,6 +52,10 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
             Err(error) => error.into_response(),
         };
         let response = finish(response, &id);
+        let entry = noted.and_then(|noted| noted.entry(caller.as_ref(), peer, &response, &id));
+        if let Some(entry) = entry {
+            audit::keep(&guard.app, entry).await;
+        }
         debug!(
             status = response.status().as_u16(),
             elapsed_us = from.elapsed().as_micros(),
@@ -80,6 +89,7 @@ async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Caller>, ApiErro
                 return Ok(None);
             }
             let key = key::of_headers(&guard.app, headers).await?;
+            guard.app.limits.admit(&guard.app, key.project).await?;
             Caller::of_key(key, peer, headers).map(Some)
         }
         None => Err(ApiError::internal("the connection has no known peer")),
@@ -120,6 +130,9 @@ fn written(mut response: Response, error: &ApiError, id: &str) -> Response {
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    if let Some(seconds) = error.retry_after_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     if problem.code == ProblemCode::Unauthorized {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -32,6 +32,7 @@ mod peer;
 mod reconcile;
 mod server;
 mod stream;
+mod tenancy;
 mod time;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use hearth_ids::ProjectId;
 use hearth_image::ImageStore;
 use hearth_kernel::KernelStore;
 use hearth_node_api::NodeService;
+use hearth_seal::Seal;
 use hearth_store::{Store, StoreError};
 pub use listen::{GROUP, ListenError, Listener};
 pub use node::check_list;
@@ -65,6 +67,8 @@ pub struct ControlConfig {
     pub tmp_dir: std::path::PathBuf,
     /// Folder where built kernels are kept.
     pub kernel_cache_dir: std::path::PathBuf,
+    /// What closes secrets.
+    pub seal: Arc<Seal>,
     /// Group whose members may use the socket.
     pub group: String,
 }

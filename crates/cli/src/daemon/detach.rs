@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use hearth_api::Version;
 use hearth_client::{ApiPath, Client, Endpoint};
 
+use super::first_key;
 use crate::{
     args::UpArgs,
     output::{print_json, print_line},
@@ -44,7 +45,8 @@ pub(crate) fn start(socket: &Path, args: &UpArgs, json: bool) -> anyhow::Result<
         .args(own_args)
         .env(DETACHED, "1")
         .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
+        // What it writes there is for us: see `first_key`.
+        .stdout(Stdio::piped())
         .stderr(log)
         .spawn()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -62,7 +64,8 @@ pub(crate) fn start(socket: &Path, args: &UpArgs, json: bool) -> anyhow::Result<
             .block_on(client.get::<Version>(&ApiPath::v1(&["version"])))
             .is_ok()
         {
-            tell(child.id(), socket, &log_path, json)?;
+            let told = child.stdout.as_mut().map(first_key::heard).transpose()?.flatten();
+            tell(child.id(), socket, &log_path, told.as_deref(), json)?;
             return Ok(0);
         }
         if Instant::now() > deadline {
@@ -76,21 +79,33 @@ pub(crate) fn start(socket: &Path, args: &UpArgs, json: bool) -> anyhow::Result<
     }
 }
 
-fn tell(pid: u32, socket: &Path, log: &Path, json: bool) -> anyhow::Result<()> {
+fn tell(pid: u32, socket: &Path, log: &Path, key: Option<&str>, json: bool) -> anyhow::Result<()> {
     if json {
-        return print_json(&serde_json::json!({"pid": pid, "socket": socket, "log": log}));
+        let mut told = serde_json::json!({"pid": pid, "socket": socket, "log": log});
+        if let Some(key) = key {
+            told["first_key"] = key.into();
+        }
+        return print_json(&told);
     }
     print_line(format!(
         "hearth is up: pid {pid}, socket {}, log {}",
         socket.display(),
         log.display()
     ));
+    if let Some(key) = key {
+        print_line(first_key::words(key));
+    }
     Ok(())
+}
+
+/// Whether this process was started by [`start`].
+pub(crate) fn is_detached() -> bool {
+    std::env::var_os(DETACHED).is_some()
 }
 
 /// In the child: a session of its own, so that no terminal's end concerns it.
 pub(crate) fn leave_terminal() {
-    if std::env::var_os(DETACHED).is_some() {
+    if is_detached() {
         // Fails only for one that leads a session already, which is as good.
         let _ = rustix::process::setsid();
     }

@@ -2,6 +2,7 @@
 
 mod detach;
 mod drivers;
+mod first_key;
 mod notify;
 mod state_dir;
 
@@ -15,6 +16,7 @@ use hearth_image::{ImageStore, StoreConfig, registry::RegistryConfig};
 use hearth_kernel::KernelStore;
 use hearth_network::{BridgeConfig, NoNetwork, PoolConfig, SlotPool};
 use hearth_node::{ImageRoots, KernelBundles, Node, NodeConfig, NodeParts, machines_under_way};
+use hearth_seal::{MASTER_KEY_VARIABLE, Seal};
 use hearth_store::Store;
 use state_dir::StateDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +34,7 @@ pub(crate) fn up(socket: &Path, args: &UpArgs, json: bool) -> anyhow::Result<u8>
     log_to_stderr(args.log_json);
     let state = StateDir::claim(&args.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve(socket, args, &state));
+    let outcome = runtime.block_on(serve(socket, args, &state, json));
     // What blocks (a conversion, a read of a slow disk) is left to its own recovery.
     runtime.shutdown_background();
     outcome.map(|()| 0)
@@ -50,7 +52,7 @@ fn log_to_stderr(json: bool) {
     }
 }
 
-async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result<()> {
+async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> anyhow::Result<()> {
     let shutdown = stop_on_signals()?;
     // Claimed first: a socket in use is found before anything is touched.
     let mut listeners = vec![Listener::unix(socket)?];
@@ -60,6 +62,8 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
     let images = open_images(args, state).await?;
     let kernels_dir = state.open_folder("kernels")?;
     let kernels = Arc::new(tokio::task::spawn_blocking(move || KernelStore::open(&kernels_dir)).await??);
+    let variable = std::env::var(MASTER_KEY_VARIABLE).ok().filter(|key| !key.is_empty());
+    let seal = Arc::new(Seal::load(variable, &state.path().join("master.key"))?);
     let store = Store::open(&state.private_file("hearth.db")?).await?;
     let network = Arc::new(open_network(args, state).await?);
     let parts = NodeParts {
@@ -82,9 +86,13 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir) -> anyhow::Result
     let config = ControlConfig {
         tmp_dir: state.emptied("uploads")?,
         kernel_cache_dir: state.private_folder("kernel-builds")?,
+        seal,
         group: hearth_control::GROUP.to_owned(),
     };
-    let control = Control::open(config, node.clone(), images, kernels, store).await?;
+    let mut control = Control::open(config, node.clone(), images, kernels, store).await?;
+    if let Some(key) = control.take_first_key() {
+        first_key::tell(&key, json)?;
+    }
     tracing::info!(socket = %socket.display(), state_dir = %state.path().display(), "hearth is up");
     // The listeners are bound, so whoever calls from now on is answered.
     notify::ready();

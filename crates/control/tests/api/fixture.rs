@@ -11,6 +11,7 @@ use hearth_api::{CreateMachine, Driver, Machine, Problem, ProblemCode};
 use hearth_control::{Control, ControlConfig, Listener};
 use hearth_image::{ImageStore, ImportKind, ImportOptions, ImportSource, ProgressSink, StoreConfig};
 use hearth_kernel::KernelStore;
+use hearth_seal::Seal;
 use hearth_store::Store;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -101,6 +102,7 @@ impl Fixture {
         let config = ControlConfig {
             tmp_dir: path.to_owned(),
             kernel_cache_dir: path.join("cache"),
+            seal: Arc::new(Seal::new([7; 32])),
             group: "no-such-group".into(),
         };
         let mut control = Control::open(config, Arc::clone(&node) as _, images, kernels, store)

@@ -11,3 +11,4 @@ mod images;
 mod lifecycle;
 mod recovery;
 mod sessions;
+mod tenancy;
