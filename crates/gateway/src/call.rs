@@ -1,0 +1,271 @@
+//! One call: from a function and a request to an answer.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant, SystemTime},
+};
+
+use hearth_domain::Contract;
+use hearth_ids::{FunctionId, InvocationId, RequestId};
+use http::{Request, Response, StatusCode, Uri, uri::PathAndQuery};
+use hyper::{body::Body as _, upgrade::OnUpgrade};
+
+use crate::{
+    Body, CallError, CallRecord, Gateway, Qualifier, Route, VersionFacts, answer, lambda,
+    observe::Recording,
+    pool::{Pool, PoolKey},
+    proxy::{
+        Exchange, Forwarded, Met, Outgoing, Progress, Returning, Sent, Spliced, clean_answer, clean_request, send,
+        splice,
+    },
+};
+
+/// What is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Which function.
+    pub function: FunctionId,
+    /// Which of its versions.
+    pub qualifier: Qualifier,
+}
+
+/// How it is called.
+#[derive(Debug, Clone, Default)]
+pub struct CallOptions {
+    /// The request's ID; a new one if absent.
+    pub request: Option<RequestId>,
+    /// The asynchronous call of which it is an attempt.
+    pub invocation: Option<InvocationId>,
+    /// How long to wait for an instance; as the gateway is configured if absent.
+    pub wait: Option<Duration>,
+    /// The body is an event for a function of the Lambda contract, and the answer is wanted as it comes.
+    pub raw_event: bool,
+    /// Who called, for `X-Forwarded-For` and the record.
+    pub client: Option<IpAddr>,
+}
+
+/// A call whose function is found and whose caller may.
+pub(crate) struct Call {
+    pub(crate) id: RequestId,
+    pub(crate) invocation: Option<InvocationId>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) qualifier: Qualifier,
+    pub(crate) version: u32,
+    pub(crate) facts: VersionFacts,
+    pub(crate) wait: Duration,
+    pub(crate) raw_event: bool,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) tls: bool,
+    /// The name by which the caller reached us.
+    pub(crate) host: Option<String>,
+    /// What was cut off the path.
+    pub(crate) prefix: String,
+    /// The client's connection, if it is to become something else.
+    pub(crate) upgrade: Option<(http::HeaderValue, OnUpgrade)>,
+}
+
+impl Gateway {
+    /// Calls a function from within the process: the same pools, bounds and records as from outside, but nobody is asked
+    /// whether the caller may.
+    pub async fn call(
+        self: &Arc<Self>,
+        target: Target,
+        request: Request<Body>,
+        options: CallOptions,
+    ) -> Result<Response<Body>, CallError> {
+        let route = Arc::clone(self.routes().route(target.function).ok_or(CallError::NoRoute)?);
+        let (version, facts) = route
+            .choose(&target.qualifier, rand::random())
+            .ok_or(CallError::NoRoute)?;
+        let call = Call {
+            id: options.request.unwrap_or_else(RequestId::new),
+            invocation: options.invocation,
+            route,
+            qualifier: target.qualifier,
+            version,
+            facts,
+            wait: options.wait.unwrap_or(self.config.waiting.timeout),
+            raw_event: options.raw_event,
+            client: options.client,
+            tls: false,
+            host: None,
+            prefix: String::new(),
+            upgrade: None,
+        };
+        self.run(call, request).await
+    }
+
+    /// Runs the call. `request` has the path that the function is to see, and no header that is not for it.
+    pub(crate) async fn run(self: &Arc<Self>, call: Call, request: Request<Body>) -> Result<Response<Body>, CallError> {
+        let pool = self.pool(&call)?;
+        let recording = Recording::new(
+            Arc::clone(&self.parts.observer),
+            Arc::clone(&pool),
+            call.record(&request),
+        );
+        let id = call.id;
+        let outcome = match call.facts.contract {
+            Contract::Http { .. } => self.pass_on(call, pool, request, recording).await,
+            Contract::Lambda => lambda::invoke(self, call, pool, request, recording).await,
+        };
+        outcome.map(|mut response| {
+            answer::mark(&mut response, id);
+            response
+        })
+    }
+
+    fn pool(self: &Arc<Self>, call: &Call) -> Result<Arc<Pool>, CallError> {
+        let key = PoolKey {
+            function: call.route.function.id,
+            version: call.version,
+        };
+        self.pools.get(&key).map_or_else(|| self.new_pool(key, &call.route), Ok)
+    }
+
+    /// Streams the request to an instance, and its answer back.
+    async fn pass_on(
+        self: &Arc<Self>,
+        mut call: Call,
+        pool: Arc<Pool>,
+        request: Request<Body>,
+        mut recording: Recording,
+    ) -> Result<Response<Body>, CallError> {
+        let limits = &self.config.client;
+        let body_max = limits.body_bytes.unwrap_or(u64::MAX);
+        if request.body().size_hint().lower() > body_max {
+            return Err(recording.failed(0, CallError::BodyTooLarge { max: body_max }));
+        }
+        let (mut parts, body) = request.into_parts();
+        let (outgoing, progress) = Outgoing::new(body, body_max, limits.body_idle);
+        clean_request(
+            &mut parts.headers,
+            &call.forwarded(self.config.trust_forwarded),
+            call.id,
+        );
+        if let Some((protocol, _)) = &call.upgrade {
+            let connection = http::HeaderValue::from_static("upgrade");
+            parts.headers.insert(http::header::CONNECTION, connection);
+            parts.headers.insert(http::header::UPGRADE, protocol.clone());
+        }
+        let mut request = Request::new(outgoing);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = parts.uri;
+        *request.headers_mut() = parts.headers;
+        let exchange = self.exchange(&call, pool, body_max, progress);
+        let mut met = Met::default();
+        let sent = send(&exchange, request, &mut met).await;
+        recording.met(met.machine, met.queued, met.cold);
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err(error) => return Err(recording.failed(exchange.bytes_in(), error)),
+        };
+        recording.status(sent.response.status());
+        if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(call.upgrade.take(), sent, recording);
+        }
+        let response = Returning::new(sent, exchange.progress, recording, exchange.timeout_ms);
+        let mut response = response.map(Body::new);
+        clean_answer(response.headers_mut());
+        Ok(response)
+    }
+
+    /// What the call has to know to be sent.
+    pub(crate) fn exchange(
+        &self,
+        call: &Call,
+        pool: Arc<Pool>,
+        body_max: u64,
+        progress: Option<Arc<Progress>>,
+    ) -> Exchange {
+        Exchange {
+            pool,
+            config: Arc::clone(&self.config),
+            wait_until: Instant::now() + call.wait,
+            timeout_ms: call.facts.timeout_ms,
+            body_max,
+            progress,
+            begun: AtomicBool::new(false),
+            lambda: call.facts.contract == Contract::Lambda,
+        }
+    }
+
+    /// Both sides go over to another protocol.
+    fn switch(
+        &self,
+        client: Option<(http::HeaderValue, OnUpgrade)>,
+        mut sent: Sent,
+        recording: Recording,
+    ) -> Result<Response<Body>, CallError> {
+        let Some((_, client)) = client else {
+            let error = CallError::BadAnswer("it switches protocols though nobody asked for that".to_owned());
+            return Err(recording.failed(0, error));
+        };
+        let instance = hyper::upgrade::on(&mut sent.response);
+        let spliced = Spliced {
+            client,
+            instance,
+            conn: sent.conn,
+            place: sent.place,
+            recording,
+        };
+        self.tasks.spawn(splice(spliced, self.stop.clone()));
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = sent.response.headers().get(http::header::UPGRADE).cloned();
+        *response.headers_mut() = std::mem::take(sent.response.headers_mut());
+        clean_answer(response.headers_mut());
+        let headers = response.headers_mut();
+        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+        if let Some(protocol) = protocol {
+            headers.insert(http::header::UPGRADE, protocol);
+        }
+        Ok(response)
+    }
+}
+
+impl Call {
+    pub(crate) fn forwarded(&self, trust: bool) -> Forwarded<'_> {
+        Forwarded {
+            client: self.client,
+            tls: self.tls,
+            host: self.host.as_deref(),
+            prefix: &self.prefix,
+            trust,
+        }
+    }
+
+    fn record(&self, request: &Request<Body>) -> CallRecord {
+        CallRecord {
+            request: self.id,
+            invocation: self.invocation,
+            project: self.route.function.project,
+            function: self.route.function.id,
+            version: self.version,
+            machine: None,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            client: self.client,
+            started: SystemTime::now(),
+            status: 0,
+            cold: false,
+            queued: Duration::ZERO,
+            duration: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+            error: None,
+        }
+    }
+}
+
+/// The path and query that the function is to see: without what led to it, and never without its first slash.
+pub(crate) fn without_prefix(uri: &Uri, prefix: usize) -> Option<Uri> {
+    let whole = uri.path_and_query()?;
+    let rest = whole.as_str().get(prefix..)?;
+    let path = match rest.as_bytes().first() {
+        Some(b'/') if prefix == 0 => whole.clone(),
+        Some(b'/') => PathAndQuery::try_from(rest).ok()?,
+        _ => PathAndQuery::try_from(format!("/{rest}")).ok()?,
+    };
+    Some(Uri::from(path))
+}

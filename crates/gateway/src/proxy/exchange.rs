@@ -1,0 +1,236 @@
+//! One request to an instance, until the head of its answer: which instance, which connection, and what is tried again.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{HeaderName, Method, Request, Response, Uri, request::Parts};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::timeout_at;
+use tracing::debug;
+
+use super::{Outgoing, Progress};
+use crate::{
+    CallError, GatewayConfig,
+    pool::{Acquired, Conn, Place, Pool},
+};
+
+/// When a Lambda program's time is over, in milliseconds since the Unix epoch.
+const DEADLINE: HeaderName = HeaderName::from_static("x-hearth-deadline-ms");
+
+/// What a call knows while it is under way.
+pub(crate) struct Exchange {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) config: Arc<GatewayConfig>,
+    /// No instance is waited for longer than that.
+    pub(crate) wait_until: Instant,
+    /// Whether the instance takes Lambda events.
+    pub(crate) lambda: bool,
+    /// How long the instance may take, in milliseconds.
+    pub(crate) timeout_ms: u64,
+    /// Bytes the body may have.
+    pub(crate) body_max: u64,
+    pub(crate) progress: Option<Arc<Progress>>,
+    /// Whether an instance was given the request.
+    pub(crate) begun: AtomicBool,
+}
+
+/// A request that was answered.
+pub(crate) struct Sent {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) conn: Conn,
+    pub(crate) place: Place,
+    /// The answer must have ended by then.
+    pub(crate) until: Instant,
+}
+
+/// How an attempt ended without an answer.
+enum Missed {
+    /// Nothing of the request was sent, and it can be tried elsewhere.
+    Unsent(Box<Request<Outgoing>>, CallError),
+    /// It is over.
+    Over(CallError),
+}
+
+/// What the call has met so far.
+#[derive(Default)]
+pub(crate) struct Met {
+    pub(crate) cold: bool,
+    pub(crate) queued: Duration,
+    pub(crate) machine: Option<hearth_ids::MachineId>,
+}
+
+/// Sends the request to an instance with a free place.
+pub(crate) async fn send(
+    exchange: &Exchange,
+    mut request: Request<Outgoing>,
+    met: &mut Met,
+) -> Result<Sent, CallError> {
+    let mut attempts = 0;
+    loop {
+        let Acquired { place, queued, cold } = exchange.pool.acquire(exchange.wait_until).await?;
+        met.cold |= cold;
+        met.queued += queued;
+        met.machine = Some(place.upstream().instance.key.machine);
+        let (unsent, error) = match attempt(exchange, place, request).await {
+            Ok(sent) => return Ok(sent),
+            Err(Missed::Over(error)) => return Err(error),
+            Err(Missed::Unsent(request, error)) => (request, error),
+        };
+        attempts += 1;
+        if attempts >= exchange.config.upstream.attempts {
+            return Err(error);
+        }
+        debug!(%error, attempts, "a call is tried on another instance");
+        request = *unsent;
+    }
+}
+
+/// Sends the request to this instance: on a connection that is there, and once more on a new one if that was stale.
+async fn attempt(exchange: &Exchange, place: Place, request: Request<Outgoing>) -> Result<Sent, Missed> {
+    let until = Instant::now() + Duration::from_millis(exchange.timeout_ms);
+    let limits = &exchange.config.upstream;
+    let mut request = request;
+    exchange.begin(&mut request);
+    if let Some(mut conn) = place.upstream().idle_connection(limits).await {
+        let spare = Spare::of(&request);
+        match exchange.on(&mut conn, request, until).await {
+            Ok(response) => return Ok(answered(response, conn, place, until)),
+            Err(Failed::Unsent(unsent)) => request = *unsent,
+            Err(Failed::Broken(error)) => {
+                let again = spare.filter(|_| exchange.fault().is_none()).ok_or_else(|| {
+                    Missed::Over(
+                        exchange
+                            .fault()
+                            .unwrap_or_else(|| CallError::Crashed(error.to_string())),
+                    )
+                })?;
+                request = again.request();
+            }
+            Err(Failed::Timeout) => return Err(Missed::Over(exchange.timed_out(&place))),
+        }
+    }
+    let mut conn = match place.upstream().connect(limits).await {
+        Ok(conn) => conn,
+        Err(error) => {
+            place.suspect();
+            return Err(Missed::Unsent(
+                Box::new(request),
+                CallError::Unreachable(error.to_string()),
+            ));
+        }
+    };
+    match exchange.on(&mut conn, request, until).await {
+        Ok(response) => Ok(answered(response, conn, place, until)),
+        Err(Failed::Unsent(request)) => {
+            place.suspect();
+            let error = CallError::Unreachable("it closed the connection at once".to_owned());
+            Err(Missed::Unsent(request, error))
+        }
+        Err(Failed::Broken(error)) => Err(Missed::Over(exchange.fault().unwrap_or_else(|| {
+            place.suspect();
+            CallError::Crashed(hearth_domain::chain(&error))
+        }))),
+        Err(Failed::Timeout) => Err(Missed::Over(exchange.timed_out(&place))),
+    }
+}
+
+fn answered(response: Response<Incoming>, conn: Conn, place: Place, until: Instant) -> Sent {
+    place.upstream().trust();
+    Sent {
+        response,
+        conn,
+        place,
+        until,
+    }
+}
+
+/// How a connection failed.
+enum Failed {
+    Unsent(Box<Request<Outgoing>>),
+    Broken(hyper::Error),
+    Timeout,
+}
+
+impl Exchange {
+    async fn on(
+        &self,
+        conn: &mut Conn,
+        request: Request<Outgoing>,
+        until: Instant,
+    ) -> Result<Response<Incoming>, Failed> {
+        let sent = timeout_at(until.into(), conn.sender.try_send_request(request)).await;
+        match sent {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(mut error)) => Err(match error.take_message() {
+                Some(request) => Failed::Unsent(Box::new(request)),
+                None => Failed::Broken(error.into_error()),
+            }),
+            Err(_) => Err(Failed::Timeout),
+        }
+    }
+
+    /// Whether an instance was given the request.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// An instance is given the request. A Lambda program is told when its time will be over.
+    fn begin(&self, request: &mut Request<Outgoing>) {
+        self.begun.store(true, Ordering::Relaxed);
+        if self.lambda {
+            let until = SystemTime::now() + Duration::from_millis(self.timeout_ms);
+            let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let until_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+            request.headers_mut().insert(DEADLINE, until_ms.into());
+        }
+    }
+
+    /// Bytes of the request's body that were passed on.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.progress.as_ref().map_or(0, |progress| progress.bytes())
+    }
+
+    /// Why the request's body ended early, if it did.
+    fn fault(&self) -> Option<CallError> {
+        self.progress.as_ref()?.fault(self.body_max)
+    }
+
+    /// The call's time is over. A Lambda program cannot be told to stop, so its instance is of no use any more.
+    fn timed_out(&self, place: &Place) -> CallError {
+        if self.lambda {
+            place.condemn(crate::RetireReason::TimedOut);
+        }
+        CallError::Timeout {
+            timeout_ms: self.timeout_ms,
+        }
+    }
+}
+
+/// What is needed to send a request again that may be sent twice: one without body, and of a method that says so.
+struct Spare(Parts);
+
+impl Spare {
+    fn of(request: &Request<Outgoing>) -> Option<Self> {
+        let idempotent = matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+        );
+        if !idempotent || !request.body().is_end_stream() {
+            return None;
+        }
+        let mut spare = Request::new(());
+        spare.method_mut().clone_from(request.method());
+        *spare.uri_mut() = Uri::clone(request.uri());
+        spare.headers_mut().clone_from(request.headers());
+        Some(Self(spare.into_parts().0))
+    }
+
+    fn request(self) -> Request<Outgoing> {
+        Request::from_parts(self.0, Outgoing::empty())
+    }
+}

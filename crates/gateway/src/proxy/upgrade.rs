@@ -1,0 +1,113 @@
+//! Connections that become something else (WebSocket): bytes are passed both ways, and nothing of them is understood.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::{
+    CallError,
+    observe::Recording,
+    pool::{Conn, Place},
+};
+
+/// How long both sides may take to upgrade once both have said that they will.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long both sides may be silent.
+const UPGRADED_IDLE: Duration = Duration::from_hours(1);
+const BUFFER: usize = 16 * 1024;
+
+/// What is held while the connection lasts.
+pub(crate) struct Spliced {
+    pub(crate) client: OnUpgrade,
+    pub(crate) instance: OnUpgrade,
+    pub(crate) conn: Conn,
+    pub(crate) place: Place,
+    pub(crate) recording: Recording,
+}
+
+/// Passes bytes until one side ends, both are silent for an hour, or the gateway goes down.
+pub(crate) async fn splice(spliced: Spliced, stop: CancellationToken) {
+    let Spliced {
+        client,
+        instance,
+        conn,
+        place,
+        recording,
+    } = spliced;
+    let both = async { tokio::try_join!(client, instance) };
+    let (bytes_in, bytes_out, error) = match timeout(UPGRADE_TIMEOUT, both).await {
+        Ok(Ok((client, instance))) => {
+            let (client, instance) = (TokioIo::new(client), TokioIo::new(instance));
+            tokio::select! {
+                counted = pass(client, instance) => (counted.0, counted.1, None),
+                () = stop.cancelled() => (0, 0, Some(CallError::ShuttingDown)),
+            }
+        }
+        Ok(Err(error)) => {
+            debug!(%error, "a connection was not upgraded");
+            (0, 0, Some(CallError::Crashed(error.to_string())))
+        }
+        Err(_) => (0, 0, Some(CallError::Crashed("the upgrade took too long".to_owned()))),
+    };
+    drop(conn);
+    drop(place);
+    recording.finish(bytes_in, bytes_out, error);
+}
+
+/// Passes bytes both ways until one side ends. Bytes from the client and from the instance.
+async fn pass<C, I>(client: C, instance: I) -> (u64, u64)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let (bytes_in, bytes_out) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (mut client_read, mut client_write) = split(client);
+    let (mut instance_read, mut instance_write) = split(instance);
+    let silent = async {
+        let mut before = 0;
+        loop {
+            sleep(UPGRADED_IDLE).await;
+            let now = bytes_in.load(Ordering::Relaxed) + bytes_out.load(Ordering::Relaxed);
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+    };
+    tokio::select! {
+        () = one_way(&mut client_read, &mut instance_write, &bytes_in) => (),
+        () = one_way(&mut instance_read, &mut client_write, &bytes_out) => (),
+        () = silent => (),
+    }
+    let ends = async { tokio::join!(client_write.shutdown(), instance_write.shutdown()) };
+    let _ended_anyway = timeout(UPGRADE_TIMEOUT, ends).await;
+    (bytes_in.into_inner(), bytes_out.into_inner())
+}
+
+async fn one_way<R, W>(from: &mut R, to: &mut W, bytes: &AtomicU64)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let read = match from.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => read,
+        };
+        if to.write_all(&buffer[..read]).await.is_err() || to.flush().await.is_err() {
+            return;
+        }
+        bytes.fetch_add(read as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,267 @@
+//! One request from outside: which function, whether the caller may, and how it is called.
+
+use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, sync::Arc};
+
+use hearth_ids::RequestId;
+use http::{
+    HeaderMap, HeaderName, Method, Request, Response, Version,
+    header::{AUTHORIZATION, HOST},
+};
+use hyper::{body::Incoming, service::Service};
+use metrics::counter;
+
+use crate::{
+    AsyncCall, Body, CallError, Denied, Gateway, Route, answer,
+    body::NotCollected,
+    call::{Call, without_prefix},
+    proxy::{REQUEST_ID, clean_request, upgrade_wanted},
+    routes::Found,
+};
+
+const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-hearth-invocation-type");
+const INVOCATION_ID: HeaderName = HeaderName::from_static("x-hearth-invocation-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// The longest idempotency key, in bytes.
+const IDEMPOTENCY_KEY_MAX: usize = 256;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    pub(super) tls: bool,
+}
+
+/// Answers the requests of one connection.
+pub(super) struct Entry {
+    gateway: Arc<Gateway>,
+    client: Client,
+}
+
+impl Entry {
+    pub(super) fn new(gateway: Arc<Gateway>, client: Client) -> Self {
+        Self { gateway, client }
+    }
+}
+
+impl Service<Request<Incoming>> for Entry {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (gateway, client) = (Arc::clone(&self.gateway), self.client);
+        Box::pin(async move { Ok(answer_to(&gateway, client, request).await) })
+    }
+}
+
+/// What is known of the caller.
+struct Caller {
+    id: RequestId,
+    /// Whether it has shown a key that may call the function.
+    owner: bool,
+}
+
+async fn answer_to(gateway: &Arc<Gateway>, client: Client, request: Request<Incoming>) -> Response<Body> {
+    let id = request_id(request.headers());
+    let mut caller = Caller { id, owner: false };
+    match handle(gateway, client, request, &mut caller).await {
+        Ok(response) => response,
+        Err(error) => {
+            counter!("hearth_gateway_errors_total", "code" => error.code()).increment(1);
+            answer::refusal(&error, id, caller.owner)
+        }
+    }
+}
+
+/// The caller's own if it is one of ours.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    given
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(RequestId::new)
+}
+
+async fn handle(
+    gateway: &Arc<Gateway>,
+    client: Client,
+    mut request: Request<Incoming>,
+    caller: &mut Caller,
+) -> Result<Response<Body>, CallError> {
+    let max = gateway.config.client.uri_bytes;
+    let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if length > max {
+        return Err(CallError::UriTooLong { max });
+    }
+    if *request.method() == Method::CONNECT {
+        return Err(CallError::BadRequest("CONNECT is not served here"));
+    }
+    let host = host(&request)?.map(ToOwned::to_owned);
+    let found = gateway.routes().find(host.as_deref(), request.uri().path());
+    let Found {
+        route,
+        qualifier,
+        prefix,
+    } = found.ok_or(CallError::NoRoute)?;
+    let token = authorize(gateway, &route, request.headers_mut(), caller).await?;
+    let rate = gateway.parts.rates.take(route.function.project);
+    rate.map_err(|retry_after| CallError::RateLimited { retry_after })?;
+    let (version, facts) = route.choose(&qualifier, rand::random()).ok_or(CallError::NoRoute)?;
+    let path = request.uri().path().get(..prefix).unwrap_or_default().to_owned();
+    let uri = without_prefix(request.uri(), prefix).ok_or(CallError::BadRequest("the path is not valid"))?;
+    let protocol = upgrade_wanted(request.version(), request.headers());
+    let upgrade = protocol.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    *request.uri_mut() = uri;
+    if let Some(host) = host.as_deref().filter(|_| !request.headers().contains_key(HOST))
+        && let Ok(value) = http::HeaderValue::try_from(host)
+    {
+        request.headers_mut().insert(HOST, value);
+    }
+    let call = Call {
+        id: caller.id,
+        invocation: None,
+        qualifier,
+        version,
+        facts,
+        wait: gateway.config.waiting.timeout,
+        raw_event: false,
+        client: Some(client.address),
+        tls: client.tls,
+        host,
+        prefix: path,
+        upgrade,
+        route,
+    };
+    let request = request.map(Body::from);
+    let (function, project) = (call.route.function.id, call.route.function.project);
+    let outcome = if is_async(request.headers()) {
+        accept(gateway, call, request).await
+    } else {
+        gateway.run(call, request).await
+    };
+    // The owner of a public function is told why it failed, if a key shows who asks.
+    match (outcome, token) {
+        (Err(error), Some(token)) => {
+            caller.owner = gateway.parts.keys.check(&token, project, function).await.is_ok();
+            Err(error)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// The host that is meant: of the request's target, or of the one field that names it (RFC 9112, 3.2).
+fn host<B>(request: &Request<B>) -> Result<Option<&str>, CallError> {
+    let mut fields = request.headers().get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(CallError::BadRequest("it names more than one host"));
+    }
+    if let Some(authority) = request.uri().authority() {
+        return Ok(Some(authority.as_str()));
+    }
+    match field {
+        Some(field) => {
+            let text = field
+                .to_str()
+                .map_err(|_| CallError::BadRequest("its host is not valid"))?;
+            Ok(Some(text))
+        }
+        None if request.version() == Version::HTTP_11 => Err(CallError::BadRequest("it names no host")),
+        None => Ok(None),
+    }
+}
+
+/// Checks whether the caller may. Returns the key of a caller who needs none, for later.
+async fn authorize(
+    gateway: &Gateway,
+    route: &Route,
+    headers: &mut HeaderMap,
+    caller: &mut Caller,
+) -> Result<Option<String>, CallError> {
+    let token = bearer(headers).map(ToOwned::to_owned);
+    if route.function.public {
+        return Ok(token);
+    }
+    // The key is for us, and the function must never see it.
+    headers.remove(AUTHORIZATION);
+    let token = token.ok_or(CallError::Unauthorized)?;
+    let checked = gateway
+        .parts
+        .keys
+        .check(&token, route.function.project, route.function.id);
+    match checked.await {
+        Ok(()) => {
+            caller.owner = true;
+            Ok(None)
+        }
+        Err(Denied::Unknown) => Err(CallError::Unauthorized),
+        Err(Denied::Forbidden) => Err(CallError::Forbidden),
+        Err(Denied::Unavailable) => Err(CallError::KeysUnavailable),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// Whether the caller does not wait for the answer (RFC 7240).
+fn is_async(headers: &HeaderMap) -> bool {
+    let event = headers.get(INVOCATION_TYPE);
+    if event.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"event")) {
+        return true;
+    }
+    let prefer = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    prefer
+        .flat_map(|value| value.split(','))
+        .any(|value| value.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+/// Keeps the call for later, and says where it is found.
+async fn accept(gateway: &Gateway, call: Call, request: Request<Body>) -> Result<Response<Body>, CallError> {
+    let limits = &gateway.config.client;
+    let (mut parts, body) = request.into_parts();
+    let read = tokio::time::timeout(limits.body_idle, body.collect(limits.async_bytes)).await;
+    let body = read.map_err(|_| CallError::BodyTimeout)?.map_err(|error| match error {
+        NotCollected::TooLarge => CallError::BodyTooLarge {
+            max: limits.async_bytes as u64,
+        },
+        NotCollected::Broken => CallError::ClientGone,
+    })?;
+    let idempotency_key = parts.headers.get(IDEMPOTENCY_KEY).map(|key| match key.to_str() {
+        Ok(key) if key.len() <= IDEMPOTENCY_KEY_MAX => Ok(key.to_owned()),
+        _ => Err(CallError::BadRequest(
+            "the idempotency key is longer than 256 bytes or not plain text",
+        )),
+    });
+    let idempotency_key = idempotency_key.transpose()?;
+    clean_request(
+        &mut parts.headers,
+        &call.forwarded(gateway.config.trust_forwarded),
+        call.id,
+    );
+    for name in [INVOCATION_TYPE, PREFER] {
+        parts.headers.remove(name);
+    }
+    let accepted = gateway.parts.invocations.accept(AsyncCall {
+        request: call.id,
+        function: call.route.function.id,
+        qualifier: call.qualifier.clone(),
+        method: parts.method,
+        path: parts.uri.to_string(),
+        headers: parts.headers,
+        body,
+        idempotency_key,
+    });
+    let invocation = accepted.await?.to_string();
+    let mut response = Response::new(Body::full(serde_json::json!({"invocation_id": invocation}).to_string()));
+    *response.status_mut() = http::StatusCode::ACCEPTED;
+    answer::mark(&mut response, call.id);
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    if let Ok(value) = http::HeaderValue::try_from(invocation) {
+        response.headers_mut().insert(INVOCATION_ID, value);
+    }
+    Ok(response)
+}

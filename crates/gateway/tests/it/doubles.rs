@@ -1,0 +1,89 @@
+//! Doubles of what the gateway needs of others.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hearth_coord::InstanceKey;
+use hearth_gateway::{
+    AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, InstanceHost, KeyCheck, NotAccepted, RateLimit,
+    RetireReason,
+};
+use hearth_ids::{FunctionId, InvocationId, ProjectId};
+use tokio::sync::watch;
+
+/// What was told to whom.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) retired: watch::Sender<Vec<(InstanceKey, RetireReason)>>,
+    pub(crate) calls: watch::Sender<Vec<CallRecord>>,
+    pub(crate) accepted: Mutex<Vec<AsyncCall>>,
+    pub(crate) full: Mutex<Option<NotAccepted>>,
+    /// Requests that each project may still make; all if absent.
+    pub(crate) rate: Mutex<Option<u32>>,
+}
+
+/// The key that may call; `other` is known but may not.
+pub(crate) const GOOD_KEY: &str = "good";
+
+#[async_trait]
+impl KeyCheck for Told {
+    async fn check(&self, token: &str, _: ProjectId, _: FunctionId) -> Result<(), Denied> {
+        match token {
+            GOOD_KEY => Ok(()),
+            "other" => Err(Denied::Forbidden),
+            _ => Err(Denied::Unknown),
+        }
+    }
+}
+
+#[async_trait]
+impl AsyncInvocations for Told {
+    async fn accept(&self, call: AsyncCall) -> Result<InvocationId, NotAccepted> {
+        if let Some(error) = self.full.lock().unwrap().clone() {
+            return Err(error);
+        }
+        self.accepted.lock().unwrap().push(call);
+        Ok(InvocationId::new())
+    }
+}
+
+#[async_trait]
+impl InstanceHost for Told {
+    async fn retire(&self, key: InstanceKey, reason: RetireReason) {
+        self.retired.send_modify(|retired| retired.push((key, reason)));
+    }
+}
+
+impl RateLimit for Told {
+    fn take(&self, _: ProjectId) -> Result<(), Duration> {
+        let mut rate = self.rate.lock().unwrap();
+        match rate.as_mut() {
+            Some(0) => Err(Duration::from_millis(1500)),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl CallObserver for Told {
+    fn finished(&self, call: CallRecord) {
+        self.calls.send_modify(|calls| calls.push(call));
+    }
+}
+
+/// Waits until what is told satisfies the condition.
+pub(crate) async fn until<T: Clone>(told: &watch::Sender<Vec<T>>, wanted: impl Fn(&[T]) -> bool) -> Vec<T> {
+    let mut told = told.subscribe();
+    let seen = tokio::time::timeout(Duration::from_secs(20), told.wait_for(|all| wanted(all))).await;
+    seen.expect("it was not told in time").unwrap().clone()
+}
+
+pub(crate) fn told() -> Arc<Told> {
+    Arc::default()
+}
