@@ -25,7 +25,7 @@ pub struct MachineSpec {
     pub image: String,
     /// The image's digest, which is what runs.
     pub image_id: String,
-    /// Digests of images that lie over it, bottom to top; read-only as it is.
+    /// Digests of images that lie over it, bottom to top; read-only as it is. At most [`MachineSpec::LAYERS_MAX`].
     #[serde(default)]
     pub layers: Vec<String>,
     /// ID of the kernel bundle.
@@ -46,6 +46,11 @@ pub struct MachineSpec {
     pub stop_timeout_ms: u64,
     /// Whether the machine is removed once it has stopped.
     pub auto_remove: bool,
+}
+
+impl MachineSpec {
+    /// Most images that may lie over a machine's own: each is a drive, and VMMs have room for some twenty devices.
+    pub const LAYERS_MAX: usize = 8;
 }
 
 /// What a machine holds of its node.

@@ -48,6 +48,7 @@ pub(crate) fn launch_plan(
             args: vmm.into_iter().map(Into::into).collect(),
             netns: plan.net.netns.clone(),
             root: Some(plan.root.clone()),
+            layers: plan.layers.clone(),
             user: Some(plan.user),
             ..common
         },
@@ -108,6 +109,7 @@ mod tests {
                 cmdline: "quiet".to_owned(),
             },
             root: "/r".into(),
+            layers: vec!["/l".into()],
             disk: None,
             vcpus: 1,
             memory_mib: 128,

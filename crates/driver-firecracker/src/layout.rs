@@ -4,14 +4,17 @@
 //! <folder>/log.fifo      log.kept      log.kept.1        the VMM's own log
 //!          metrics.fifo  metrics.kept  metrics.kept.1    its metrics
 //!          jail/<program>/<machine>/root/                the VMM's root, as the jailer wants it
-//!                                       api.sock vmlinux initramfs root disk log.fifo metrics.fifo
+//!                                       api.sock vmlinux initramfs root layer0 disk log.fifo metrics.fifo
 //! ```
 //! Beside these lie the launcher's pid file and the guest's console ([`hearth_driver::launch`]).
-//! Unjailed, the socket lies in the folder itself and the VMM sees all files by their own paths, but for its root.
+//! Unjailed, the socket lies in the folder itself and the VMM sees all files by their own paths, but for root and layers.
 
 use std::path::{Path, PathBuf};
 
-use hearth_driver::{StartPlan, launch::ROOT_PATH};
+use hearth_driver::{
+    StartPlan,
+    launch::{ROOT_PATH, layer_path},
+};
 
 use crate::{config::Confinement, programs::Programs};
 
@@ -76,6 +79,7 @@ pub(crate) struct Seen {
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: PathBuf,
     pub(crate) root: PathBuf,
+    pub(crate) layers: Vec<PathBuf>,
     pub(crate) disk: Option<PathBuf>,
     pub(crate) log: PathBuf,
     pub(crate) metrics: PathBuf,
@@ -100,6 +104,9 @@ impl Layout {
             kernel: "/vmlinux".into(),
             initramfs: "/initramfs".into(),
             root: "/root".into(),
+            layers: (0..plan.layers.len())
+                .map(|index| format!("/layer{index}").into())
+                .collect(),
             disk: plan.disk.is_some().then(|| "/disk".into()),
             log: "/log.fifo".into(),
             metrics: "/metrics.fifo".into(),
@@ -118,6 +125,7 @@ impl Layout {
             kernel: plan.kernel.vmlinux.clone(),
             initramfs: plan.kernel.initramfs.clone(),
             root: ROOT_PATH.into(),
+            layers: (0..plan.layers.len()).map(layer_path).collect(),
             disk: plan.disk.clone(),
             log: Stream::Log.fifo(&plan.folder),
             metrics: Stream::Metrics.fifo(&plan.folder),
@@ -134,6 +142,8 @@ impl Layout {
             (Stream::Log.fifo(&plan.folder), self.seen.log.as_path()),
             (Stream::Metrics.fifo(&plan.folder), self.seen.metrics.as_path()),
         ];
+        let layers = plan.layers.iter().cloned();
+        gifts.extend(layers.zip(self.seen.layers.iter().map(PathBuf::as_path)));
         if let (Some(disk), Some(seen)) = (&plan.disk, &self.seen.disk) {
             gifts.push((disk.clone(), seen));
         }

@@ -129,7 +129,7 @@ fn boot_source(plan: &StartPlan, seen: &Seen) -> BootSource {
     }
 }
 
-/// The root first, so that it is the guest's first disk.
+/// The root first, so that it is the guest's first disk; then the layers, in order; the writable disk last.
 fn drives(seen: &Seen, config: &FirecrackerConfig) -> Vec<Drive> {
     let drive = |drive_id: &str, path: &Path, is_read_only, cache_type, rate_limiter| Drive {
         drive_id: drive_id.to_owned(),
@@ -141,11 +141,13 @@ fn drives(seen: &Seen, config: &FirecrackerConfig) -> Vec<Drive> {
         rate_limiter,
     };
     let root = drive(ROOT, &seen.root, true, None, config.root_limiter);
+    let layers = seen.layers.iter().enumerate();
+    let layers = layers.map(|(index, path)| drive(&format!("layer{index}"), path, true, None, config.root_limiter));
     let disk = seen
         .disk
         .as_ref()
         .map(|disk| drive(DISK, disk, false, Some(config.disk_cache), config.disk_limiter));
-    std::iter::once(root).chain(disk).collect()
+    std::iter::once(root).chain(layers).chain(disk).collect()
 }
 
 fn card(plan: &StartPlan, config: &FirecrackerConfig) -> NetworkInterface {
@@ -186,6 +188,7 @@ mod tests {
             kernel: "/vmlinux".into(),
             initramfs: "/initramfs".into(),
             root: "/root".into(),
+            layers: vec!["/layer0".into(), "/layer1".into()],
             disk: disk.map(Into::into),
             log: "/log.fifo".into(),
             metrics: "/metrics.fifo".into(),
@@ -200,9 +203,12 @@ mod tests {
             .iter()
             .map(|drive| (drive.drive_id.as_str(), drive.is_read_only))
             .collect();
-        assert_eq!(shown, [("root", true), ("disk", false)]);
+        assert_eq!(
+            shown,
+            [("root", true), ("layer0", true), ("layer1", true), ("disk", false)]
+        );
         assert!(both.iter().all(|drive| !drive.is_root_device));
-        assert_eq!(drives(&seen(None), &config).len(), 1);
+        assert_eq!(drives(&seen(None), &config).len(), 3);
     }
 
     #[test]

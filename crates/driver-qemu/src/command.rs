@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 
 use hearth_driver::{
     StartPlan,
-    launch::{ROOT_PATH, TAP_FD},
+    launch::{ROOT_PATH, TAP_FD, layer_path},
 };
 
 use crate::accel::Accel;
@@ -65,11 +65,10 @@ fn machine(args: &mut Arguments, plan: &StartPlan, accel: Accel) {
 }
 
 fn disks(args: &mut Arguments, plan: &StartPlan) {
-    // Many machines share one root, so nobody locks it.
-    let root = format!("driver=file,node-name=root-file,read-only=on,locking=off,filename={ROOT_PATH}");
-    args.option("-blockdev", root);
-    args.option("-blockdev", "driver=raw,node-name=root,file=root-file,read-only=on");
-    args.option("-device", "virtio-blk-device,drive=root");
+    image(args, "root", Path::new(ROOT_PATH));
+    for index in 0..plan.layers.len() {
+        image(args, &format!("layer{index}"), &layer_path(index));
+    }
     if let Some(disk) = &plan.disk {
         let file = "driver=file,node-name=disk-file,discard=unmap,filename=";
         args.path_option("-blockdev", file, disk);
@@ -79,6 +78,16 @@ fn disks(args: &mut Arguments, plan: &StartPlan) {
         );
         args.option("-device", "virtio-blk-device,drive=disk");
     }
+}
+
+/// A read-only drive. Many machines share one image, so nobody locks it.
+fn image(args: &mut Arguments, name: &str, path: &Path) {
+    let path = path.display();
+    let file = format!("driver=file,node-name={name}-file,read-only=on,locking=off,filename={path}");
+    args.option("-blockdev", file);
+    let raw = format!("driver=raw,node-name={name},file={name}-file,read-only=on");
+    args.option("-blockdev", raw);
+    args.option("-device", format!("virtio-blk-device,drive={name}"));
 }
 
 #[derive(Default)]
@@ -128,6 +137,7 @@ mod tests {
                 cmdline: "quiet".into(),
             },
             root: "/images/a".into(),
+            layers: vec!["/images/b".into(), "/images/c".into()],
             disk: Some("/d/a,b=c".into()),
             vcpus: 2,
             memory_mib: 300,
@@ -149,6 +159,18 @@ mod tests {
     #[test]
     fn a_comma_in_a_path_is_no_separator() {
         assert!(text(&plan(), Accel::Tcg).contains("filename=/d/a,,b=c "));
+    }
+
+    #[test]
+    fn layers_come_between_root_and_disk() {
+        let text = text(&plan(), Accel::Tcg);
+        let drives: Vec<_> = text.match_indices("virtio-blk-device,drive=").collect();
+        let names: Vec<_> = drives
+            .iter()
+            .map(|(at, found)| text[at + found.len()..].split(' ').next().unwrap())
+            .collect();
+        assert_eq!(names, ["root", "layer0", "layer1", "disk"]);
+        assert!(text.contains("node-name=layer1-file,read-only=on,locking=off,filename=/proc/self/fd/102 "));
     }
 
     #[test]

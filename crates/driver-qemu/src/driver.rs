@@ -109,6 +109,7 @@ impl QemuDriver {
             netns: plan.net.netns.clone(),
             tap: Some(plan.net.tap.clone()),
             root: Some(plan.root.clone()),
+            layers: plan.layers.clone(),
             user: Some(plan.user),
             ..LaunchPlan::new(&plan.folder, program)
         })

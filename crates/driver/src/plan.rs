@@ -20,7 +20,10 @@ pub struct StartPlan {
     /// The EROFS root, the guest's first disk; read-only, shared between machines. Its folder may be shut to `user`: the
     /// driver hands over the file itself.
     pub root: PathBuf,
-    /// The machine's own raw ext4 disk, the guest's second, writable by `user`.
+    /// EROFS images that lie over the root, bottom to top: the guest's next disks, read-only and handed over as it is.
+    pub layers: Vec<PathBuf>,
+    /// The machine's own raw ext4 disk, the guest's last and the only one that is not read-only, by which the guest
+    /// tells it from the others; writable by `user`.
     pub disk: Option<PathBuf>,
     /// Virtual CPUs.
     pub vcpus: u8,

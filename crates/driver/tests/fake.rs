@@ -39,6 +39,7 @@ fn plan(folder: &TempDir) -> StartPlan {
             cmdline: String::new(),
         },
         root: "/none".into(),
+        layers: Vec::new(),
         disk: None,
         vcpus: 1,
         memory_mib: 128,

@@ -61,6 +61,37 @@ async fn a_program_runs_in_its_folder_with_nothing_inherited() {
 }
 
 #[tokio::test]
+async fn images_are_handed_over_open_and_in_order() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("{name}\n")).unwrap();
+        path
+    };
+    let plan = LaunchPlan {
+        root: Some(file("root")),
+        layers: vec![file("lower"), file("upper")],
+        ..shell(
+            &folder,
+            "cat /proc/self/fd/100 /proc/self/fd/101 /proc/self/fd/102; ls /proc/self/fd | wc -l",
+        )
+    };
+    assert_eq!(
+        hearth_driver::launch::layer_path(1),
+        std::path::Path::new("/proc/self/fd/102")
+    );
+    // Beside the three: the standard three, and what `ls` opened.
+    assert_eq!(run(&plan).await.1, "root\nlower\nupper\n7\n");
+    let absent = LaunchPlan {
+        layers: vec!["/nonexistent/layer".into()],
+        ..shell(&folder, "true")
+    };
+    let (exit, output) = run(&absent).await;
+    assert_eq!(exit.code, Some(EXIT_PREPARE.into()));
+    assert!(output.contains("cannot read the layer /nonexistent/layer"), "{output}");
+}
+
+#[tokio::test]
 async fn a_vmm_sees_no_process_but_its_own() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: needs root (mounts, another user)");

@@ -8,16 +8,21 @@ use hearth_ids::MachineId;
 use hearth_image::{ImageId, ImageStore};
 use hearth_kernel::KernelStore;
 
-use crate::provisions::{Kernels, ProvisionError, RootConfig, Roots};
+use crate::provisions::{HeldRoot, Kernels, ProvisionError, RootConfig, Roots};
 
 /// Roots out of an image store.
 #[derive(Debug, Clone)]
 pub struct ImageRoots(pub ImageStore);
 
 impl Roots for ImageRoots {
-    fn hold(&self, image_id: &str, machine: MachineId) -> Result<(PathBuf, RootConfig), ProvisionError> {
-        let id: ImageId = image_id.parse()?;
-        let held = self.0.hold(&id, &machine.to_string())?;
+    fn hold(&self, image_id: &str, layers: &[String], machine: MachineId) -> Result<HeldRoot, ProvisionError> {
+        let holder = machine.to_string();
+        let held = self.0.hold(&image_id.parse()?, &holder)?;
+        let hold_layer = |id: &String| -> Result<PathBuf, ProvisionError> {
+            let id: ImageId = id.parse()?;
+            Ok(self.0.hold(&id, &holder)?.root_path)
+        };
+        let layers = layers.iter().map(hold_layer).collect::<Result<_, _>>()?;
         let given = |text: String| (!text.is_empty()).then_some(text);
         let config = RootConfig {
             entrypoint: held.config.entrypoint,
@@ -27,7 +32,11 @@ impl Roots for ImageRoots {
             user: given(held.config.user),
             stop_signal: given(held.config.stop_signal),
         };
-        Ok((held.root_path, config))
+        Ok(HeldRoot {
+            path: held.root_path,
+            layers,
+            config,
+        })
     }
 
     fn release(&self, machine: MachineId) -> Result<(), ProvisionError> {

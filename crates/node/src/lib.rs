@@ -28,4 +28,4 @@ pub use config::NodeConfig;
 pub use doctor::examine;
 pub use host::detect_capacity;
 pub use node::{Node, NodeParts, OpenError, machines_under_way};
-pub use provisions::{Kernels, ProvisionError, RootConfig, Roots};
+pub use provisions::{HeldRoot, Kernels, ProvisionError, RootConfig, Roots};

@@ -227,6 +227,7 @@ impl Node {
         {
             return Ok(());
         }
+        check_layers(&spec)?;
         let driver = self.driver(spec.driver)?;
         self.services.check_memory(&spec, &*driver)?;
         let spec = Arc::new(spec);
@@ -242,7 +243,8 @@ impl Node {
     }
 
     fn make_folder(&self, spec: Arc<MachineSpec>, driver: Arc<dyn Driver>, uid: u32) -> Result<(), NodeError> {
-        self.services.roots.hold(&spec.image_id, spec.id).map_err(|error| {
+        let roots = &self.services.roots;
+        roots.hold(&spec.image_id, &spec.layers, spec.id).map_err(|error| {
             NodeError::new(
                 ErrorKind::NotFound,
                 format!("image {} is not to be had: {}", spec.image, chain(&*error)),
@@ -291,6 +293,18 @@ impl Node {
             ))
         })
     }
+}
+
+fn check_layers(spec: &MachineSpec) -> Result<(), NodeError> {
+    let (count, max) = (spec.layers.len(), MachineSpec::LAYERS_MAX);
+    if count <= max {
+        return Ok(());
+    }
+    let message = format!(
+        "machine {} has {count} images over its root, more than the {max} that a VMM has drives for: put some together into one",
+        spec.name
+    );
+    Err(NodeError::new(ErrorKind::InvalidInput, message))
 }
 
 async fn usable(

@@ -27,12 +27,24 @@ pub struct RootConfig {
     pub stop_signal: Option<String>,
 }
 
+/// What a machine holds of images.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeldRoot {
+    /// The root's file.
+    pub path: PathBuf,
+    /// Files of what lies over it, bottom to top.
+    pub layers: Vec<PathBuf>,
+    /// What the root's image says of the program. Layers say nothing.
+    pub config: RootConfig,
+}
+
 /// Gives machines their roots.
 pub trait Roots: Send + Sync {
-    /// Keeps the image from being removed for as long as the machine exists. Idempotent.
-    fn hold(&self, image_id: &str, machine: MachineId) -> Result<(PathBuf, RootConfig), ProvisionError>;
+    /// Keeps the image, and those that lie over it, from being removed for as long as the machine exists. Idempotent.
+    /// Where it fails, some may be held already: [`Roots::release`] lets go of them.
+    fn hold(&self, image_id: &str, layers: &[String], machine: MachineId) -> Result<HeldRoot, ProvisionError>;
 
-    /// Ends a hold. Idempotent.
+    /// Ends a hold of all images. Idempotent.
     fn release(&self, machine: MachineId) -> Result<(), ProvisionError>;
 
     /// Machines that hold an image.

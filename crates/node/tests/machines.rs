@@ -11,12 +11,13 @@ mod support;
 use std::{fs, time::Duration};
 
 use futures::StreamExt;
-use hearth_domain::{Allocation, RestartPolicy, StateWord};
+use hearth_domain::{Allocation, MachineSpec, RestartPolicy, StateWord};
 use hearth_driver::{
     Unusable, VmmExit,
     fake::{FailurePlan, Step},
 };
 use hearth_ids::MachineId;
+use hearth_node::Roots;
 use hearth_node_api::{ErrorKind, ExecRequest, LogQuery, NodeService};
 use support::{World, memory, spec};
 
@@ -564,6 +565,31 @@ async fn an_order_to_close_is_heard_in_the_middle_of_anything() {
     let world = world.after_a_crash();
     let node = world.open().await;
     world.is(&node, id, StateWord::Stopped).await;
+    node.remove(id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn images_over_the_root_are_held_and_let_go_with_it() {
+    let world = World::new();
+    let node = world.open().await;
+    let layered = |layers: &[&str]| MachineSpec {
+        layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
+        ..spec()
+    };
+    let id = world.running(&node, layered(&["source"])).await;
+    node.stop(id, None).await.unwrap();
+    // One of them that is not there, or one too many, and none is held.
+    let gone = node.create(layered(&["source", "gone"])).await.unwrap_err();
+    assert_eq!(gone.kind, ErrorKind::NotFound);
+    let many = node.create(layered(&["source"; MachineSpec::LAYERS_MAX + 1])).await;
+    let many = many.unwrap_err();
+    assert_eq!(many.kind, ErrorKind::InvalidInput);
+    assert!(
+        many.message.contains("9 images") && many.message.contains("more than the 8"),
+        "{many}"
+    );
+    assert_eq!(world.roots.holders().unwrap(), [id]);
     node.remove(id, false).await.unwrap();
     world.nothing_is_left(&node).await;
 }

@@ -96,6 +96,7 @@ impl Ground {
             folder: machine_folder,
             kernel,
             root,
+            layers: Vec::new(),
             disk: Some(disk),
             vcpus: 1,
             memory_mib: 128,

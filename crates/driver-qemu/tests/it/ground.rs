@@ -111,6 +111,7 @@ impl Ground {
                 cmdline: "quiet".into(),
             },
             root: at("root.img"),
+            layers: Vec::new(),
             disk: Some(disk),
             vcpus: 1,
             memory_mib: 128,

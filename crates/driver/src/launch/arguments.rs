@@ -23,6 +23,9 @@ pub(super) fn encode(plan: &LaunchPlan) -> Vec<OsString> {
     if let Some(root) = &plan.root {
         option("--root", root.clone().into());
     }
+    for layer in &plan.layers {
+        option("--layer", layer.clone().into());
+    }
     if let Some(user) = plan.user {
         option("--uid", user.uid.to_string().into());
         option("--gid", user.gid.to_string().into());
@@ -53,6 +56,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<LaunchPl
             "--netns" => plan.netns = Some(value.into()),
             "--tap" => plan.tap = Some(value.into_string().map_err(|_| "--tap: no text")?),
             "--root" => plan.root = Some(value.into()),
+            "--layer" => plan.layers.push(value.into()),
             "--uid" => uid = Some(number(&value)?),
             "--gid" => gid = Some(number(&value)?),
             "--output-max-bytes" => plan.output_max_bytes = number(&value)?,
@@ -94,6 +98,7 @@ mod tests {
         plan.netns = Some("/run/netns/x".into());
         plan.tap = Some("tap0".into());
         plan.root = Some("/images/a b".into());
+        plan.layers = vec!["/images/c".into(), "/images/b".into()];
         plan.user = Some(VmmUser {
             uid: 20_001,
             gid: 20_002,

@@ -5,12 +5,13 @@ use std::{
     fmt, fs,
     io::{self, Write},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
             process::CommandExt,
         },
     },
+    path::Path,
     process::{Command, ExitCode, Stdio},
 };
 
@@ -27,8 +28,8 @@ use rustix::{
 };
 
 use super::{
-    EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LaunchPlan, ROOT_FD, TAP_FD, arguments, cleaning_marker, keeper, keeper_file,
-    pid_file, tap,
+    EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LAYERS_FD, LaunchPlan, ROOT_FD, TAP_FD, arguments, cleaning_marker, keeper,
+    keeper_file, pid_file, tap,
 };
 use crate::{VmmUser, process::ProcessId};
 
@@ -98,11 +99,7 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
         .as_deref()
         .map(|name| tap::open(name).doing(|| format!("open the tap {name}")))
         .transpose()?;
-    let root = plan
-        .root
-        .as_deref()
-        .map(|path| fs::File::open(path).doing(|| format!("read the root {}", path.display())))
-        .transpose()?;
+    let images = open_images(plan)?;
     setsid().doing(|| "begin a session".into())?;
     std::env::set_current_dir(&plan.folder).doing(|| format!("enter {}", plan.folder.display()))?;
     set_no_new_privs(true).doing(|| "renounce new privileges".into())?;
@@ -111,7 +108,7 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
     }
     let gifts = Gifts {
         tap: tap.map(OwnedFd::from),
-        root: root.map(OwnedFd::from),
+        images,
     };
     keep_output(plan, &gifts)?;
     execute(plan, &gifts)
@@ -120,7 +117,20 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
 /// Open files for the VMM.
 struct Gifts {
     tap: Option<OwnedFd>,
-    root: Option<OwnedFd>,
+    /// With the number at which the VMM finds it.
+    images: Vec<(OwnedFd, RawFd)>,
+}
+
+/// The root and the layers, in folders that the VMM's user must not enter.
+fn open_images(plan: &LaunchPlan) -> Result<Vec<(OwnedFd, RawFd)>, Failure> {
+    let open = |what: &str, path: &Path| {
+        let file = fs::File::open(path).doing(|| format!("read the {what} {}", path.display()))?;
+        Ok(OwnedFd::from(file))
+    };
+    let root = plan.root.iter().map(|path| Ok((open("root", path)?, ROOT_FD)));
+    let layers = (LAYERS_FD..).zip(&plan.layers);
+    let layers = layers.map(|(number, path)| Ok((open("layer", path)?, number)));
+    root.chain(layers).collect()
 }
 
 /// Open files of the daemon that were not marked close-on-exec would otherwise reach the guest's VMM. Nothing of our
@@ -243,7 +253,7 @@ fn keep_output(plan: &LaunchPlan, gifts: &Gifts) -> Result<(), Failure> {
         -1 => Err(io::Error::last_os_error()).doing(|| "fork".into()),
         0 => {
             drop(writer);
-            for gift in gifts.tap.iter().chain(&gifts.root) {
+            for gift in gifts.tap.iter().chain(gifts.images.iter().map(|(image, _)| image)) {
                 #[expect(
                     unsafe_code,
                     reason = "the parent's owner of the file lives on in our copy of its memory"
@@ -273,12 +283,12 @@ fn keep_output(plan: &LaunchPlan, gifts: &Gifts) -> Result<(), Failure> {
 }
 
 fn execute(plan: &LaunchPlan, gifts: &Gifts) -> Result<std::convert::Infallible, Failure> {
-    if let Some(root) = &gifts.root {
+    for (image, number) in &gifts.images {
         #[expect(unsafe_code, reason = "dup2 to a number of one's own choice has no safe form")]
         // SAFETY: nothing else has that number: there are a handful of open files. It is meant to stay open.
-        let duplicated = unsafe { libc::dup2(root.as_raw_fd(), ROOT_FD) };
+        let duplicated = unsafe { libc::dup2(image.as_raw_fd(), *number) };
         if duplicated < 0 {
-            return Err(io::Error::last_os_error()).doing(|| "hand the root over".into());
+            return Err(io::Error::last_os_error()).doing(|| "hand an image over".into());
         }
     }
     let mut number = String::new();

@@ -50,6 +50,13 @@ pub const TAP_FD: &str = "%TAP_FD%";
 const ROOT_FD: std::os::fd::RawFd = 100;
 /// Where a VMM finds [`LaunchPlan::root`].
 pub const ROOT_PATH: &str = "/proc/self/fd/100";
+/// The number of the first layer's file descriptor in the VMM; the others follow.
+const LAYERS_FD: std::os::fd::RawFd = ROOT_FD + 1;
+
+/// Where a VMM finds the layer of [`LaunchPlan::layers`] that has this index.
+pub fn layer_path(index: usize) -> PathBuf {
+    format!("/proc/self/fd/{}", index + LAYERS_FD as usize).into()
+}
 
 /// The launcher's exit code where its own arguments make no sense.
 pub const EXIT_USAGE: u8 = 120;
@@ -84,6 +91,8 @@ pub struct LaunchPlan {
     pub tap: Option<String>,
     /// A file to be read, in a folder that its user must not enter: opened beforehand, and found at [`ROOT_PATH`].
     pub root: Option<PathBuf>,
+    /// More such files, found at [`layer_path`].
+    pub layers: Vec<PathBuf>,
     /// Whom it runs as, without any capability. `None` keeps user and capabilities, for a program that drops them
     /// itself (Firecracker's jailer).
     pub user: Option<VmmUser>,
@@ -106,6 +115,7 @@ impl LaunchPlan {
             netns: None,
             tap: None,
             root: None,
+            layers: Vec::new(),
             user: None,
             output_max_bytes: 1 << 20,
             oom_score_adj: 500,

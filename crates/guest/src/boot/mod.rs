@@ -8,6 +8,7 @@
 //! is mounted. Nothing is answered before the root is there. A step that fails says so on the console and resets the machine.
 
 mod cmdline;
+mod disks;
 mod modules;
 mod mounts;
 mod network;
@@ -55,7 +56,7 @@ pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
     let listener = listen()?;
     let listening_ns = uptime_ns();
     announce(&addresses);
-    let disk = root::switch(Path::new("/dev/vda"), Path::new("/dev/vdb"))?;
+    let disk = root::switch(Path::new("/dev"), Path::new("/sys/block"))?;
     mounts::mount_late();
     cgroup::enable_controllers();
     set_defaults();

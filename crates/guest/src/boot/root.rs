@@ -1,56 +1,61 @@
-//! The guest's root: the image, read-only and shared, under what the guest writes.
+//! The guest's root: the images, read-only and shared, under what the guest writes.
+//!
+//! ```text
+//!  what the guest writes   tmpfs, or ext4 on the disk that can be written
+//!  layer n … layer 1       EROFS on the disks that cannot, each over those before it
+//!  root                    EROFS on the first disk
+//! ```
 
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::mount::{MountFlags, mount, mount_move};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use rustix::fs::{Gid, Mode, OFlags, Uid};
-use rustix::mount::{MountFlags, mount, mount_move};
 
 use super::BootError;
+use super::disks::{Disks, FIRST, wait_for};
 
 const LOWER: &str = "/hearth/lower";
 const WRITABLE: &str = "/hearth/writable";
 const NEW_ROOT: &str = "/hearth/root";
-/// Disks are found while their driver's module loads; this is for hosts that are busy.
-const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Mounts the root and makes it `/`. The writable disk is returned where there is one, opened, to be frozen and thawed by.
-pub(super) fn switch(image: &Path, disk: &Path) -> Result<Option<OwnedFd>, BootError> {
-    for folder in [LOWER, WRITABLE, NEW_ROOT] {
+pub(super) fn switch(dev: &Path, sys_block: &Path) -> Result<Option<OwnedFd>, BootError> {
+    for folder in [WRITABLE, NEW_ROOT] {
         fs::create_dir_all(folder).map_err(|error| BootError::new(format!("make {folder}"), error))?;
     }
-    wait_for(image).map_err(|error| BootError::new(format!("find the root disk {}", image.display()), error))?;
-    mount(image, LOWER, "erofs", MountFlags::RDONLY, c"").map_err(|errno| BootError::new("mount root", errno))?;
-    let on_disk = disk.exists();
-    mount_writable(disk, on_disk)?;
-    mount_overlay()?;
-    let disk = if on_disk {
-        Some(open_folder(WRITABLE).map_err(|errno| BootError::new("open the disk", errno))?)
-    } else {
-        None
+    let first = dev.join(FIRST);
+    wait_for(&first).map_err(|error| BootError::new(format!("find the root disk {}", first.display()), error))?;
+    let disks = Disks::find(dev, sys_block).map_err(|error| BootError::new("look at the disks", error))?;
+    mount_image(&disks.root, LOWER)?;
+    // The topmost first, as the overlay wants it.
+    let mut lower = LOWER.to_owned();
+    for (number, layer) in (1..).zip(&disks.layers) {
+        let folder = format!("{LOWER}{number}");
+        mount_image(layer, &folder)?;
+        lower = format!("{folder}:{lower}");
+    }
+    mount_writable(disks.writable.as_deref())?;
+    mount_overlay(&lower)?;
+    let disk = match disks.writable {
+        Some(_) => Some(open_folder(WRITABLE).map_err(|errno| BootError::new("open the disk", errno))?),
+        None => None,
     };
     free_initramfs();
     move_into_place().map_err(|errno| BootError::new("switch to the root", errno))?;
     Ok(disk)
 }
 
-fn wait_for(device: &Path) -> io::Result<()> {
-    let deadline = Instant::now() + DISK_TIMEOUT;
-    while !device.exists() {
-        if Instant::now() >= deadline {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(())
+fn mount_image(image: &Path, folder: &str) -> Result<(), BootError> {
+    fs::create_dir_all(folder).map_err(|error| BootError::new(format!("make {folder}"), error))?;
+    mount(image, folder, "erofs", MountFlags::RDONLY, c"")
+        .map_err(|errno| BootError::new(format!("mount the image on {}", image.display()), errno))
 }
 
-fn mount_writable(disk: &Path, on_disk: bool) -> Result<(), BootError> {
-    if on_disk {
+fn mount_writable(disk: Option<&Path>) -> Result<(), BootError> {
+    if let Some(disk) = disk {
         return mount(disk, WRITABLE, "ext4", MountFlags::NOATIME, c"")
             .map_err(|errno| BootError::new(format!("mount the disk {}", disk.display()), errno));
     }
@@ -58,7 +63,7 @@ fn mount_writable(disk: &Path, on_disk: bool) -> Result<(), BootError> {
         .map_err(|errno| BootError::new("mount a tmpfs for changes", errno))
 }
 
-fn mount_overlay() -> Result<(), BootError> {
+fn mount_overlay(lower: &str) -> Result<(), BootError> {
     let failed = |error: io::Error| BootError::new("mount the overlay", error);
     let (upper, work) = (format!("{WRITABLE}/upper"), format!("{WRITABLE}/work"));
     let is_new = !Path::new(&upper).exists();
@@ -68,7 +73,7 @@ fn mount_overlay() -> Result<(), BootError> {
     if is_new {
         copy_attributes(Path::new(LOWER), Path::new(&upper)).map_err(failed)?;
     }
-    let options = format!("lowerdir={LOWER},upperdir={upper},workdir={work}");
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
     let options = std::ffi::CString::new(options).map_err(|error| failed(error.into()))?;
     mount("overlay", NEW_ROOT, "overlay", MountFlags::NOATIME, options.as_c_str()).map_err(|errno| failed(errno.into()))
 }

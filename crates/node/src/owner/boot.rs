@@ -11,7 +11,13 @@ use hearth_network::{Slot, SlotRequest, TapOwner};
 use rand::RngCore;
 
 use super::Life;
-use crate::{cgroup::Limits, disk, fault, guest_link, provisions::RootConfig, record::MachineRecord, services::chain};
+use crate::{
+    cgroup::Limits,
+    disk, fault, guest_link,
+    provisions::{HeldRoot, RootConfig},
+    record::MachineRecord,
+    services::chain,
+};
 
 /// How much of the console is looked through for the cause of a failed boot, in bytes.
 const CONSOLE_SEARCH_BYTES: usize = 16 << 10;
@@ -32,20 +38,21 @@ impl Life {
             self.enter(MachineEvent::Prepare);
             fault::point("prepare.recorded");
         }
-        let (root, config) = self
+        let held = self
             .services
             .roots
-            .hold(&self.spec.image_id, self.spec.id)
+            .hold(&self.spec.image_id, &self.spec.layers, self.spec.id)
             .map_err(|error| format!("image {} is not to be had: {}", self.spec.image, chain(&*error)))?;
+        let config = held.config.clone();
         if self.record().handle.is_none() {
-            let plan = self.prepare(root).await?;
+            let plan = self.prepare(held).await?;
             self.launch(&plan).await?;
         }
         self.await_guest(&config).await
     }
 
     /// Gathers what the VMM needs. What an earlier, cut off try left is taken up or replaced.
-    async fn prepare(&mut self, root: PathBuf) -> Result<StartPlan, Reason> {
+    async fn prepare(&mut self, held: HeldRoot) -> Result<StartPlan, Reason> {
         if let Err(unusable) = self.driver.usable().await {
             let driver = self.spec.driver;
             return Err(format!("driver {driver} cannot be used on this node: {unusable}"));
@@ -76,7 +83,8 @@ impl Life {
             machine: self.spec.id,
             folder,
             kernel,
-            root,
+            root: held.path,
+            layers: held.layers,
             disk,
             vcpus: self.spec.resources.vcpus.get(),
             memory_mib: self.spec.resources.memory_mib.get(),

@@ -116,8 +116,9 @@ impl Life {
     }
 
     fn stop_signal(&self) -> i32 {
-        let held = self.services.roots.hold(&self.spec.image_id, self.spec.id);
-        let of_image = held.ok().and_then(|(_, config)| config.stop_signal);
+        let roots = &self.services.roots;
+        let held = roots.hold(&self.spec.image_id, &self.spec.layers, self.spec.id);
+        let of_image = held.ok().and_then(|held| held.config.stop_signal);
         let name = self.spec.workload.stop_signal.clone().or(of_image);
         name.and_then(|name| hearth_domain::parse_signal(name.trim()))
             .unwrap_or(guest_link::SIGTERM)

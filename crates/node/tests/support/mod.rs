@@ -15,7 +15,7 @@ use hearth_domain::{
 use hearth_driver::{KernelFiles, fake::FakeDriver};
 use hearth_ids::MachineId;
 use hearth_network::NoNetwork;
-use hearth_node::{Kernels, Node, NodeConfig, NodeParts, ProvisionError, RootConfig, Roots};
+use hearth_node::{HeldRoot, Kernels, Node, NodeConfig, NodeParts, ProvisionError, RootConfig, Roots};
 use hearth_node_api::{ErrorKind, NodeService};
 use tempfile::TempDir;
 
@@ -32,12 +32,17 @@ impl FakeRoots {
 }
 
 impl Roots for FakeRoots {
-    fn hold(&self, image_id: &str, machine: MachineId) -> Result<(PathBuf, RootConfig), ProvisionError> {
-        if image_id == "gone" {
+    fn hold(&self, image_id: &str, layers: &[String], machine: MachineId) -> Result<HeldRoot, ProvisionError> {
+        self.hold_for(machine);
+        if image_id == "gone" || layers.iter().any(|layer| layer == "gone") {
             return Err("no such image".into());
         }
-        self.hold_for(machine);
-        Ok((PathBuf::from("/dev/null"), RootConfig::default()))
+        let file = PathBuf::from("/dev/null");
+        Ok(HeldRoot {
+            layers: vec![file.clone(); layers.len()],
+            path: file,
+            config: RootConfig::default(),
+        })
     }
 
     fn release(&self, machine: MachineId) -> Result<(), ProvisionError> {
