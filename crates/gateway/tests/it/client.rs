@@ -27,7 +27,7 @@ impl Client {
     }
 
     /// A new connection.
-    pub(crate) async fn connect(&self) -> http1::SendRequest<Body> {
+    pub(crate) async fn connect(self) -> http1::SendRequest<Body> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection.with_upgrades());
@@ -35,20 +35,20 @@ impl Client {
     }
 
     /// Sends a request on a connection of its own.
-    pub(crate) async fn send(&self, request: Request<Body>) -> Response<Incoming> {
+    pub(crate) async fn send(self, request: Request<Body>) -> Response<Incoming> {
         let mut sender = self.connect().await;
         let sent = timeout(LONG, sender.send_request(request)).await;
         sent.expect("no answer in time").unwrap()
     }
 
     /// `GET path`: status and body.
-    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(self, path: &str) -> (u16, String) {
         let response = self.send(get(path)).await;
         (response.status().as_u16(), text(response).await)
     }
 
     /// Sends bytes as they are, and gives all that comes until the connection ends or is silent for a while.
-    pub(crate) async fn raw(&self, bytes: &[u8], silence: Duration) -> String {
+    pub(crate) async fn raw(self, bytes: &[u8], silence: Duration) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();

@@ -2,10 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod asynchronous;
 mod client;
 mod doubles;
+mod faults;
+mod harm;
 mod hostile;
 mod instance;
+mod lambda;
+mod scaling;
 mod shutdown;
+mod streams;
 mod vertical;
+mod who;
 mod world;
