@@ -260,6 +260,7 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::MAX;
+    const DEADLINE: Duration = Duration::from_secs(10);
 
     fn request() -> ProvisionRequest {
         ProvisionRequest {
@@ -285,7 +286,8 @@ mod tests {
             queue.push(request.clone()).await.unwrap();
         }
         for (take, request) in takes.into_iter().zip(requests) {
-            assert_eq!(take.await.unwrap().request, request);
+            let taken = tokio::time::timeout(DEADLINE, take).await.unwrap();
+            assert_eq!(taken.unwrap().request, request);
         }
     }
 
@@ -295,8 +297,9 @@ mod tests {
         let (mut first, mut second) = (queue.take("a", LONG), queue.take("a", LONG));
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
         queue.close();
-        assert_eq!(first.await, Err(gone()));
-        assert_eq!(second.await, Err(gone()));
+        for take in [first, second] {
+            assert_eq!(tokio::time::timeout(DEADLINE, take).await.unwrap(), Err(gone()));
+        }
         assert_eq!(queue.push(request()).await, Err(gone()));
     }
 

@@ -273,11 +273,15 @@ mod tests {
         }
     }
 
+    async fn in_time<T>(wanted: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(10), wanted).await.unwrap()
+    }
+
     async fn listened_to() -> (EmbeddedRegistry, LeaseId, BoxStream<'static, InstanceChange>) {
         let registry = EmbeddedRegistry::new();
         let lease = registry.grant(Duration::MAX).await.unwrap();
         let mut changes = registry.watch().await.unwrap();
-        assert_eq!(changes.next().await, Some(InstanceChange::All(Vec::new())));
+        assert_eq!(in_time(changes.next()).await, Some(InstanceChange::All(Vec::new())));
         (registry, lease, changes)
     }
 
@@ -289,7 +293,7 @@ mod tests {
             registry.register(lease, instance.clone()).await.unwrap();
         }
         drop(registry);
-        let told: Vec<InstanceChange> = changes.collect().await;
+        let told: Vec<InstanceChange> = in_time(changes.collect()).await;
         let wanted: Vec<InstanceChange> = all.into_iter().map(InstanceChange::Registered).collect();
         assert_eq!(told, wanted, "and its end after the last");
     }
@@ -306,7 +310,7 @@ mod tests {
             registry.register(lease, instance).await.unwrap();
         }
         let all = registry.instances().await.unwrap();
-        assert_eq!(changes.next().await, Some(InstanceChange::All(all)));
+        assert_eq!(in_time(changes.next()).await, Some(InstanceChange::All(all)));
         assert!(poll!(changes.next()).is_pending());
     }
 
@@ -316,7 +320,7 @@ mod tests {
         let same = instance(1);
         registry.register(lease, same.clone()).await.unwrap();
         registry.register(lease, same.clone()).await.unwrap();
-        assert_eq!(changes.next().await, Some(InstanceChange::Registered(same)));
+        assert_eq!(in_time(changes.next()).await, Some(InstanceChange::Registered(same)));
         assert!(poll!(changes.next()).is_pending());
     }
 }
