@@ -107,15 +107,21 @@ impl ClientError {
             }
             Endpoint::Unix(path) if path == Path::new(DEFAULT_SOCKET) => "start it with: hearth up --detach".to_owned(),
             Endpoint::Unix(path) => format!("start it with: hearth up --detach --socket {}", path.display()),
-            Endpoint::Tcp(address) if address.ip().is_loopback() => {
-                format!("start it with: hearth up --detach --listen {address}")
-            }
-            Endpoint::Tcp(_) => {
-                "it listens on loopback only (hearth up --listen 127.0.0.1:PORT); from afar, lead its port here by ssh -L"
+            Endpoint::Tls { .. } if untrusted(source) => {
+                "its certificate is not trusted here: copy tls/cert.pem from the daemon's state folder, compare it with \
+                 the fingerprint that hearth up tells, and name it by HEARTH_CA_FILE"
                     .to_owned()
             }
+            Endpoint::Tcp(address) => format!("start it with: hearth up --detach --listen {address}"),
+            Endpoint::Tls { port, .. } => format!("start it there with: hearth up --detach --listen 0.0.0.0:{port}"),
         })
     }
+}
+
+/// Whether TLS came so far as to doubt the certificate.
+fn untrusted(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 #[cfg(test)]
@@ -137,7 +143,11 @@ mod tests {
         assert!(hint(Endpoint::Unix("/x/sock".into()), ErrorKind::NotFound).ends_with("--socket /x/sock"));
         assert!(hint(Endpoint::Unix("/x/sock".into()), ErrorKind::PermissionDenied).contains("group hearth"));
         assert!(hint(Endpoint::Tcp("127.0.0.1:7".parse().unwrap()), refused).ends_with("--listen 127.0.0.1:7"));
-        assert!(hint(Endpoint::Tcp("192.0.2.1:7".parse().unwrap()), refused).contains("loopback only"));
+        let afar = |port| Endpoint::Tls {
+            host: "a.example".into(),
+            port,
+        };
+        assert!(hint(afar(7), refused).ends_with("--listen 0.0.0.0:7"));
     }
 
     #[test]

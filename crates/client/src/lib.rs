@@ -1,26 +1,31 @@
-//! Client of the API: over the daemon's unix socket, or over TCP on the same host.
+//! Client of the API: over the daemon's unix socket, over TCP on the same host, or over TLS from anywhere.
 //!
 //! Each call opens a connection of its own: they are cheap on one host, and so no call waits for another's stream.
 
+mod endpoint;
 mod error;
 mod lines;
 mod path;
 mod session;
+mod tls;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ClientError;
 use futures::{Stream, TryStreamExt};
 use hearth_api::Problem;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 pub use lines::{ByteStream, Lines};
 pub use path::ApiPath;
+use rustls::ClientConfig;
 use serde::{Serialize, de::DeserializeOwned};
 pub use session::{Session, SessionReceiver, SessionSender};
+pub use tls::TrustError;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -41,25 +46,59 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-/// Where the daemon is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A unix socket.
-    Unix(PathBuf),
-    /// Plain TCP, on loopback.
-    Tcp(SocketAddr),
-}
-
 /// A client of one daemon. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     endpoint: Endpoint,
+    trust: Option<Arc<ClientConfig>>,
+    key: Option<Arc<str>>,
+    project: Option<Arc<str>>,
 }
 
 impl Client {
     /// A client of the daemon at `endpoint`. Nothing is connected yet.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+        Self {
+            endpoint,
+            trust: None,
+            key: None,
+            project: None,
+        }
+    }
+
+    /// Trusts the certificates of a PEM file, or, without one, those that the host does. Without this, TLS fails.
+    pub fn trusting(mut self, ca_file: Option<&Path>) -> Result<Self, TrustError> {
+        self.trust = Some(tls::config(ca_file)?);
+        Ok(self)
+    }
+
+    /// Sends a key with each request.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<String>) -> Self {
+        self.key = key.map(Into::into);
+        self
+    }
+
+    /// Names the project in which each request is meant.
+    #[must_use]
+    pub fn in_project(mut self, project: Option<String>) -> Self {
+        self.project = project.map(Into::into);
+        self
+    }
+
+    /// What each request says of its sender.
+    fn identify(&self, headers: &mut HeaderMap) -> Result<(), ClientError> {
+        let failed = |source: http::header::InvalidHeaderValue| ClientError::Request { source: source.into() };
+        if let Some(key) = &self.key {
+            let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(failed)?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        if let Some(project) = &self.project {
+            let value = HeaderValue::try_from(project.as_ref()).map_err(failed)?;
+            headers.insert(HeaderName::from_static(hearth_api::PROJECT_HEADER), value);
+        }
+        Ok(())
     }
 
     /// Reads a resource.
@@ -80,6 +119,17 @@ impl Client {
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|source| ClientError::Encode { source })?;
         self.json(Method::POST, path, full(body)).await
+    }
+
+    /// Sends a request of any method with a JSON body.
+    pub async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &ApiPath,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|source| ClientError::Encode { source })?;
+        self.json(method, path, full(body)).await
     }
 
     /// Removes something that leaves an account.
@@ -143,7 +193,9 @@ impl Client {
 
     /// Opens a web socket for attach or exec.
     pub async fn session(&self, path: &ApiPath) -> Result<Session, ClientError> {
-        Session::open(self.connect().await?, path).await
+        let mut headers = HeaderMap::new();
+        self.identify(&mut headers)?;
+        Session::open(self.connect().await?, path, headers).await
     }
 
     async fn json<T: DeserializeOwned>(&self, method: Method, path: &ApiPath, body: Body) -> Result<T, ClientError> {
@@ -153,7 +205,8 @@ impl Client {
     }
 
     /// Sends a request and gives its answer, if it is a good one.
-    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
+        self.identify(request.headers_mut())?;
         let io = TokioIo::new(self.connect().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
             .await
@@ -176,6 +229,10 @@ impl Client {
             Ok::<Box<dyn Transport>, std::io::Error>(match &self.endpoint {
                 Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
                 Endpoint::Tcp(addr) => Box::new(TcpStream::connect(addr).await?),
+                Endpoint::Tls { host, port } => {
+                    let trust = self.trust.clone().ok_or(std::io::ErrorKind::Unsupported)?;
+                    Box::new(tls::connect(trust, host, *port).await?)
+                }
             })
         };
         let failed = |source| ClientError::NoDaemon {
@@ -189,12 +246,13 @@ impl Client {
     }
 }
 
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unix(path) => path.display().fmt(f),
-            Self::Tcp(addr) => addr.fmt(f),
-        }
+impl fmt::Debug for Client {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoint", &self.endpoint)
+            .field("project", &self.project)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,6 +8,7 @@ use hearth_api::{
     ExecRequest,
     frame::{ClientFrame, PAYLOAD_MAX, ServerFrame},
 };
+use http::HeaderMap;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Error, Message, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -33,9 +34,10 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) async fn open(io: Box<dyn Transport>, path: &ApiPath) -> Result<Self, ClientError> {
+    pub(crate) async fn open(io: Box<dyn Transport>, path: &ApiPath, headers: HeaderMap) -> Result<Self, ClientError> {
         let url = format!("ws://localhost{}", path.as_str());
-        let request = url.into_client_request().map_err(session_error)?;
+        let mut request = url.into_client_request().map_err(session_error)?;
+        request.headers_mut().extend(headers);
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(PAYLOAD_MAX + FRAME_OVERHEAD);
         config.max_frame_size = Some(PAYLOAD_MAX + FRAME_OVERHEAD);

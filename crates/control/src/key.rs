@@ -62,6 +62,11 @@ pub(crate) async fn of_headers(app: &App, headers: &HeaderMap) -> ApiResult<KeyR
         return Err(missing());
     };
     let token = value.to_str().ok().and_then(bearer).ok_or_else(missing)?;
+    of_token(app, token).await
+}
+
+/// The key of a token as clients hold it.
+pub(crate) async fn of_token(app: &App, token: &str) -> ApiResult<KeyRow> {
     let (id, secret) = parse(token).ok_or_else(refused)?;
     let row = app.store.key(id).await?.ok_or_else(refused)?;
     if !matches(&row, &secret) {

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hearth_api::{PROBLEM_JSON, ProblemCode, REQUEST_ID_HEADER};
+use hearth_domain::RetryAfterMs;
 use hearth_ids::RequestId;
 use http::{HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use tracing::{Instrument as _, debug, info_span, warn};
@@ -83,17 +84,24 @@ async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Caller>, ApiErro
                 Err(guard.rule.refusal(uid))
             }
         }
-        Some(peer @ Peer::Tcp(_)) => {
-            check_web(&request.uri, headers)?;
+        Some(peer @ (Peer::Tcp(_) | Peer::Tls(_))) => {
+            if matches!(peer, Peer::Tcp(_)) {
+                check_web(&request.uri, headers)?;
+            }
             if PUBLIC.contains(&request.uri.path()) {
                 return Ok(None);
             }
             let key = key::of_headers(&guard.app, headers).await?;
-            guard.app.limits.admit(&guard.app, key.project).await?;
+            guard.app.limits.take_known(key.project).map_err(too_many)?;
             Caller::of_key(key, peer, headers).map(Some)
         }
         None => Err(ApiError::internal("the connection has no known peer")),
     }
+}
+
+fn too_many(wait: RetryAfterMs) -> ApiError {
+    let detail = "the project sends more requests a second than it may; send them more slowly";
+    ApiError::new(ProblemCode::TooManyRequests, detail).retry_after_ms(wait.0)
 }
 
 fn finish(mut response: Response, id: &str) -> Response {

@@ -34,6 +34,7 @@ mod server;
 mod stream;
 mod tenancy;
 mod time;
+mod tls;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ use hearth_store::{Store, StoreError};
 pub use listen::{GROUP, ListenError, Listener};
 pub use node::check_list;
 use thiserror::Error;
+pub use tls::{Identity, TlsError, host_names, server_config};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -108,6 +110,9 @@ impl Control {
         let app = Arc::new(app);
         reconcile::run(&app).await?;
         let first_key = first_key(&app).await?;
+        for project in app.store.projects().await? {
+            app.limits.learn(project.id, project.quotas.rate());
+        }
         let stop_observer = CancellationToken::new();
         let observer = tokio::spawn(observer::run(Arc::clone(&app), news, flushes, stop_observer.clone()));
         Ok(Self {

@@ -1,17 +1,20 @@
-//! Where the API is offered: a unix socket, and loopback addresses.
+//! Where the API is offered: a unix socket, addresses with TLS, and loopback addresses without.
 
 use std::{
     fs, io,
     net::SocketAddr,
     os::unix::{fs::PermissionsExt as _, net::UnixStream as StdUnixStream},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::unistd::Gid;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::peer::PeerRule;
+use tokio_rustls::TlsAcceptor;
+
+use crate::{Identity, peer::PeerRule};
 
 /// The group whose members may use the socket.
 pub const GROUP: &str = "hearth";
@@ -19,12 +22,23 @@ pub const GROUP: &str = "hearth";
 const SOCKET_MODE: u32 = 0o660;
 
 /// A place where requests come in.
-#[derive(Debug)]
 pub enum Listener {
     /// A unix socket.
     Unix(UnixListener),
-    /// A loopback address.
+    /// A loopback address, without TLS.
     Tcp(TcpListener),
+    /// Any address, with TLS.
+    Tls(TcpListener, TlsAcceptor),
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(listener) => f.debug_tuple("Unix").field(listener).finish(),
+            Self::Tcp(listener) => f.debug_tuple("Tcp").field(listener).finish(),
+            Self::Tls(listener, _) => f.debug_tuple("Tls").field(listener).finish(),
+        }
+    }
 }
 
 /// Why nothing can be listened on.
@@ -55,7 +69,7 @@ pub enum ListenError {
     },
     /// The address can be reached from elsewhere.
     #[error(
-        "cannot listen on {0}: only loopback addresses (127.0.0.1 or [::1]) are allowed, since there are no keys yet; reach the socket by ssh instead"
+        "cannot listen on {0} without TLS: keys would travel in the clear; only loopback addresses (127.0.0.1 or [::1]) go without"
     )]
     NotLoopback(SocketAddr),
     /// The host refused an address.
@@ -94,25 +108,33 @@ impl Listener {
         Ok(Self::Unix(listener))
     }
 
-    /// Listens on a loopback address. There are no keys yet, so every user of this host may use it: the unix socket is
-    /// for hosts that are shared.
+    /// Listens on a loopback address, where nothing leaves the host.
     pub async fn tcp(address: SocketAddr) -> Result<Self, ListenError> {
         if !address.ip().is_loopback() {
             return Err(ListenError::NotLoopback(address));
         }
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| ListenError::Tcp { address, source })?;
-        Ok(Self::Tcp(listener))
+        bind(address).await.map(Self::Tcp)
+    }
+
+    /// Listens on any address, with TLS.
+    pub async fn tls(address: SocketAddr, identity: &Identity) -> Result<Self, ListenError> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&identity.config));
+        bind(address).await.map(|listener| Self::Tls(listener, acceptor))
     }
 
     /// The address, of one on TCP.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Unix(_) => None,
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener) | Self::Tls(listener, _) => listener.local_addr().ok(),
         }
     }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ListenError::Tcp { address, source })
 }
 
 fn give_to(path: &Path, group: Gid) -> io::Result<()> {

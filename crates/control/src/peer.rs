@@ -1,8 +1,8 @@
 //! Who is at the other end, and whether it may speak to us.
 //!
 //! On the unix socket the kernel says who connected: root, the daemon's own user and the members of a group may. On
-//! TCP there are no keys yet, so only loopback is listened on, and a browser that was led here by a foreign page is
-//! told apart by its `Host` and `Origin` headers.
+//! TCP a key is needed; and where there is no TLS, on loopback, a browser that was led here by a foreign page is told
+//! apart by its `Host` and `Origin` headers.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,8 +18,10 @@ use hearth_api::ProblemCode;
 pub(crate) enum Peer {
     /// A process on this host.
     Unix { uid: u32, gid: u32 },
-    /// Something that reached a loopback address.
+    /// Something that reached a loopback address, without TLS.
     Tcp(SocketAddr),
+    /// Something that reached us by TLS.
+    Tls(SocketAddr),
 }
 
 /// Who may use the unix socket.

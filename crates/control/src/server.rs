@@ -8,9 +8,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::Semaphore,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
@@ -19,7 +21,7 @@ use crate::{listen::Listener, peer::Peer};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
-/// How long a client may take to send a request's head.
+/// How long a client may take for TLS, and then to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest head, in bytes.
 const HEAD_MAX: usize = 64 * 1024;
@@ -45,14 +47,17 @@ pub(crate) async fn serve(listener: Listener, router: Router, shutdown: Cancella
         };
         match accepted {
             Ok((stream, peer)) => {
+                let shutdown = shutdown.clone();
                 let service = Service {
                     router: router.clone(),
                     peer,
                     tasks: connections.clone(),
                 };
-                let connection = connection(stream, service, shutdown.clone());
                 connections.spawn(async move {
-                    connection.await;
+                    match secured(stream).await {
+                        Ok(stream) => connection(stream, service, shutdown).await,
+                        Err(error) => debug!(%error, ?peer, "no TLS came about"),
+                    }
                     drop(permit);
                 });
             }
@@ -71,17 +76,38 @@ pub(crate) async fn serve(listener: Listener, router: Router, shutdown: Cancella
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Peer)> {
+/// A connection that may have to begin TLS yet, which is not to keep others waiting.
+enum Accepted {
+    Plain(Box<dyn Stream>),
+    Tls(TcpStream, TlsAcceptor),
+}
+
+async fn secured(accepted: Accepted) -> io::Result<Box<dyn Stream>> {
+    match accepted {
+        Accepted::Plain(stream) => Ok(stream),
+        Accepted::Tls(stream, acceptor) => {
+            let stream = timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await??;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
+async fn accept(listener: &Listener) -> io::Result<(Accepted, Peer)> {
     match listener {
         Listener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
             let peer = Peer::of(stream.peer_cred()?);
-            Ok((Box::new(stream), peer))
+            Ok((Accepted::Plain(Box::new(stream)), peer))
         }
         Listener::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok((Box::new(stream), Peer::Tcp(address)))
+            Ok((Accepted::Plain(Box::new(stream)), Peer::Tcp(address)))
+        }
+        Listener::Tls(listener, acceptor) => {
+            let (stream, address) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Accepted::Tls(stream, acceptor.clone()), Peer::Tls(address)))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Projects: their names and what they may hold.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -67,6 +67,11 @@ pub struct QuotaExceeded {
 }
 
 impl Quotas {
+    /// Requests per second, where they are bounded.
+    pub fn rate(&self) -> Option<NonZeroU32> {
+        self.requests_per_second.and_then(NonZeroU32::new)
+    }
+
     /// Whether so much more may be held.
     pub fn admit(&self, held: Holding, wanted: Holding) -> Result<(), QuotaExceeded> {
         let check = |what, field, limit: Option<u64>, held: u64, wanted: u64| match limit {

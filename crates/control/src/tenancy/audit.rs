@@ -95,7 +95,7 @@ impl Noted {
             actor_name,
             origin: match caller.from {
                 Peer::Unix { .. } => "unix".to_owned(),
-                Peer::Tcp(address) => address.ip().to_string(),
+                Peer::Tcp(address) | Peer::Tls(address) => address.ip().to_string(),
             },
             operation: self.operation.to_owned(),
             target: made.map_or(self.target, target),

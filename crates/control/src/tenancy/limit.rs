@@ -7,19 +7,14 @@ use std::{
     time::Instant,
 };
 
-use hearth_api::ProblemCode;
-use hearth_domain::TokenBucket;
+use hearth_domain::{RetryAfterMs, TokenBucket};
 use hearth_ids::ProjectId;
-
-use crate::{
-    app::App,
-    error::{ApiError, ApiResult},
-};
 
 /// So many seconds' worth of requests may come at once.
 const BURST_S: u32 = 2;
 
-/// The buckets of the projects that have a limit. There are no more than projects.
+/// The buckets of the projects that have a limit: told when the server opens and when quotas change, so that none has to
+/// be read for a request. There are no more than projects.
 #[derive(Debug)]
 pub(crate) struct Limits {
     start: Instant,
@@ -34,37 +29,34 @@ impl Limits {
         }
     }
 
-    /// Refuses one more request of a project that has sent too many. Operators are not counted.
-    pub(crate) async fn admit(&self, app: &App, project: ProjectId) -> ApiResult<()> {
-        let quotas = app.store.project(project).await?.map(|row| row.quotas);
-        match quotas.and_then(|quotas| NonZeroU32::new(quotas.requests_per_second?)) {
-            None => {
-                self.forget(project);
-                Ok(())
-            }
-            Some(rate) => self.take(project, rate),
-        }
-    }
-
-    fn take(&self, project: ProjectId, rate: NonZeroU32) -> ApiResult<()> {
-        let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_S - 1));
+    /// Learns how many requests a second a project may send; without end if that is `None`. What it sent stays counted.
+    pub(crate) fn learn(&self, project: ProjectId, rate: Option<NonZeroU32>) {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.entry(project).or_insert_with(|| TokenBucket::new(rate, burst));
-        // The quota may have changed.
-        *bucket = bucket.with_rate(rate, burst);
-        bucket.take(now_ms, 1).map_err(|wait| {
-            let detail = format!("the project may send {rate} requests a second, and sent more; send them more slowly");
-            ApiError::new(ProblemCode::TooManyRequests, detail).retry_after_ms(wait.0)
-        })
+        let Some(rate) = rate else {
+            buckets.remove(&project);
+            return;
+        };
+        let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_S - 1));
+        let bucket = match buckets.get(&project) {
+            Some(bucket) => bucket.with_rate(rate, burst),
+            None => TokenBucket::new(rate, burst),
+        };
+        buckets.insert(project, bucket);
     }
 
-    /// Forgets a project that is gone, or has no limit.
+    /// Forgets a project that is gone.
     pub(crate) fn forget(&self, project: ProjectId) {
-        self.buckets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&project);
+        self.learn(project, None);
+    }
+
+    /// Takes one request of a project; one without a limit has as many as it likes.
+    pub(crate) fn take_known(&self, project: ProjectId) -> Result<(), RetryAfterMs> {
+        let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(bucket) = buckets.get_mut(&project) else {
+            return Ok(());
+        };
+        bucket.take(now_ms, 1)
     }
 }
 
@@ -75,13 +67,17 @@ mod tests {
     #[test]
     fn a_burst_passes_and_the_next_is_told_when_to_come() {
         let limits = Limits::new();
-        let (project, rate) = (ProjectId::new(), NonZeroU32::MIN);
+        let (project, rate) = (ProjectId::new(), Some(NonZeroU32::MIN));
+        limits.learn(project, rate);
         for _ in 0..BURST_S {
-            assert!(limits.take(project, rate).is_ok());
+            assert_eq!(limits.take_known(project), Ok(()));
+            // Told again, as after any change of the quotas: what was sent stays counted.
+            limits.learn(project, rate);
         }
-        let refused = limits.take(project, rate).unwrap_err();
-        assert_eq!(refused.problem.status, 429);
-        assert_eq!(refused.retry_after_s, Some(1));
-        assert!(limits.take(ProjectId::new(), rate).is_ok(), "each project has its own");
+        let wait = limits.take_known(project).unwrap_err();
+        assert!((1..=1000).contains(&wait.0), "{wait:?}");
+        assert_eq!(limits.take_known(ProjectId::new()), Ok(()), "others have no limit");
+        limits.forget(project);
+        assert_eq!(limits.take_known(project), Ok(()));
     }
 }

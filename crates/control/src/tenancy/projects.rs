@@ -55,6 +55,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
         created_unix_ms: now_unix_ms(),
     };
     app.store.insert_project(&row).await?;
+    app.limits.learn(row.id, row.quotas.rate());
     let place = format!("/v1/projects/{}", row.name);
     let mut response = (StatusCode::CREATED, Json(view(&app, row).await?)).into_response();
     if let Ok(place) = HeaderValue::from_str(&place) {
@@ -96,6 +97,7 @@ pub(crate) async fn update(
         if !app.store.set_quotas(row.id, &row.quotas).await? {
             return Err(no_project(&wanted));
         }
+        app.limits.learn(row.id, row.quotas.rate());
     }
     view(&app, row).await.map(Json)
 }

@@ -7,7 +7,8 @@ use hearth_api::{
     AuditList, CreateKey, CreateMachine, Key, KeyList, Machine, MachineList, NewKey, ProblemCode, Project, ProjectList,
     Role, Secret, SecretList,
 };
-use hearth_control::Listener;
+use hearth_client::{ApiPath, Client, ClientError};
+use hearth_control::{Identity, Listener};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
@@ -395,4 +396,43 @@ async fn changes_are_noted_with_who_and_what_came_of_it() {
     assert_eq!(refused.problem().code, ProblemCode::Forbidden);
     let all: AuditList = r.f.get("/v1/audit?all=true&operation=create_project").await.json();
     assert_eq!(all.entries.len(), 1);
+}
+
+#[tokio::test]
+async fn from_afar_there_is_tls_and_a_key() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let socket = folder.path().join("s");
+    let identity = Identity::own(folder.path(), vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+    let tls = Listener::tls("127.0.0.1:0".parse().unwrap(), &identity).await.unwrap();
+    let port = tls.tcp_address().unwrap().port();
+    let listeners = vec![Listener::unix(&socket).unwrap(), tls];
+    let f = Fixture::listening(FakeNode::new(), folder, socket, listeners).await;
+    let client = |host: &str| Client::new(format!("https://{host}:{port}").parse().unwrap());
+    let path = ApiPath::v1(&["projects"]);
+    let trusting = client("localhost").trusting(Some(&identity.certificate)).unwrap();
+
+    let list: ProjectList = trusting.clone().with_key(f.first_key.clone()).get(&path).await.unwrap();
+    assert_eq!(list.projects[0].name, "default");
+    let by_address = client("127.0.0.1").trusting(Some(&identity.certificate)).unwrap();
+    by_address
+        .get::<hearth_api::Version>(&ApiPath::v1(&["version"]))
+        .await
+        .unwrap();
+    match trusting.get::<ProjectList>(&path).await {
+        Err(ClientError::Problem(problem)) => assert_eq!(problem.code, ProblemCode::Unauthorized),
+        other => panic!("{other:?}"),
+    }
+    // Whoever does not have the certificate does not talk to us, and is told the way out.
+    let stranger = client("localhost")
+        .trusting(None)
+        .unwrap()
+        .get::<ProjectList>(&path)
+        .await;
+    assert!(stranger.unwrap_err().hint().unwrap().contains("HEARTH_CA_FILE"));
+    // A connection that never begins TLS keeps nobody waiting.
+    let _silent = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    trusting
+        .get::<hearth_api::Version>(&ApiPath::v1(&["version"]))
+        .await
+        .unwrap();
 }
