@@ -286,8 +286,8 @@ mod tests {
             queue.push(request.clone()).await.unwrap();
         }
         for (take, request) in takes.into_iter().zip(requests) {
-            let taken = tokio::time::timeout(DEADLINE, take).await.unwrap();
-            assert_eq!(taken.unwrap().request, request);
+            let claim = tokio::time::timeout(DEADLINE, take).await.unwrap();
+            assert_eq!(claim.unwrap().request, request);
         }
     }
 
