@@ -11,6 +11,7 @@ use crate::digest::{Digest, ImageId};
 use crate::manifest::ManifestError;
 use crate::reference::ReferenceError;
 use crate::registry::RegistryError;
+use crate::source::SourceError;
 
 /// What an error means to whoever asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -333,6 +334,9 @@ pub enum ImageError {
     /// The archive.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// A function's source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The store's folder.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -357,6 +361,8 @@ impl ImageError {
             Self::Config(error) => ErrorKind::of_config(error),
             Self::Convert(error) => error.kind(),
             Self::Import(error) => error.kind(),
+            Self::Source(SourceError::Io(error)) => ErrorKind::of_io(error),
+            Self::Source(_) => ErrorKind::InvalidInput,
             Self::Store(error) => error.kind(),
         }
     }

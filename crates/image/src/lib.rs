@@ -21,6 +21,7 @@ mod platform;
 mod progress;
 mod reference;
 pub mod registry;
+mod source;
 mod store;
 
 pub use change::ChangeError;
@@ -35,4 +36,5 @@ pub use manifest::{
 pub use platform::Platform;
 pub use progress::{Phase, Progress, ProgressSink};
 pub use reference::{Reference, ReferenceError};
+pub use source::{SourceError, SourceOptions};
 pub use store::{HeldImage, ImageRecord, ImageStore, PruneReport, PullOptions, RemoveReport, StoreConfig};

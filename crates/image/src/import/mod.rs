@@ -7,7 +7,7 @@ mod archive;
 mod docker;
 mod kind;
 mod layout;
-mod spool;
+pub(crate) mod spool;
 mod tar_index;
 
 use std::fmt;
@@ -128,6 +128,7 @@ impl ImageStore {
                     name: name.as_ref(),
                     source: format!("import of {label}"),
                     document,
+                    owner: None,
                 };
                 self.build_once(work, plan.layers, label, progress).await
             }
@@ -182,6 +183,7 @@ impl ImageStore {
             name,
             source: format!("import of {label}"),
             document,
+            owner: None,
         };
         self.publish(converted, label).await
     }

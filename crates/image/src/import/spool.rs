@@ -22,7 +22,7 @@ const XZ_MEMORY_MAX_KIB: u32 = 256 * 1024;
 
 /// How a file is compressed, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
+pub(crate) enum Compression {
     None,
     Gzip,
     Zstd,
@@ -31,7 +31,7 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    pub(super) fn of(file: &File) -> io::Result<Self> {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
         let mut magic = [0; 6];
         let count = file.read_at(&mut magic, 0)?;
         Ok(match &magic[..count] {
@@ -44,11 +44,11 @@ impl Compression {
     }
 
     /// Whether the converter unpacks it itself.
-    pub(super) fn converter_reads_it(self) -> bool {
+    pub(crate) fn converter_reads_it(self) -> bool {
         matches!(self, Self::None | Self::Gzip | Self::Zstd)
     }
 
-    pub(super) fn decoder(self, file: File) -> io::Result<Box<dyn Read + Send>> {
+    pub(crate) fn decoder(self, file: File) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::None => Box::new(file),
             Self::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(CHUNK_BYTES, file))),
@@ -68,7 +68,7 @@ impl Compression {
 }
 
 /// What an archive that came as a stream is called in messages.
-pub(super) const UPLOADED: &str = "the uploaded archive";
+pub(crate) const UPLOADED: &str = "the uploaded archive";
 
 fn too_large(name: &str, limit_bytes: u64) -> ImportError {
     ImportError::TooLarge {
@@ -79,7 +79,7 @@ fn too_large(name: &str, limit_bytes: u64) -> ImportError {
 }
 
 /// Takes a stream into a file.
-pub(super) async fn receive(
+pub(crate) async fn receive(
     mut stream: Pin<Box<dyn AsyncRead + Send>>,
     path: &Path,
     max_bytes: u64,
@@ -111,7 +111,7 @@ pub(super) async fn receive(
 }
 
 /// Unpacks a compressed archive, which is called `shown` in messages, into `work`.
-pub(super) fn unpack(
+pub(crate) fn unpack(
     path: &Path,
     shown: &Path,
     compression: Compression,

@@ -177,14 +177,20 @@ impl Catalog {
         }
     }
 
-    /// Makes a finished root visible, under `name` if given. An image that is there already stays as it is.
+    /// Makes a finished root visible, under `name` and pinned by `owner` if given. An image that is there already stays as it is.
     pub(crate) fn publish(
         &self,
         root: TempPath,
         image: StoredImage,
         name: Option<&Reference>,
-    ) -> Result<StoredImage, StoreError> {
+        owner: Option<&str>,
+    ) -> Result<StoredImage, ImageError> {
         let _change = self.lock()?;
+        if let Some(owner) = owner {
+            check_holder(owner)?;
+            // First, since an image without it may be pruned; a pin without an image is nothing.
+            self.write_pin(image.id, owner)?;
+        }
         let image = match self.image(image.id)? {
             Some(there) => there,
             None => self.store_root(root, image)?,
@@ -289,6 +295,26 @@ impl Catalog {
         }
         fault::point("image.hold.recorded");
         Ok(image)
+    }
+
+    /// Records as [`Catalog::hold`] does, and is on disk when it returns.
+    pub(crate) fn pin(&self, id: ImageId, owner: &str) -> Result<(), ImageError> {
+        self.hold(id, owner)?;
+        let _change = self.lock()?;
+        Ok(self.write_pin(id, owner)?)
+    }
+
+    /// The caller holds the lock.
+    fn write_pin(&self, id: ImageId, owner: &str) -> Result<(), StoreError> {
+        let folder = self.paths.holders_of(id);
+        fs::create_dir_all(&folder).map_err(StoreError::file("create folder", &folder))?;
+        let file = folder.join(owner);
+        fs::File::create(&file)
+            .and_then(|file| file.sync_all())
+            .map_err(StoreError::file("write", &file))?;
+        sync_parent(&file)?;
+        sync_parent(&folder)?;
+        Ok(())
     }
 
     /// `holder` needs no image any more. Not synced: a hold that comes back is one whose holder is gone.

@@ -287,6 +287,18 @@ impl ImageStore {
         self.inner.catalog.release(holder)
     }
 
+    /// Keeps the image for `owner`, which is no machine, until [`ImageStore::unpin`]. It is a hold that survives a crash of the
+    /// host as well: whoever writes down that it has the image does so after this.
+    pub fn pin(&self, id: &ImageId, owner: &str) -> Result<(), ImageError> {
+        self.inner.catalog.pin(*id, owner)
+    }
+
+    /// `owner` needs none of its images any more. Doing so twice is fine. Not synced: a pin that comes back keeps an image too
+    /// long, and is found by [`ImageStore::holders`].
+    pub fn unpin(&self, owner: &str) -> Result<(), ImageError> {
+        self.inner.catalog.release(owner)
+    }
+
     /// Everyone who holds an image, for finding holders that are gone.
     pub fn holders(&self) -> Result<Vec<(ImageId, String)>, ImageError> {
         let catalog = &self.inner.catalog;

@@ -38,6 +38,8 @@ pub(crate) struct Label<'a> {
     pub(crate) name: Option<&'a Reference>,
     pub(crate) source: String,
     pub(crate) document: Vec<u8>,
+    /// Who pins the image as it appears.
+    pub(crate) owner: Option<String>,
 }
 
 impl ImageStore {
@@ -105,6 +107,7 @@ impl ImageStore {
             name: Some(reference),
             source: reference.canonical(),
             document,
+            owner: None,
         };
         let layers = layers_of(files, &manifest, &config);
         let result = self.build(work, layers, label, &progress).await;
@@ -233,17 +236,17 @@ impl ImageStore {
     /// Names an image that is there already; `None` if it is not.
     async fn adopt(&self, id: ImageId, name: Option<&Reference>) -> Result<Option<StoredImage>, ImageError> {
         let name = name.cloned();
-        self.change(move |catalog| catalog.adopt(id, name.as_ref())).await
+        self.change(move |catalog| Ok(catalog.adopt(id, name.as_ref())?)).await
     }
 
     /// A change of the catalogue waits for the disk, so it happens on a blocking thread.
     async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Catalog) -> Result<T, StoreError> + Send + 'static,
+        change: impl FnOnce(&Catalog) -> Result<T, ImageError> + Send + 'static,
     ) -> Result<T, ImageError> {
         let catalog = self.inner.catalog.clone();
         let changed = tokio::task::spawn_blocking(move || change(&catalog)).await;
-        Ok(changed.map_err(|_| ImageError::Interrupted("a change of the image store"))??)
+        changed.map_err(|_| ImageError::Interrupted("a change of the image store"))?
     }
 
     async fn build(
@@ -267,7 +270,8 @@ impl ImageStore {
             document: String::from_utf8(label.document).map_err(|_| ConfigError::NotText)?,
         };
         let name = label.name.cloned();
-        self.change(move |catalog| catalog.publish(converted.root, image, name.as_ref()))
+        let owner = label.owner;
+        self.change(move |catalog| catalog.publish(converted.root, image, name.as_ref(), owner.as_deref()))
             .await
     }
 

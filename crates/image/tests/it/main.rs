@@ -12,4 +12,5 @@ mod import;
 mod lifecycle;
 mod proxy;
 mod pull;
+mod source;
 mod support;
