@@ -332,8 +332,6 @@ pub struct FunctionInstance {
     pub state: MachineState,
     /// Whether calls reach it.
     pub serving: bool,
-    /// Calls that it handles now.
-    pub in_flight: u32,
     /// When its machine started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]

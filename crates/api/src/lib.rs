@@ -11,6 +11,7 @@
 
 mod event;
 pub mod frame;
+mod function;
 mod image;
 mod kernel;
 mod log;
@@ -23,6 +24,13 @@ mod session;
 mod stats;
 
 pub use event::{Event, EventKind, EventLine, ProblemLine};
+pub use function::{
+    Alias, AliasList, Contract, DeployFunction, Deployment, Function, FunctionInstance, FunctionList, FunctionLogLine,
+    FunctionLogRecord, FunctionLogsQuery, FunctionSettings, FunctionSource, FunctionVersion, InstanceList, Invocation,
+    InvocationAccepted, InvocationList, InvocationState, InvokeQuery, ListFunctionsQuery, ListInvocationsQuery,
+    MissedRuns, PutAlias, PutTrigger, Rollback, Runtime, Scale, SecretUse, TrafficShare, Trigger, TriggerList,
+    VersionList,
+};
 pub use image::{
     Image, ImageConfig, ImageLine, ImageList, ImagePhase, ImageProgress, PruneResult, PullImage, PullPolicy,
     RegistryAuth,

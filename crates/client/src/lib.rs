@@ -2,6 +2,7 @@
 //!
 //! Each call opens a connection of its own: they are cheap on one host, and so no call waits for another's stream.
 
+mod calls;
 mod endpoint;
 mod error;
 mod lines;
@@ -13,6 +14,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use calls::Exchange;
 pub use error::ClientError;
 use futures::{Stream, TryStreamExt};
 use hearth_api::Problem;
@@ -205,7 +207,17 @@ impl Client {
     }
 
     /// Sends a request and gives its answer, if it is a good one.
-    async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
+        let response = self.send_any(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        Err(refusal(status, &whole_body(response.into_body()).await?))
+    }
+
+    /// Sends a request and gives its answer, whatever it is.
+    async fn send_any(&self, mut request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
         self.identify(request.headers_mut())?;
         let io = TokioIo::new(self.connect().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
@@ -213,15 +225,10 @@ impl Client {
             .map_err(|source| ClientError::Transport { source })?;
         // Ends with the connection: when the answer has been read, or is dropped.
         tokio::spawn(connection);
-        let response = sender
+        sender
             .send_request(request)
             .await
-            .map_err(|source| ClientError::Transport { source })?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        Err(refusal(status, &whole_body(response.into_body()).await?))
+            .map_err(|source| ClientError::Transport { source })
     }
 
     async fn connect(&self) -> Result<Box<dyn Transport>, ClientError> {

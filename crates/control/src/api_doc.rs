@@ -19,10 +19,15 @@ use utoipa::{
 
 use crate::{
     app::App,
-    events, images, kernels,
+    events,
+    functions::{change, deploy, invoke, logs as function_logs, read as functions, source},
+    images,
+    invocations::read as invocations,
+    kernels,
     machines::{act, archive, create, log, read, session, stats, wait},
     node,
     tenancy::{audit, keys, projects, secrets},
+    triggers::change as triggers,
 };
 
 /// Any problem: each endpoint may answer one.
@@ -56,11 +61,17 @@ impl IntoResponses for Problems {
         images::prune, kernels::list, kernels::get, kernels::remove, kernels::set_default, kernels::import,
         projects::list, projects::create, projects::get, projects::update, projects::remove,
         keys::list, keys::create, keys::get, keys::revoke, secrets::list, secrets::set, secrets::remove, audit::list,
+        functions::list, functions::get, functions::versions, functions::version, functions::aliases,
+        functions::instances, deploy::deploy, change::settings, change::remove, change::remove_version,
+        change::put_alias, change::remove_alias, change::rollback, source::upload, invoke::invoke, function_logs::logs,
+        triggers::list, triggers::put, triggers::remove,
+        invocations::list, invocations::get, invocations::result, invocations::replay,
         node::info, node::doctor, node::version, node::health
     ),
     components(schemas(Problem, Control, SessionEnd, hearth_api::ExecRequest, hearth_api::PathStat)),
     tags(
         (name = "machines", description = "Isolated guests"),
+        (name = "functions", description = "Programs that run when they are called"),
         (name = "images", description = "What machines run"),
         (name = "kernels", description = "What machines boot"),
         (name = "projects", description = "Tenants, which own everything"),
@@ -137,6 +148,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/kernels/import", post(kernels::import))
         .route("/v1/kernels/{kernel}", get(kernels::get).delete(kernels::remove))
         .route("/v1/kernels/{kernel}/default", post(kernels::set_default))
+        .merge(function_routes())
         .route("/v1/projects", get(projects::list).post(projects::create))
         .route(
             "/v1/projects/{project}",
@@ -152,4 +164,40 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/version", get(node::version))
         .route("/healthz", get(node::health))
         .route("/openapi.json", get(document))
+}
+
+fn function_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/functions", get(functions::list))
+        .route(
+            "/v1/functions/{function}",
+            get(functions::get)
+                .put(deploy::deploy)
+                .patch(change::settings)
+                .delete(change::remove),
+        )
+        .route("/v1/functions/{function}/source", post(source::upload))
+        .route("/v1/functions/{function}/invoke", post(invoke::invoke))
+        .route("/v1/functions/{function}/logs", get(function_logs::logs))
+        .route("/v1/functions/{function}/instances", get(functions::instances))
+        .route("/v1/functions/{function}/versions", get(functions::versions))
+        .route(
+            "/v1/functions/{function}/versions/{version}",
+            get(functions::version).delete(change::remove_version),
+        )
+        .route("/v1/functions/{function}/aliases", get(functions::aliases))
+        .route(
+            "/v1/functions/{function}/aliases/{alias}",
+            put(change::put_alias).delete(change::remove_alias),
+        )
+        .route("/v1/functions/{function}/rollback", post(change::rollback))
+        .route("/v1/functions/{function}/triggers", get(triggers::list))
+        .route(
+            "/v1/functions/{function}/triggers/{trigger}",
+            put(triggers::put).delete(triggers::remove),
+        )
+        .route("/v1/invocations", get(invocations::list))
+        .route("/v1/invocations/{invocation}", get(invocations::get))
+        .route("/v1/invocations/{invocation}/result", get(invocations::result))
+        .route("/v1/invocations/{invocation}/replay", post(invocations::replay))
 }

@@ -1,6 +1,6 @@
 //! What all handlers share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hearth_api::ProblemCode;
 use hearth_domain::DriverKind;
@@ -18,6 +18,7 @@ use crate::{
     ControlConfig,
     caller::Tenant,
     error::{ApiError, ApiResult},
+    functions::{calls::Calls, plane::Plane},
     tenancy::limit::Limits,
     time::now_unix_ms,
 };
@@ -42,6 +43,10 @@ pub(crate) struct App {
     pub(crate) sessions: TaskTracker,
     /// Requests per second, by project.
     pub(crate) limits: Limits,
+    /// The last calls of functions.
+    pub(crate) calls: Calls,
+    /// What makes and calls instances of functions; set once, when the server opens.
+    pub(crate) plane: OnceLock<Plane>,
     flush: mpsc::Sender<oneshot::Sender<()>>,
     default_driver: OnceCell<DriverKind>,
 }
@@ -68,10 +73,18 @@ impl App {
             shutdown: CancellationToken::new(),
             sessions: TaskTracker::new(),
             limits: Limits::new(),
+            calls: Calls::default(),
+            plane: OnceLock::new(),
             flush,
             default_driver: OnceCell::new(),
         };
         (app, flushes)
+    }
+
+    /// What makes and calls instances.
+    #[expect(clippy::expect_used, reason = "it is set before the first request is taken")]
+    pub(crate) fn plane(&self) -> &Plane {
+        self.plane.get().expect("the server is open")
     }
 
     /// The tenant's machine that a path names: by name, ID, or a beginning of an ID that only one has.

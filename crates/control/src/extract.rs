@@ -21,6 +21,8 @@ use crate::error::{ApiError, ApiResult};
 /// The longest JSON body, in bytes.
 pub(crate) const JSON_MAX: usize = 1024 * 1024;
 
+const DEFAULT_LIMIT: u32 = 100;
+const LIMIT_MAX: u32 = 1000;
 /// How long a client may take for a JSON body.
 const SMALL_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the next piece of an upload may take: whatever makes it may have to think.
@@ -111,6 +113,17 @@ impl<S: Send + Sync> FromRequestParts<S> for ApiPath {
             Ok(Path(text)) => Ok(Self(text)),
             Err(rejection) => Err(ApiError::new(ProblemCode::InvalidRequest, rejection.body_text())),
         }
+    }
+}
+
+/// How many rows a page may have.
+pub(crate) fn page_limit(limit: Option<u32>) -> ApiResult<u32> {
+    match limit.unwrap_or(DEFAULT_LIMIT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        limit => Err(ApiError::field(
+            "limit",
+            format!("limit {limit} is not valid: it goes from 1 to {LIMIT_MAX}"),
+        )),
     }
 }
 

@@ -20,7 +20,9 @@ mod caller;
 mod error;
 mod events;
 mod extract;
+mod functions;
 mod images;
+mod invocations;
 mod kernels;
 mod key;
 mod layers;
@@ -35,12 +37,16 @@ mod stream;
 mod tenancy;
 mod time;
 mod tls;
+mod triggers;
 
 use std::sync::Arc;
 
 pub use api_doc::openapi_json;
 use axum::Router;
+pub use functions::plane::FunctionsConfig;
+use functions::plane::Plane;
 use hearth_domain::Role;
+use hearth_gateway::GatewayListener;
 use hearth_ids::ProjectId;
 use hearth_image::ImageStore;
 use hearth_kernel::KernelStore;
@@ -52,7 +58,7 @@ pub use node::check_list;
 use thiserror::Error;
 pub use tls::{Identity, TlsError, host_names, server_config};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
 use crate::{app::App, peer::PeerRule};
@@ -73,6 +79,8 @@ pub struct ControlConfig {
     pub seal: Arc<Seal>,
     /// Group whose members may use the socket.
     pub group: String,
+    /// How functions are served.
+    pub functions: FunctionsConfig,
 }
 
 /// The API server.
@@ -82,6 +90,9 @@ pub struct Control {
     first_key: Option<String>,
     observer: JoinHandle<()>,
     stop_observer: CancellationToken,
+    /// What runs kept calls and triggers, and the calls that they run.
+    background: TaskTracker,
+    stop_background: CancellationToken,
 }
 
 /// Why the server cannot be opened.
@@ -93,6 +104,9 @@ pub enum OpenError {
     /// The host has no randomness.
     #[error("cannot make the first key")]
     Random(#[from] rand::rand_core::OsError),
+    /// The queue or the registry failed.
+    #[error("cannot take up the instances of functions")]
+    Functions(#[from] hearth_coord::CoordError),
 }
 
 impl Control {
@@ -106,6 +120,7 @@ impl Control {
     ) -> Result<Self, OpenError> {
         let rule = Arc::new(PeerRule::new(&config.group));
         let news = node.events();
+        let functions = config.functions.clone();
         let (app, flushes) = App::new(config, node, images, kernels, store);
         let app = Arc::new(app);
         reconcile::run(&app).await?;
@@ -115,12 +130,27 @@ impl Control {
         }
         let stop_observer = CancellationToken::new();
         let observer = tokio::spawn(observer::run(Arc::clone(&app), news, flushes, stop_observer.clone()));
+        let plane = Plane::open(&app, functions).await?;
+        plane.routes_changed(&app).await?;
+        // It is empty until here.
+        let _ = app.plane.set(plane);
+        let (background, stop_background) = (TaskTracker::new(), CancellationToken::new());
+        app.store.requeue_running_invocations(time::now_unix_ms()).await?;
+        let weak = Arc::downgrade(&app);
+        background.spawn(invocations::run::run(
+            weak.clone(),
+            background.clone(),
+            stop_background.clone(),
+        ));
+        background.spawn(triggers::run::run(weak, stop_background.clone()));
         Ok(Self {
             app,
             rule,
             first_key,
             observer,
             stop_observer,
+            background,
+            stop_background,
         })
     }
 
@@ -142,9 +172,15 @@ impl Control {
             .layer(axum::middleware::from_fn_with_state(guard, layers::around))
     }
 
-    /// Serves on all listeners until told to stop; then ends sessions and streams, writes what is left, and closes the
+    /// Serves the API and the gateway until told to stop; then ends sessions and streams, writes what is left, and closes the
     /// store. Machines are left alone.
-    pub async fn serve(self, listeners: Vec<Listener>, shutdown: CancellationToken) {
+    pub async fn serve(self, listeners: Vec<Listener>, gateway: Vec<GatewayListener>, shutdown: CancellationToken) {
+        let plane = self.app.plane();
+        let calls = Arc::clone(&plane.gateway);
+        let gateway = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { calls.serve(gateway, shutdown).await }
+        });
         let router = self.router();
         let servers = listeners
             .into_iter()
@@ -157,6 +193,9 @@ impl Control {
                 warn!(%error, "a server ended badly");
             }
         }
+        if let Err(error) = gateway.await {
+            warn!(%error, "the gateway ended badly");
+        }
         self.app.sessions.close();
         if tokio::time::timeout(SESSIONS_GRACE, self.app.sessions.wait())
             .await
@@ -164,6 +203,19 @@ impl Control {
         {
             warn!(left = self.app.sessions.len(), "sessions did not end in time");
         }
+        self.stop_background.cancel();
+        self.background.close();
+        // Kept calls that run on are tried again after the next start.
+        if tokio::time::timeout(SESSIONS_GRACE, self.background.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                left = self.background.len(),
+                "kept calls are broken off; they are tried again"
+            );
+        }
+        plane.close().await;
         self.stop_observer.cancel();
         if let Err(error) = self.observer.await {
             warn!(%error, "the observer ended badly");

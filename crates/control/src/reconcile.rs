@@ -97,8 +97,9 @@ fn plan_row(row: &MachineRow, status: Option<&MachineStatus>, now_unix_ms: u64) 
             })))
         }
         (_, Some(_)) => None,
-        // The node destroys what removes itself; only the end of that was not seen.
-        (_, None) if row.spec.auto_remove => Some(Action::FinishRemoval(id)),
+        // The node destroys what removes itself, and whoever made a machine for itself removes it; only the end of that
+        // was not seen.
+        (_, None) if row.spec.auto_remove || row.spec.owner.is_some() => Some(Action::FinishRemoval(id)),
         (_, None) if row.state == StateWord::Failed => None,
         (_, None) => Some(Action::Lose(Box::new(lost(row, now_unix_ms)))),
     }
@@ -142,29 +143,18 @@ async fn apply(app: &App, plan: Vec<Action>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes a row for a machine of the node; gives what is seen of it.
+/// Makes a row for a machine that somebody made on the node for a purpose of their own.
+pub(crate) async fn learn_of(app: &App, spec: MachineSpec) -> Result<(), StoreError> {
+    insert(app, spec).await.map(drop)
+}
+
+/// Makes a row for a machine of the node that is found there; gives what is seen of it.
 async fn adopt(app: &App, spec: MachineSpec) -> Result<Option<Observation>, StoreError> {
     let (id, project, name) = (spec.id, spec.project, spec.name.to_string());
-    app.store.ensure_project(project, now_unix_ms()).await?;
     let status = app.status(id);
-    let runs = status.as_ref().is_some_and(|status| !status.state.is_at_rest());
     let now_unix_ms = now_unix_ms();
-    let args = spec.workload.entrypoint.iter().flatten().chain(&spec.workload.cmd);
-    let new = NewMachine {
-        args: args.cloned().collect(),
-        desired: if runs { Desired::Running } else { Desired::Stopped },
-        created_unix_ms: now_unix_ms,
-        key: None,
-        within_quotas: false,
-        spec,
-    };
-    match app.store.insert_machine(&new).await {
-        Ok(event) => app.publish(event),
-        Err(InsertError::Store(error)) => return Err(error),
-        Err(error) => {
-            error!(%id, name, %error, "the store does not know a machine of the node and cannot have it; it is left alone until the next start");
-            return Ok(None);
-        }
+    if !insert(app, spec).await? {
+        return Ok(None);
     }
     warn!(%id, name, "the store did not know a machine of the node; it has it again");
     let event = EventRecord {
@@ -186,35 +176,70 @@ async fn adopt(app: &App, spec: MachineSpec) -> Result<Option<Observation>, Stor
     }))
 }
 
+/// Whether the store has the machine now.
+async fn insert(app: &App, spec: MachineSpec) -> Result<bool, StoreError> {
+    let (id, name) = (spec.id, spec.name.to_string());
+    app.store.ensure_project(spec.project, now_unix_ms()).await?;
+    let runs = app.status(id).is_some_and(|status| !status.state.is_at_rest());
+    let args = spec.workload.entrypoint.iter().flatten().chain(&spec.workload.cmd);
+    let new = NewMachine {
+        args: args.cloned().collect(),
+        desired: if runs { Desired::Running } else { Desired::Stopped },
+        created_unix_ms: now_unix_ms(),
+        key: None,
+        within_quotas: false,
+        spec,
+    };
+    match app.store.insert_machine(&new).await {
+        Ok(event) => app.publish(event),
+        Err(InsertError::Store(error)) => return Err(error),
+        Err(error) => {
+            error!(%id, name, %error, "the store does not know a machine of the node and cannot have it; it is left alone until the next start");
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A machine for tests of this crate.
+#[cfg(test)]
+pub(crate) fn test_spec() -> MachineSpec {
+    use hearth_domain::{DriverKind, NetworkMode, Resources, RestartPolicy, Workload};
+    MachineSpec {
+        id: MachineId::new(),
+        name: "web".parse().unwrap(),
+        image: String::new(),
+        image_id: String::new(),
+        layers: Vec::new(),
+        project: hearth_ids::ProjectId::DEFAULT,
+        owner: None,
+        kernel_id: String::new(),
+        resources: Resources {
+            vcpus: 1.try_into().unwrap(),
+            memory_mib: 64.try_into().unwrap(),
+            disk_mib: None,
+        },
+        workload: Workload::default(),
+        network: NetworkMode::None,
+        ports: Vec::new(),
+        driver: DriverKind::Fake,
+        restart: RestartPolicy::No,
+        stop_timeout_ms: 1,
+        auto_remove: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use hearth_domain::{DriverKind, MachineState, NetworkMode, Resources, RestartPolicy, Workload};
+    use hearth_domain::MachineState;
 
     use super::*;
 
     fn row(desired: Desired, state: StateWord, auto_remove: bool) -> MachineRow {
         MachineRow {
             spec: MachineSpec {
-                id: MachineId::new(),
-                name: "web".parse().unwrap(),
-                image: String::new(),
-                image_id: String::new(),
-                layers: Vec::new(),
-                project: hearth_ids::ProjectId::DEFAULT,
-                owner: None,
-                kernel_id: String::new(),
-                resources: Resources {
-                    vcpus: 1.try_into().unwrap(),
-                    memory_mib: 64.try_into().unwrap(),
-                    disk_mib: None,
-                },
-                workload: Workload::default(),
-                network: NetworkMode::None,
-                ports: Vec::new(),
-                driver: DriverKind::Fake,
-                restart: RestartPolicy::No,
-                stop_timeout_ms: 1,
                 auto_remove,
+                ..test_spec()
             },
             args: Vec::new(),
             desired,

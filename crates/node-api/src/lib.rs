@@ -62,6 +62,9 @@ pub trait NodeService: Send + Sync {
     /// All machines that the node has, in no order.
     fn machines(&self) -> Vec<MachineSpec>;
 
+    /// What a machine should be.
+    fn spec(&self, id: MachineId) -> Option<MachineSpec>;
+
     /// What a machine is doing now.
     fn status(&self, id: MachineId) -> Option<MachineStatus>;
 

@@ -88,6 +88,10 @@ impl NodeService for Node {
         self.owners().into_iter().map(|owner| (*owner.spec).clone()).collect()
     }
 
+    fn spec(&self, id: MachineId) -> Option<MachineSpec> {
+        Some((*self.owner(id).ok()?.spec).clone())
+    }
+
     fn status(&self, id: MachineId) -> Option<MachineStatus> {
         Some(self.owner(id).ok()?.status.borrow().clone())
     }

@@ -1,8 +1,7 @@
 //! Functions, their versions and aliases.
 
-use hearth_domain::{FunctionSpec, VersionSpec};
+use hearth_domain::{FunctionSpec, Traffic, VersionSpec};
 use hearth_ids::{FunctionId, ProjectId};
-use serde::{Deserialize, Serialize};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
 
@@ -17,15 +16,6 @@ pub const LIVE: &str = "live";
 pub const VERSIONS_MAX: u32 = 1_000;
 /// Steps of `live` that are remembered; the oldest go first.
 pub const ROLLOUTS_MAX: u64 = 100;
-
-/// A share of a function's calls that a version gets. The shares of an alias are 100 together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Share {
-    /// Which version.
-    pub version: u32,
-    /// In hundredths.
-    pub percent: u32,
-}
 
 /// A function as it is stored. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +47,7 @@ pub struct AliasRow {
     /// Its name.
     pub name: String,
     /// Where it leads.
-    pub traffic: Vec<Share>,
+    pub traffic: Traffic,
     /// What its maker noted of it.
     pub description: String,
     /// When it changed, in milliseconds since the Unix epoch.
@@ -175,10 +165,7 @@ impl Store {
             .map_err(&failed)?;
         let leads = alias(&mut transaction, &id, LIVE).await?;
         if live || leads.is_none() {
-            let traffic = [Share {
-                version: spec.number,
-                percent: 100,
-            }];
+            let traffic = Traffic::all_to(spec.number);
             point(&mut transaction, &id, LIVE, &traffic, None, now_unix_ms).await?;
         }
         transaction.commit().await.map_err(&failed)?;
@@ -194,7 +181,7 @@ impl Store {
         &self,
         function: FunctionId,
         name: &str,
-        traffic: &[Share],
+        traffic: &Traffic,
         description: Option<&str>,
         now_unix_ms: u64,
     ) -> Result<(), FunctionError> {
@@ -202,7 +189,7 @@ impl Store {
         let id = function.to_string();
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
         touch(&mut transaction, &id, now_unix_ms).await?;
-        for share in traffic {
+        for share in traffic.shares() {
             let found: i64 =
                 sqlx::query_scalar("SELECT COUNT(*) FROM function_versions WHERE function = $1 AND number = $2")
                     .bind(&id)
@@ -252,7 +239,7 @@ impl Store {
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
         touch(&mut transaction, &id, now_unix_ms).await?;
         for alias in aliases(&mut transaction, &id).await? {
-            if alias.traffic.iter().any(|share| share.version == number) {
+            if alias.traffic.shares().iter().any(|share| share.version == number) {
                 return Err(FunctionError::InUse {
                     version: number,
                     alias: alias.name,
@@ -383,7 +370,7 @@ impl Store {
     }
 
     /// What `live` led to, newest first; the first is what it leads to now.
-    pub async fn rollouts(&self, function: FunctionId) -> Result<Vec<(Vec<Share>, u64)>, StoreError> {
+    pub async fn rollouts(&self, function: FunctionId) -> Result<Vec<(Traffic, u64)>, StoreError> {
         let rows = sqlx::query("SELECT * FROM function_rollouts WHERE function = $1 ORDER BY sequence DESC")
             .bind(function.to_string())
             .fetch_all(&self.readers)
@@ -432,7 +419,7 @@ async fn point(
     connection: &mut SqliteConnection,
     id: &str,
     name: &str,
-    traffic: &[Share],
+    traffic: &Traffic,
     description: Option<&str>,
     now_unix_ms: u64,
 ) -> Result<(), StoreError> {
@@ -445,18 +432,18 @@ async fn point(
     )
     .bind(id)
     .bind(name)
-    .bind(to_json(&traffic))
+    .bind(to_json(traffic))
     .bind(description)
     .bind(signed(now_unix_ms))
     .execute(&mut *connection)
     .await
     .map_err(&failed)?;
-    if name != LIVE || before.is_some_and(|before| before.traffic == traffic) {
+    if name != LIVE || before.is_some_and(|before| before.traffic == *traffic) {
         return Ok(());
     }
     sqlx::query("INSERT INTO function_rollouts (function, traffic, at_unix_ms) VALUES ($1, $2, $3)")
         .bind(id)
-        .bind(to_json(&traffic))
+        .bind(to_json(traffic))
         .bind(signed(now_unix_ms))
         .execute(&mut *connection)
         .await

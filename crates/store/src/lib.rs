@@ -27,7 +27,7 @@ use std::path::Path;
 pub use audit::{AUDIT_AGE_MAX_MS, AUDIT_MAX, AuditFilter, AuditRow};
 pub use error::{InsertError, StoreError};
 pub use event::{EVENTS_MAX, EventFilter, EventKind, EventRecord};
-pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, Share, VERSIONS_MAX, VersionRow};
+pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, VERSIONS_MAX, VersionRow};
 pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};
 pub use invocation::{InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead};
 pub use key::{KEYS_MAX, KeyError, KeyRow};

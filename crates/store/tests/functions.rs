@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use hearth_domain::{Contract, FunctionSpec, Resources, ScaleRule, VersionSpec, Workload};
+use hearth_domain::{Contract, FunctionSpec, Resources, ScaleRule, Traffic, TrafficShare, VersionSpec, Workload};
 use hearth_ids::{FunctionId, InvocationId, ProjectId, TriggerId};
 use hearth_store::{
-    FunctionError, InvocationSource, InvocationState, Kept, LIVE, NewInvocation, Outcome, RequestHead, Share, Store,
+    FunctionError, InvocationSource, InvocationState, Kept, LIVE, NewInvocation, Outcome, RequestHead, Store,
     TriggerRow,
 };
 
@@ -60,8 +60,8 @@ fn version(function: FunctionId) -> VersionSpec {
     }
 }
 
-fn all_to(version: u32) -> Vec<Share> {
-    vec![Share { version, percent: 100 }]
+fn all_to(version: u32) -> Traffic {
+    Traffic::all_to(version)
 }
 
 #[tokio::test]
@@ -84,16 +84,8 @@ async fn versions_are_counted_and_live_follows() {
         [all_to(2), all_to(1)]
     );
 
-    let canary = vec![
-        Share {
-            version: 2,
-            percent: 90,
-        },
-        Share {
-            version: 3,
-            percent: 10,
-        },
-    ];
+    let share = |version, percent| TrafficShare { version, percent };
+    let canary = Traffic::new(vec![share(2, 90), share(3, 10)]).unwrap();
     f.store.set_alias(spec.id, LIVE, &canary, None, 9).await.unwrap();
     assert_eq!(f.store.rollouts(spec.id).await.unwrap()[0], (canary, 9));
     let absent = f

@@ -161,7 +161,7 @@ impl Inner {
             .await
             .map_err(|error| error.to_string())?;
         fault::point("retire.deregistered");
-        let Some(spec) = node.machines().into_iter().find(|spec| spec.id == id) else {
+        let Some(spec) = node.spec(id) else {
             return Ok(());
         };
         node.stop(id, None).await.map_err(|error| error.to_string())?;

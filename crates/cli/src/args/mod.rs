@@ -7,6 +7,7 @@
 )]
 
 mod daemon;
+mod function;
 mod image;
 mod kernel;
 mod machine;
@@ -20,6 +21,9 @@ use hearth_client::{DEFAULT_SOCKET, Endpoint};
 
 pub(crate) use self::{
     daemon::{DoctorArgs, NodeCommand, UpArgs, VmmArgs},
+    function::{
+        AliasCommand, DeployArgs, FunctionCommand, FunctionLogsArgs, InvokeArgs, SettingsArgs, TriggerArgs, TriggerCommand,
+    },
     image::{ImageCommand, ImageImportArgs, ImportKindArg},
     kernel::{KernelCommand, KernelImportArgs},
     machine::{
@@ -119,6 +123,9 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Show what happens
     Events(EventsArgs),
+    /// Functions
+    #[command(subcommand, name = "fn", visible_alias = "function")]
+    Function(FunctionCommand),
     /// Images
     #[command(subcommand)]
     Image(ImageCommand),

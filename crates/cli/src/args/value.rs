@@ -1,6 +1,7 @@
 //! Values as they are written on the command line.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use hearth_api::{SecretUse, TrafficShare};
 use hearth_domain::{DiskMib, DriverKind, MemoryMib, Vcpus, parse_size_mib};
 
 /// One of some words, which completion offers.
@@ -63,6 +64,52 @@ pub(super) fn tail(text: &str) -> Result<Tail, String> {
     }
     let lines = text.parse().map(Tail::Lines);
     lines.map_err(|_| format!("{text:?} is neither a number of lines nor \"all\""))
+}
+
+/// A span of time as people write it, such as `30s` or `1m30s`, in milliseconds.
+pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a span of time: write 500ms, 30s or 5m"))?;
+    u64::try_from(span.as_millis()).map_err(|_| "a span of time is not negative".to_owned())
+}
+
+/// `VERSION=PERCENT`, or a version that gets all.
+pub(super) fn share(text: &str) -> Result<TrafficShare, String> {
+    let wrong = || format!("{text:?} is not valid: write VERSION=PERCENT, such as 3=10");
+    let (version, percent) = match text.split_once('=') {
+        None => (text, "100"),
+        Some((version, percent)) => (version, percent.trim_end_matches('%')),
+    };
+    Ok(TrafficShare {
+        version: version.trim_start_matches('v').parse().map_err(|_| wrong())?,
+        percent: percent.parse().map_err(|_| wrong())?,
+    })
+}
+
+/// `SECRET[=VARIABLE]`.
+#[expect(clippy::unnecessary_wraps, reason = "that is what clap takes")]
+pub(super) fn secret_use(text: &str) -> Result<SecretUse, String> {
+    let (name, env) = text.split_once('=').unwrap_or((text, text));
+    Ok(SecretUse {
+        name: name.to_owned(),
+        env: Some(env.to_owned()),
+        file: None,
+    })
+}
+
+/// `SECRET[=/run/secrets/FILE]`.
+#[expect(clippy::unnecessary_wraps, reason = "that is what clap takes")]
+pub(super) fn secret_file(text: &str) -> Result<SecretUse, String> {
+    let (name, file) = match text.split_once('=') {
+        Some((name, file)) => (name, file.to_owned()),
+        None => (text, format!("/run/secrets/{text}")),
+    };
+    Ok(SecretUse {
+        name: name.to_owned(),
+        env: None,
+        file: Some(file),
+    })
 }
 
 /// A time, or an age before now.

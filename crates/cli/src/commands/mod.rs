@@ -3,6 +3,7 @@
 mod comeback;
 mod copy;
 mod doctor;
+mod function;
 mod image;
 mod kernel;
 mod machine;
@@ -37,6 +38,7 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Stats(args) => watch::stats(client, &args, json).await,
         Command::Events(args) => watch::events(client, args, json).await,
         Command::Cp(args) => copy::cp(client, &args, json).await,
+        Command::Function(command) => function::dispatch(command, client, json).await,
         Command::Image(ImageCommand::Pull { reference }) => image::pull(client, &reference, json).await,
         Command::Image(ImageCommand::Import(args)) => image::import(client, args, json).await,
         Command::Image(ImageCommand::Ls { quiet }) => image::ls(client, quiet, json).await,

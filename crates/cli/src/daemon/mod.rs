@@ -3,6 +3,7 @@
 mod detach;
 mod drivers;
 mod first_key;
+mod gateway;
 mod notify;
 mod state_dir;
 
@@ -59,6 +60,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     if let Some(address) = args.listen {
         listeners.push(Listener::tcp(address).await?);
     }
+    let gateway = gateway::listen(args.gateway).await?;
     let images = open_images(args, state).await?;
     let kernels_dir = state.open_folder("kernels")?;
     let kernels = Arc::new(tokio::task::spawn_blocking(move || KernelStore::open(&kernels_dir)).await??);
@@ -88,6 +90,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
         kernel_cache_dir: state.private_folder("kernel-builds")?,
         seal,
         group: hearth_control::GROUP.to_owned(),
+        functions: gateway::config(&gateway, args, state)?,
     };
     let mut control = Control::open(config, node.clone(), images, kernels, store).await?;
     if let Some(key) = control.take_first_key() {
@@ -96,7 +99,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     tracing::info!(socket = %socket.display(), state_dir = %state.path().display(), "hearth is up");
     // The listeners are bound, so whoever calls from now on is answered.
     notify::ready();
-    control.serve(listeners, shutdown).await;
+    control.serve(listeners, vec![gateway], shutdown).await;
     notify::stopping();
     tracing::info!("going down; machines are left as they are");
     node.close().await;

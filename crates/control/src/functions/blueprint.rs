@@ -29,21 +29,36 @@ pub(crate) struct StoredBlueprints(pub(crate) Weak<App>);
 impl Blueprints for StoredBlueprints {
     async fn blueprint(&self, function: FunctionId, version: Option<u32>) -> Result<Blueprint, BlueprintError> {
         let app = self.0.upgrade().ok_or_else(|| broken("the server goes down"))?;
-        let row = app.store.function(function).await.map_err(|error| broken(&error.to_string()))?;
+        let row = app
+            .store
+            .function(function)
+            .await
+            .map_err(|error| broken(&error.to_string()))?;
         let row = row.ok_or(BlueprintError::Gone)?;
         let number = version.unwrap_or(row.latest);
-        let version = app.store.version(function, number).await.map_err(|error| broken(&error.to_string()))?;
+        let version = app
+            .store
+            .version(function, number)
+            .await
+            .map_err(|error| broken(&error.to_string()))?;
         let version = version.ok_or(BlueprintError::Gone)?.spec;
         let driver = match version.driver {
             Some(driver) => driver,
-            None => app.default_driver().await.map_err(|error| broken(&error.problem.detail))?,
+            None => app
+                .default_driver()
+                .await
+                .map_err(|error| broken(&error.problem.detail))?,
         };
         let (image_id, kernels) = (version.image_id.clone(), app.kernels.clone());
         let kernel = app.blocking(move || kernels.default_bundle()).await;
         let kernel_id = match kernel.map_err(|error| broken(&error.problem.detail))? {
             Some(bundle) => bundle.id,
             None if driver == hearth_domain::DriverKind::Fake => String::new(),
-            None => return Err(broken("there is no kernel yet; import one: hearth kernel import --deb linux-image-….deb")),
+            None => {
+                return Err(broken(
+                    "there is no kernel yet; import one: hearth kernel import --deb linux-image-….deb",
+                ));
+            }
         };
         let id = MachineId::new();
         let workload = Workload {
@@ -114,7 +129,10 @@ fn workload(function: &FunctionSpec, version: &VersionSpec) -> Workload {
             set("LAMBDA_RUNTIME_DIR", RUNTIME_DIR.into());
             set("AWS_LAMBDA_FUNCTION_NAME", name.clone());
             set("AWS_LAMBDA_FUNCTION_VERSION", version.number.to_string());
-            set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", version.resources.memory_mib.to_string());
+            set(
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                version.resources.memory_mib.to_string(),
+            );
             set("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}"));
             set("AWS_LAMBDA_LOG_STREAM_NAME", format!("v{}", version.number));
             set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into());
@@ -135,11 +153,22 @@ fn workload(function: &FunctionSpec, version: &VersionSpec) -> Workload {
     }
 }
 
-async fn secrets(app: &App, function: &FunctionSpec, version: &VersionSpec) -> Result<Vec<SealedSecret>, BlueprintError> {
+async fn secrets(
+    app: &App,
+    function: &FunctionSpec,
+    version: &VersionSpec,
+) -> Result<Vec<SealedSecret>, BlueprintError> {
     let mut sealed = Vec::with_capacity(version.secrets.len());
     for used in &version.secrets {
-        let name = used.name.parse().map_err(|_| broken(&format!("secret {:?} has no valid name", used.name)))?;
-        let row = app.store.secret(function.project, &name).await.map_err(|error| broken(&error.to_string()))?;
+        let name = used
+            .name
+            .parse()
+            .map_err(|_| broken(&format!("secret {:?} has no valid name", used.name)))?;
+        let row = app
+            .store
+            .secret(function.project, &name)
+            .await
+            .map_err(|error| broken(&error.to_string()))?;
         let row = row.ok_or_else(|| {
             broken(&format!(
                 "secret {name} is gone; set it again (hearth secret set {name}), or deploy a version without it"

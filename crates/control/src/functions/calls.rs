@@ -72,7 +72,9 @@ impl Calls {
     /// Where the call of a request ran, or each attempt of a kept call.
     pub(crate) fn runs(&self, id: &str) -> Vec<Run> {
         let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = calls.iter().filter(|call| call.ids.iter().flatten().any(|known| known == id));
+        let found = calls
+            .iter()
+            .filter(|call| call.ids.iter().flatten().any(|known| known == id));
         found.map(|call| call.run).collect()
     }
 }

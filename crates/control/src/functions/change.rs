@@ -7,8 +7,8 @@ use axum::{
     extract::{Path, State},
 };
 use hearth_api::{Alias, Function, FunctionSettings, ProblemCode, PutAlias, Rollback};
-use hearth_domain::{Action, Contract};
-use hearth_store::{FunctionRow, LIVE, Share};
+use hearth_domain::{Action, Contract, Traffic};
+use hearth_store::{FunctionRow, LIVE};
 use http::StatusCode;
 
 use super::{plan, view};
@@ -51,7 +51,7 @@ pub(crate) async fn settings(
     app.shown_function(&tenant, row).await.map(Json)
 }
 
-/// Removes a function with its versions, aliases, triggers, kept calls and instances. One that is not there is no error.
+/// Removes a function with its versions, aliases, triggers, kept calls, logs and instances.
 #[utoipa::path(delete, path = "/v1/functions/{function}", tag = "functions", operation_id = "remove_function",
     params(("function" = String, Path, description = "Name")),
     responses((status = 204, description = "It is gone"), Problems))]
@@ -93,7 +93,9 @@ pub(crate) async fn remove_version(
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let row = app.find_function(&tenant, &name).await?;
     let version = app.find_version(&row, &number).await?.spec;
-    app.store.remove_version(row.spec.id, version.number, now_unix_ms()).await?;
+    app.store
+        .remove_version(row.spec.id, version.number, now_unix_ms())
+        .await?;
     app.plane().routes_changed(&app).await?;
     app.plane().retire(row.spec.id, Some(version.number));
     super::source::unpin(&app, &version).await;
@@ -113,7 +115,9 @@ pub(crate) async fn put_alias(
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let row = app.find_function(&tenant, &name).await?;
     let traffic = plan::traffic(&wanted.traffic)?;
-    lead(&app, &row, &alias, &traffic, wanted.description.as_deref()).await.map(Json)
+    lead(&app, &row, &alias, &traffic, wanted.description.as_deref())
+        .await
+        .map(Json)
 }
 
 /// Lets an alias lead somewhere, and answers with it.
@@ -121,7 +125,7 @@ pub(crate) async fn lead(
     app: &App,
     row: &FunctionRow,
     alias: &str,
-    traffic: &[Share],
+    traffic: &Traffic,
     description: Option<&str>,
 ) -> ApiResult<Alias> {
     check_alias(alias)?;
@@ -139,7 +143,9 @@ pub(crate) async fn lead(
             format!("the function has {ALIASES_MAX} aliases; remove some"),
         ));
     }
-    app.store.set_alias(id, alias, traffic, description, now_unix_ms()).await?;
+    app.store
+        .set_alias(id, alias, traffic, description, now_unix_ms())
+        .await?;
     app.plane().routes_changed(app).await?;
     let after = app.store.aliases(Some(id)).await?;
     let row = after.into_iter().find(|known| known.name == alias);
@@ -155,7 +161,9 @@ fn check_alias(alias: &str) -> ApiResult<()> {
     let valid = (1..=63).contains(&alias.len())
         && alias.starts_with(|c: char| c.is_ascii_lowercase())
         && !alias.ends_with('-')
-        && alias.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        && alias
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if valid {
         return Ok(());
     }
@@ -212,18 +220,18 @@ pub(crate) async fn rollback(
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let row = app.find_function(&tenant, &name).await?;
     let traffic = match wanted.version {
-        Some(version) => vec![Share { version, percent: 100 }],
+        Some(version) => Traffic::all_to(version),
         None => before_last(&app, &row).await?,
     };
     lead(&app, &row, LIVE, &traffic, None).await.map(Json)
 }
 
 /// Where `live` led before, if those versions are still there.
-async fn before_last(app: &App, row: &FunctionRow) -> ApiResult<Vec<Share>> {
+async fn before_last(app: &App, row: &FunctionRow) -> ApiResult<Traffic> {
     let steps = app.store.rollouts(row.spec.id).await?;
     let versions = app.store.versions(Some(row.spec.id)).await?;
-    let there = |traffic: &[Share]| {
-        let mut shares = traffic.iter();
+    let there = |traffic: &Traffic| {
+        let mut shares = traffic.shares().iter();
         shares.all(|share| versions.iter().any(|version| version.spec.number == share.version))
     };
     let step = steps.into_iter().skip(1).find(|(traffic, _)| there(traffic));

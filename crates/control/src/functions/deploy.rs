@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use hearth_api::{DeployFunction, Deployment, ProblemCode};
-use hearth_domain::{Action, DriverKind, FunctionSpec, VersionSpec};
-use hearth_store::{FunctionRow, LIVE, Share, VersionRow};
+use hearth_domain::{Action, DriverKind, FunctionSpec, Traffic, VersionSpec};
+use hearth_store::{FunctionRow, LIVE, VersionRow};
 
 use super::{
     plan::{self, Facts},
@@ -76,10 +76,7 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
         None => (insert(app, wanted, live).await?, true),
     };
     if live && !new {
-        let all = [Share {
-            version: version.spec.number,
-            percent: 100,
-        }];
+        let all = Traffic::all_to(version.spec.number);
         app.store.set_alias(spec.id, LIVE, &all, None, now_unix_ms()).await?;
     }
     app.plane().routes_changed(app).await?;
@@ -128,7 +125,10 @@ async fn facts(app: &App, request: &DeployFunction) -> ApiResult<Facts> {
 /// Refuses now what every instance would fail for.
 async fn check_surroundings(app: &App, tenant: &Tenant, version: &VersionSpec) -> ApiResult<()> {
     for used in &version.secrets {
-        let name = used.name.parse().map_err(|_| ApiError::field("secrets", "a secret has no valid name"))?;
+        let name = used
+            .name
+            .parse()
+            .map_err(|_| ApiError::field("secrets", "a secret has no valid name"))?;
         if app.store.secret(tenant.project, &name).await?.is_none() {
             return Err(ApiError::field(
                 "secrets",

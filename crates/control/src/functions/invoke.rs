@@ -62,7 +62,9 @@ pub(crate) async fn invoke(
         ..CallOptions::default()
     };
     let answer = app.plane().gateway.call(target, request, options).await;
-    answer.map(|response| response.map(ApiBody::new)).map_err(ApiError::from)
+    answer
+        .map(|response| response.map(ApiBody::new))
+        .map_err(ApiError::from)
 }
 
 async fn accept(
@@ -127,14 +129,20 @@ fn for_function(mut headers: HeaderMap) -> HeaderMap {
 
 /// Alias or version, as a client writes it.
 pub(crate) fn qualifier(text: Option<&str>) -> ApiResult<Qualifier> {
-    text.unwrap_or_default()
-        .parse()
-        .map_err(|()| ApiError::field("qualifier", "qualifier is not valid: name an alias, or a version by its number"))
+    text.unwrap_or_default().parse().map_err(|()| {
+        ApiError::field(
+            "qualifier",
+            "qualifier is not valid: name an alias, or a version by its number",
+        )
+    })
 }
 
 fn path(text: Option<&str>) -> ApiResult<http::Uri> {
     let text = text.unwrap_or("/");
-    let uri = text.parse::<http::uri::PathAndQuery>().ok().filter(|_| text.starts_with('/'));
+    let uri = text
+        .parse::<http::uri::PathAndQuery>()
+        .ok()
+        .filter(|_| text.starts_with('/'));
     uri.map(http::Uri::from)
         .ok_or_else(|| ApiError::field("path", "path is not valid: it begins with / and is percent-encoded"))
 }
@@ -146,9 +154,10 @@ impl From<CallError> for ApiError {
             CallError::Unauthorized => ProblemCode::Unauthorized,
             CallError::Forbidden => ProblemCode::Forbidden,
             CallError::RateLimited { .. } => ProblemCode::TooManyRequests,
-            CallError::BadRequest(_) | CallError::UriTooLong { .. } | CallError::ClientGone | CallError::BodyTimeout => {
-                ProblemCode::InvalidRequest
-            }
+            CallError::BadRequest(_)
+            | CallError::UriTooLong { .. }
+            | CallError::ClientGone
+            | CallError::BodyTimeout => ProblemCode::InvalidRequest,
             CallError::BodyTooLarge { .. } => ProblemCode::BodyTooLarge,
             CallError::NotAccepted(NotAccepted::Conflict) => ProblemCode::IdempotencyMismatch,
             CallError::NotAccepted(_)

@@ -50,7 +50,10 @@ pub(crate) async fn logs(
 ) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::FunctionRead).await?;
     let row = app.find_function(&tenant, &name).await?;
-    let tail = query.tail.map(|lines| input::at_most("tail", lines, TAIL_MAX)).transpose()?;
+    let tail = query
+        .tail
+        .map(|lines| input::at_most("tail", lines, TAIL_MAX))
+        .transpose()?;
     let wanted = Wanted {
         function: row.spec.id,
         since: query.since.map(unix_ms),
@@ -89,7 +92,9 @@ impl Wanted {
             && self.version.is_none_or(|version| version == line.version)
             && self.runs.as_ref().is_none_or(|runs| {
                 let mut runs = runs.iter();
-                runs.any(|run| run.machine == line.machine && (run.from_unix_ms..=run.to_unix_ms + LATE_MS).contains(&at))
+                runs.any(|run| {
+                    run.machine == line.machine && (run.from_unix_ms..=run.to_unix_ms + LATE_MS).contains(&at)
+                })
             })
     }
 
@@ -131,7 +136,9 @@ async fn gather(app: &Arc<App>, wanted: &Wanted) -> ApiResult<(Vec<FunctionLogRe
             continue;
         }
         // One that just went is in the archive.
-        let Ok(mut log) = app.node.logs(instance.machine, LogQuery::default()).await else { continue };
+        let Ok(mut log) = app.node.logs(instance.machine, LogQuery::default()).await else {
+            continue;
+        };
         live.insert(instance.machine);
         let mut own = Vec::new();
         let mut text = Lines::new(instance.machine, instance.version);
@@ -154,7 +161,11 @@ async fn gather(app: &Arc<App>, wanted: &Wanted) -> ApiResult<(Vec<FunctionLogRe
 fn kept(own: Vec<FunctionLogRecord>, wanted: &Wanted) -> Vec<FunctionLogRecord> {
     let marked = wanted.invocation.as_deref();
     let own: Vec<_> = match marked {
-        Some(id) if own.iter().any(|line| line.line.starts_with(&format!("START RequestId: {id}"))) => {
+        Some(id)
+            if own
+                .iter()
+                .any(|line| line.line.starts_with(&format!("START RequestId: {id}"))) =>
+        {
             return of_call(own, marked);
         }
         _ => own,
@@ -210,7 +221,14 @@ async fn follow_all(app: Arc<App>, wanted: Wanted, seen: Seen, lines: mpsc::Send
             }
             let after = seen.get(&instance.machine).copied();
             let text = Lines::new(instance.machine, instance.version);
-            followers.spawn(follow_one(app.clone(), wanted.clone(), text, instance.machine, after, lines.clone()));
+            followers.spawn(follow_one(
+                app.clone(),
+                wanted.clone(),
+                text,
+                instance.machine,
+                after,
+                lines.clone(),
+            ));
         }
         while followers.try_join_next().is_some() {}
         match app.store.function(wanted.function).await {
@@ -218,7 +236,9 @@ async fn follow_all(app: Arc<App>, wanted: Wanted, seen: Seen, lines: mpsc::Send
             Ok(None) => return,
             Err(error) => {
                 let problem = ApiError::from(error).problem;
-                let _ = lines.send(FunctionLogLine::Problem(ProblemLine { problem: *problem })).await;
+                let _ = lines
+                    .send(FunctionLogLine::Problem(ProblemLine { problem: *problem }))
+                    .await;
                 return;
             }
         }
@@ -241,7 +261,9 @@ async fn follow_one(
         follow: true,
         ..LogQuery::default()
     };
-    let Ok(mut log) = app.node.logs(machine, query).await else { return };
+    let Ok(mut log) = app.node.logs(machine, query).await else {
+        return;
+    };
     while let Some(Ok(chunk)) = log.next().await {
         if after.is_some_and(|after| chunk.sequence <= after) {
             continue;

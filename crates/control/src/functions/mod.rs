@@ -1,9 +1,16 @@
 //! Functions: one file a group of endpoints, and what makes and calls their instances.
 
-pub(crate) mod blueprint;
+mod archive;
+mod blueprint;
+pub(crate) mod calls;
 pub(crate) mod change;
 pub(crate) mod deploy;
 pub(crate) mod find;
+pub(crate) mod invoke;
+mod lines;
+pub(crate) mod logs;
 pub(crate) mod plan;
+pub(crate) mod plane;
 pub(crate) mod read;
-pub(crate) mod view;
+pub(crate) mod source;
+mod view;

@@ -2,11 +2,10 @@
 
 use hearth_api::{DeployFunction, FunctionSettings, SecretUse, TrafficShare};
 use hearth_domain::{
-    Contract, DEFAULT_PORT, FunctionName, FunctionSpec, Handler, InvalidFunction, Resources, Runtime, ScaleRule, SecretName,
-    SecretRef, SecretTarget, VersionSpec, Workload,
+    Contract, DEFAULT_PORT, FunctionName, FunctionSpec, Handler, InvalidFunction, Resources, Runtime, ScaleRule,
+    SecretName, SecretRef, SecretTarget, Traffic, VersionSpec, Workload,
 };
 use hearth_ids::{FunctionId, ProjectId};
-use hearth_store::Share;
 
 use crate::{
     error::{ApiError, ApiResult},
@@ -21,7 +20,6 @@ const DEFAULT_HTTP_CONCURRENCY: u32 = 16;
 const DEFAULT_IDLE_MS: u64 = 60_000;
 const DESCRIPTION_MAX: usize = 256;
 const SECRETS_MAX: usize = 64;
-const SHARES_MAX: usize = 8;
 /// Where secrets' files lie in a guest.
 const SECRETS_DIR: &str = "/run/secrets/";
 
@@ -239,7 +237,10 @@ fn secrets(uses: &[SecretUse]) -> ApiResult<Vec<SecretRef>> {
             format!("there are {} secrets; at most {SECRETS_MAX} are possible", uses.len()),
         ));
     }
-    uses.iter().enumerate().map(|(place, used)| secret(place, used)).collect()
+    uses.iter()
+        .enumerate()
+        .map(|(place, used)| secret(place, used))
+        .collect()
 }
 
 fn secret(place: usize, used: &SecretUse) -> ApiResult<SecretRef> {
@@ -265,7 +266,10 @@ fn secret(place: usize, used: &SecretUse) -> ApiResult<SecretRef> {
             ));
         }
         (Some(_), Some(_)) => {
-            return Err(ApiError::field(field, "a secret goes to a variable or to a file; name one of them"));
+            return Err(ApiError::field(
+                field,
+                "a secret goes to a variable or to a file; name one of them",
+            ));
         }
     };
     Ok(SecretRef {
@@ -274,25 +278,22 @@ fn secret(place: usize, used: &SecretUse) -> ApiResult<SecretRef> {
     })
 }
 
-/// Where an alias leads: 1 to 8 versions, each once, whose shares are 100 together.
-pub(crate) fn traffic(shares: &[TrafficShare]) -> ApiResult<Vec<Share>> {
-    let refused = |detail: String| Err(ApiError::field("traffic", detail));
-    if !(1..=SHARES_MAX).contains(&shares.len()) {
-        return refused(format!("traffic names {} versions; name 1 to {SHARES_MAX}", shares.len()));
-    }
-    let sum: u64 = shares.iter().map(|share| u64::from(share.percent)).sum();
-    if sum != 100 {
-        return refused(format!("the shares are {sum} % together; they must be 100 %"));
-    }
-    let mut seen = std::collections::HashSet::new();
-    if let Some(twice) = shares.iter().find(|share| !seen.insert(share.version)) {
-        return refused(format!("version {} stands twice in traffic; name it once", twice.version));
-    }
-    let shares = shares.iter().map(|share| Share {
-        version: share.version,
-        percent: share.percent,
+/// Where an alias leads.
+pub(crate) fn traffic(shares: &[TrafficShare]) -> ApiResult<Traffic> {
+    let shares = shares.iter().map(|share| {
+        let percent = u8::try_from(share.percent).map_err(|_| {
+            ApiError::field(
+                "traffic",
+                format!("percent {} is not valid: it goes from 0 to 100", share.percent),
+            )
+        })?;
+        Ok(hearth_domain::TrafficShare {
+            version: share.version,
+            percent,
+        })
     });
-    Ok(shares.collect())
+    let shares = shares.collect::<ApiResult<Vec<_>>>()?;
+    Traffic::new(shares).map_err(|error| ApiError::field("traffic", error.to_string()))
 }
 
 #[cfg(test)]
@@ -332,7 +333,10 @@ mod tests {
         assert_eq!((spec.contract, spec.port()), (Contract::Http { port: 8080 }, 8080));
         assert_eq!((spec.timeout_ms, spec.resources.memory_mib.get()), (30_000, 256));
         let spec = planned(python()).unwrap();
-        assert_eq!((spec.contract, spec.image.as_str()), (Contract::Lambda, "hearth/runtime-python3"));
+        assert_eq!(
+            (spec.contract, spec.image.as_str()),
+            (Contract::Lambda, "hearth/runtime-python3")
+        );
         assert_eq!(spec.layers, ["sha256:2"]);
         let name: FunctionName = "f".parse().unwrap();
         let function = function(
@@ -358,20 +362,104 @@ mod tests {
         for (request, field) in [
             (DeployFunction::default(), "image"),
             (image_of(""), "image"),
-            (DeployFunction { image: Some("x".into()), ..python() }, "image"),
-            (DeployFunction { handler: None, ..python() }, "handler"),
-            (DeployFunction { handler: Some("main".into()), ..python() }, "handler"),
-            (DeployFunction { source: None, ..python() }, "source"),
-            (DeployFunction { source: Some("x".into()), ..image_of("web") }, "source"),
-            (DeployFunction { port: Some(80), ..python() }, "port"),
-            (DeployFunction { port: Some(0), ..image_of("web") }, "port"),
-            (DeployFunction { contract: Some(hearth_api::Contract::Http), ..python() }, "contract"),
-            (DeployFunction { cpus: Some(0), ..python() }, "cpus"),
-            (DeployFunction { memory_mib: Some(1), ..python() }, "memory_mib"),
-            (DeployFunction { timeout_ms: Some(0), ..python() }, "timeout_ms"),
-            (DeployFunction { timeout_ms: Some(900_001), ..python() }, "timeout_ms"),
-            (DeployFunction { env: vec!["x".into()], ..python() }, "env[0]"),
-            (DeployFunction { description: "x".repeat(257), ..python() }, "description"),
+            (
+                DeployFunction {
+                    image: Some("x".into()),
+                    ..python()
+                },
+                "image",
+            ),
+            (
+                DeployFunction {
+                    handler: None,
+                    ..python()
+                },
+                "handler",
+            ),
+            (
+                DeployFunction {
+                    handler: Some("main".into()),
+                    ..python()
+                },
+                "handler",
+            ),
+            (
+                DeployFunction {
+                    source: None,
+                    ..python()
+                },
+                "source",
+            ),
+            (
+                DeployFunction {
+                    source: Some("x".into()),
+                    ..image_of("web")
+                },
+                "source",
+            ),
+            (
+                DeployFunction {
+                    port: Some(80),
+                    ..python()
+                },
+                "port",
+            ),
+            (
+                DeployFunction {
+                    port: Some(0),
+                    ..image_of("web")
+                },
+                "port",
+            ),
+            (
+                DeployFunction {
+                    contract: Some(hearth_api::Contract::Http),
+                    ..python()
+                },
+                "contract",
+            ),
+            (
+                DeployFunction {
+                    cpus: Some(0),
+                    ..python()
+                },
+                "cpus",
+            ),
+            (
+                DeployFunction {
+                    memory_mib: Some(1),
+                    ..python()
+                },
+                "memory_mib",
+            ),
+            (
+                DeployFunction {
+                    timeout_ms: Some(0),
+                    ..python()
+                },
+                "timeout_ms",
+            ),
+            (
+                DeployFunction {
+                    timeout_ms: Some(900_001),
+                    ..python()
+                },
+                "timeout_ms",
+            ),
+            (
+                DeployFunction {
+                    env: vec!["x".into()],
+                    ..python()
+                },
+                "env[0]",
+            ),
+            (
+                DeployFunction {
+                    description: "x".repeat(257),
+                    ..python()
+                },
+                "description",
+            ),
             (secret(Some("A=B"), None), "secrets[0].env"),
             (secret(None, Some("/etc/passwd")), "secrets[0].file"),
             (secret(Some("A"), Some("/run/secrets/a")), "secrets[0]"),

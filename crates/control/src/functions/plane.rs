@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Weak},
     time::Duration,
@@ -18,7 +19,7 @@ use hearth_gateway::{
     RetireReason, Route, RouteTable, VersionFacts,
 };
 use hearth_ids::{FunctionId, ProjectId};
-use hearth_store::{AliasRow, FunctionRow, LIVE, Share, StoreError, VersionRow};
+use hearth_store::{AliasRow, FunctionRow, LIVE, StoreError, VersionRow};
 use hearth_worker::{KnownInstance, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts};
 use tokio::sync::{Mutex, Notify};
 use tracing::{debug, warn};
@@ -168,6 +169,10 @@ impl Plane {
 /// All functions as the gateway wants them.
 async fn routes(app: &App) -> Result<Vec<Route>, StoreError> {
     let projects = app.store.projects().await?;
+    for project in &projects {
+        let rate = project.quotas.requests_per_second.and_then(NonZeroU32::new);
+        app.limits.learn(project.id, rate);
+    }
     let (versions, aliases) = (app.store.versions(None).await?, app.store.aliases(None).await?);
     let functions = app.store.all_functions().await?;
     let routes = functions.into_iter().filter_map(|row| {
@@ -179,15 +184,17 @@ async fn routes(app: &App) -> Result<Vec<Route>, StoreError> {
 
 fn route(row: FunctionRow, project_name: String, versions: &[VersionRow], aliases: &[AliasRow]) -> Route {
     let id = row.spec.id;
-    let weights = |shares: &[Share]| shares.iter().map(|share| (share.version, share.percent)).collect::<Vec<_>>();
     // Both lists are sorted by function.
     let versions = of_function(versions, id, |row| row.spec.function);
     let aliases = of_function(aliases, id, |row| row.function);
     let live = aliases.iter().find(|alias| alias.name == LIVE);
     Route {
         project_name,
-        live: live.map(|alias| weights(&alias.traffic)).unwrap_or_default(),
-        aliases: aliases.iter().map(|alias| (alias.name.clone(), weights(&alias.traffic))).collect(),
+        live: live.map(|alias| alias.traffic.clone()),
+        aliases: aliases
+            .iter()
+            .map(|alias| (alias.name.clone(), alias.traffic.clone()))
+            .collect(),
         versions: versions.iter().map(|row| (row.spec.number, facts(row))).collect(),
         function: row.spec,
     }
@@ -243,10 +250,8 @@ impl InstanceHost for Ties {
 
 impl RateLimit for Ties {
     fn take(&self, project: ProjectId) -> Result<(), Duration> {
-        match self.0.upgrade() {
-            Some(app) => app.take_request(project),
-            None => Ok(()),
-        }
+        let taken = self.0.upgrade().map_or(Ok(()), |app| app.limits.take_known(project));
+        taken.map_err(|wait| Duration::from_millis(wait.0))
     }
 }
 

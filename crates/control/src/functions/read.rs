@@ -118,13 +118,14 @@ pub(crate) async fn instances(
     let row = app.find_function(&tenant, &name).await?;
     let mut instances = Vec::new();
     for known in app.plane().instances(row.spec.id) {
-        let Some(status) = app.status(known.machine) else { continue };
+        let Some(status) = app.status(known.machine) else {
+            continue;
+        };
         instances.push(FunctionInstance {
             machine: known.machine,
             version: known.version,
             state: status.state.word().into(),
             serving: known.serving,
-            in_flight: known.in_flight,
             started_at: status.started_unix_ms.map(timestamp),
         });
     }

@@ -1,12 +1,37 @@
 //! Sources: what is laid over a runtime's image.
 
-use hearth_api::ProblemCode;
-use hearth_domain::VersionSpec;
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+};
+use hearth_api::{FunctionSource, ProblemCode};
+use hearth_domain::{Action, VersionSpec};
 
 use crate::{
+    api_doc::Problems,
     app::App,
+    caller::Caller,
     error::{ApiError, ApiResult},
+    extract::ApiPath,
 };
+
+/// Takes a function's source: a tar of its folder.
+#[utoipa::path(post, path = "/v1/functions/{function}/source", tag = "functions", operation_id = "upload_source",
+    params(("function" = String, Path, description = "Name; the function need not be there yet")),
+    request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    responses((status = 200, description = "The source's digest", body = FunctionSource), Problems))]
+pub(crate) async fn upload(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(name): ApiPath,
+    _request: Request,
+) -> ApiResult<Json<FunctionSource>> {
+    caller.may(&app, Action::FunctionWrite).await?;
+    super::plan::name(&name)?;
+    Err(ApiError::new(ProblemCode::Unavailable, "sources cannot be taken yet"))
+}
 
 /// Refuses a source that is not here.
 pub(crate) async fn check(app: &App, source: &str) -> ApiResult<()> {

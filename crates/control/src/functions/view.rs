@@ -1,8 +1,8 @@
 //! Functions as clients see them.
 
 use hearth_api::{Alias, Function, FunctionVersion, Resources, Scale, SecretUse, TrafficShare};
-use hearth_domain::{Contract, SecretRef, SecretTarget};
-use hearth_store::{AliasRow, FunctionRow, LIVE, Share, VersionRow};
+use hearth_domain::{Contract, SecretRef, SecretTarget, Traffic};
+use hearth_store::{AliasRow, FunctionRow, LIVE, VersionRow};
 
 use crate::time::timestamp;
 
@@ -87,11 +87,10 @@ pub(crate) fn alias(row: AliasRow) -> Alias {
     }
 }
 
-pub(crate) fn traffic(shares: &[Share]) -> Vec<TrafficShare> {
-    let shares = shares.iter().map(|share| TrafficShare {
+pub(crate) fn traffic(traffic: &Traffic) -> Vec<TrafficShare> {
+    let shares = traffic.shares().iter().map(|share| TrafficShare {
         version: share.version,
-        percent: share.percent,
+        percent: share.percent.into(),
     });
     shares.collect()
 }
-

@@ -102,9 +102,15 @@ async fn write(
         let outcomes: Vec<Result<Kept, NotAccepted>> = match store.keep_invocations(&new).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => {
-                error!(error = hearth_domain::chain(&error), calls = new.len(), "cannot keep calls");
+                error!(
+                    error = hearth_domain::chain(&error),
+                    calls = new.len(),
+                    "cannot keep calls"
+                );
                 let reason = error.to_string();
-                new.iter().map(|_| Err(NotAccepted::Unavailable(reason.clone()))).collect()
+                new.iter()
+                    .map(|_| Err(NotAccepted::Unavailable(reason.clone())))
+                    .collect()
             }
         };
         for (answer, outcome) in answers.into_iter().zip(outcomes) {

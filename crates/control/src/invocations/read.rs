@@ -128,11 +128,7 @@ pub(crate) async fn get(
 #[utoipa::path(get, path = "/v1/invocations/{invocation}/result", tag = "functions", operation_id = "get_invocation_result",
     params(("invocation" = String, Path, description = "ID")),
     responses((status = 200, description = "The answer's body", body = Vec<u8>, content_type = "application/octet-stream"), Problems))]
-pub(crate) async fn result(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    ApiPath(id): ApiPath,
-) -> ApiResult<Response> {
+pub(crate) async fn result(State(app): State<Arc<App>>, caller: Caller, ApiPath(id): ApiPath) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::FunctionInvoke).await?;
     let row = find(&app, &tenant, &id).await?;
     let Some(status) = row.status else {
@@ -145,7 +141,10 @@ pub(crate) async fn result(
     let body = app.store.invocation_answer(row.id).await?;
     let mut response = Body::from(body).into_response();
     let headers = response.headers_mut();
-    let kind = row.answer_headers.get("content-type").and_then(|kind| HeaderValue::from_str(kind).ok());
+    let kind = row
+        .answer_headers
+        .get("content-type")
+        .and_then(|kind| HeaderValue::from_str(kind).ok());
     let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(STATUS_HEADER, HeaderValue::from(status));
@@ -172,7 +171,10 @@ pub(crate) async fn replay(
     if !app.store.replay_invocation(row.id, now_unix_ms()).await? {
         return Err(ApiError::new(
             ProblemCode::StateConflict,
-            format!("call {id} is {}; only one that ended can be tried anew", row.state.as_str()),
+            format!(
+                "call {id} is {}; only one that ended can be tried anew",
+                row.state.as_str()
+            ),
         ));
     }
     app.plane().keeper.kept.notify_one();

@@ -41,7 +41,10 @@ const FUNCTION_ERROR: &str = "x-amz-function-error";
 /// Runs kept calls until told to stop. Calls that run then are waited for by whoever owns `tasks`.
 pub(crate) async fn run(app: Weak<App>, tasks: TaskTracker, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(RUNNING_MAX));
-    let Some(kept) = app.upgrade().and_then(|app| Some(Arc::clone(&app.plane.get()?.keeper.kept))) else {
+    let Some(kept) = app
+        .upgrade()
+        .and_then(|app| Some(Arc::clone(&app.plane.get()?.keeper.kept)))
+    else {
         return;
     };
     loop {
@@ -50,7 +53,10 @@ pub(crate) async fn run(app: Weak<App>, tasks: TaskTracker, stop: CancellationTo
             Some(app) => match start_due(&app, &tasks, &room).await {
                 Ok(wait) => wait,
                 Err(error) => {
-                    error!(error = hearth_domain::chain(&error), "cannot look for calls that are due; trying again");
+                    error!(
+                        error = hearth_domain::chain(&error),
+                        "cannot look for calls that are due; trying again"
+                    );
                     RETRY_PAUSE
                 }
             },
@@ -78,7 +84,9 @@ async fn start_due(app: &Arc<App>, tasks: &TaskTracker, room: &Arc<Semaphore>) -
             break;
         }
         for call in due {
-            let Ok(permit) = Arc::clone(room).try_acquire_owned() else { break };
+            let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
+                break;
+            };
             let app = Arc::clone(app);
             tasks.spawn(async move {
                 attempt(&app, call).await;
@@ -90,7 +98,9 @@ async fn start_due(app: &Arc<App>, tasks: &TaskTracker, room: &Arc<Semaphore>) -
         }
     }
     let next = app.store.next_invocation_due().await?;
-    let wait = next.map_or(LOOK_AGAIN, |due| Duration::from_millis(due.saturating_sub(now_unix_ms())));
+    let wait = next.map_or(LOOK_AGAIN, |due| {
+        Duration::from_millis(due.saturating_sub(now_unix_ms()))
+    });
     Ok(wait.min(LOOK_AGAIN))
 }
 
@@ -153,7 +163,9 @@ async fn invoke(app: &App, call: &InvocationRow, body: Vec<u8>) -> Tried {
 }
 
 fn request(call: &InvocationRow, body: Vec<u8>) -> Option<Request<Body>> {
-    let mut request = Request::builder().method(call.head.method.as_str()).uri(call.head.path.as_str());
+    let mut request = Request::builder()
+        .method(call.head.method.as_str())
+        .uri(call.head.path.as_str());
     for (name, value) in &call.head.headers {
         request = request.header(name, value);
     }
@@ -231,7 +243,12 @@ fn outcome(call: &InvocationRow, tried: Tried, now_unix_ms: u64, random: f64) ->
         (Some(_), None) => InvocationState::Dead,
     };
     let (version, status, answer_headers, answer_body) = match answer {
-        Some(answer) => (answer.version, Some(answer.status.as_u16()), answer.headers, answer.body),
+        Some(answer) => (
+            answer.version,
+            Some(answer.status.as_u16()),
+            answer.headers,
+            answer.body,
+        ),
         None => (None, None, BTreeMap::new(), Vec::new()),
     };
     Outcome {

@@ -13,11 +13,9 @@ use crate::{
     app::App,
     caller::Caller,
     error::{ApiError, ApiResult},
-    extract::{ApiPath, ApiQuery},
+    extract::{ApiPath, ApiQuery, page_limit},
 };
 
-const DEFAULT_LIMIT: u32 = 100;
-const LIMIT_MAX: u32 = 1000;
 /// Rows that are read at once.
 const PAGE: u32 = 250;
 
@@ -30,7 +28,7 @@ pub(crate) async fn list(
     ApiQuery(query): ApiQuery<ListMachinesQuery>,
 ) -> ApiResult<Json<MachineList>> {
     let tenant = caller.may(&app, Action::MachineRead).await?;
-    let limit = limit(query.limit)?;
+    let limit = page_limit(query.limit)? as usize;
     let mut before = query.cursor.as_deref().map(cursor).transpose()?;
     let mut machines = Vec::new();
     // What a machine does is known to the node rather than to the store, so the store cannot choose by it.
@@ -56,16 +54,6 @@ pub(crate) async fn list(
                 next_cursor: None,
             }));
         }
-    }
-}
-
-fn limit(limit: Option<u32>) -> ApiResult<usize> {
-    match limit.unwrap_or(DEFAULT_LIMIT) {
-        limit @ 1..=LIMIT_MAX => Ok(limit as usize),
-        limit => Err(ApiError::field(
-            "limit",
-            format!("limit {limit} is not valid: it goes from 1 to {LIMIT_MAX}"),
-        )),
     }
 }
 

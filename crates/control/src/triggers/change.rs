@@ -63,7 +63,11 @@ pub(crate) async fn put(
     })?;
     spec::checked_cron(&wanted)?;
     crate::functions::invoke::qualifier(wanted.qualifier.as_deref())?;
-    if wanted.payload.as_ref().is_some_and(|payload| payload.len() > PAYLOAD_MAX) {
+    if wanted
+        .payload
+        .as_ref()
+        .is_some_and(|payload| payload.len() > PAYLOAD_MAX)
+    {
         return Err(ApiError::field(
             "payload",
             format!("payload is longer than the {PAYLOAD_MAX} bytes that are kept"),

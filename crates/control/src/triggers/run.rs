@@ -48,7 +48,10 @@ async fn run_due(app: &App) -> Duration {
     let triggers = match app.store.triggers(None).await {
         Ok(triggers) => triggers,
         Err(error) => {
-            error!(error = hearth_domain::chain(&error), "cannot read the triggers; trying again");
+            error!(
+                error = hearth_domain::chain(&error),
+                "cannot read the triggers; trying again"
+            );
             return LOOK_AGAIN;
         }
     };
@@ -91,7 +94,11 @@ async fn run_one(app: &App, trigger: &TriggerRow) -> Option<u64> {
             }
         }
     }
-    if let Err(error) = app.store.set_trigger_handled(trigger.id, plan.handled_unix_ms, plan.run).await {
+    if let Err(error) = app
+        .store
+        .set_trigger_handled(trigger.id, plan.handled_unix_ms, plan.run)
+        .await
+    {
         warn!(trigger = %trigger.id, error = hearth_domain::chain(&error), "cannot note a trigger's run; trying again");
         return Some(now_unix_ms() + 1000);
     }

@@ -17,7 +17,11 @@ pub(super) fn cron(wanted: &PutTrigger) -> Result<CronSpec, InvalidCron> {
         MissedRuns::Skip => hearth_domain::MissedRuns::Skip,
         MissedRuns::RunOnce => hearth_domain::MissedRuns::RunOnce,
     };
-    CronSpec::new(&wanted.cron, wanted.time_zone.as_deref().unwrap_or(DEFAULT_ZONE), missed)
+    CronSpec::new(
+        &wanted.cron,
+        wanted.time_zone.as_deref().unwrap_or(DEFAULT_ZONE),
+        missed,
+    )
 }
 
 /// The same, for whoever sent it.

@@ -288,6 +288,10 @@ impl NodeService for FakeNode {
         self.lock().values().map(|machine| machine.spec.clone()).collect()
     }
 
+    fn spec(&self, id: MachineId) -> Option<MachineSpec> {
+        self.lock().get(&id).map(|machine| machine.spec.clone())
+    }
+
     fn status(&self, id: MachineId) -> Option<MachineStatus> {
         self.lock().get(&id).map(|machine| machine.status.borrow().clone())
     }

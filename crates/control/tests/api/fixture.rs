@@ -104,13 +104,19 @@ impl Fixture {
             kernel_cache_dir: path.join("cache"),
             seal: Arc::new(Seal::new([7; 32])),
             group: "no-such-group".into(),
+            functions: FunctionsConfig {
+                logs_dir: path.join("function-logs"),
+                gateway: hearth_gateway::GatewayConfig::default(),
+                base_url: None,
+                ready_timeout: std::time::Duration::from_secs(10),
+            },
         };
         let mut control = Control::open(config, Arc::clone(&node) as _, images, kernels, store)
             .await
             .unwrap();
         let first_key = control.take_first_key();
         let shutdown = CancellationToken::new();
-        let server = Some(tokio::spawn(control.serve(listeners, shutdown.clone())));
+        let server = Some(tokio::spawn(control.serve(listeners, Vec::new(), shutdown.clone())));
         Self {
             node,
             folder,
