@@ -6,6 +6,7 @@ mod copy;
 mod exec;
 mod image;
 mod json;
+mod layers;
 mod life;
 mod look;
 mod network;
