@@ -35,15 +35,18 @@ pub(crate) fn refusal(error: &CallError, request: RequestId, owner: bool) -> Res
     if *error == CallError::Unauthorized {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hearth\""));
     }
-    mark(&mut response, request);
+    mark(&mut response, &id_value(request));
     response
 }
 
 /// Puts the request's ID on an answer.
-pub(crate) fn mark<B>(response: &mut Response<B>, request: RequestId) {
-    if let Ok(value) = HeaderValue::try_from(request.to_string()) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+pub(crate) fn mark<B>(response: &mut Response<B>, request: &HeaderValue) {
+    response.headers_mut().insert(REQUEST_ID, request.clone());
+}
+
+/// A request's ID as a header has it.
+pub(crate) fn id_value(request: RequestId) -> HeaderValue {
+    HeaderValue::try_from(request.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 fn problem(error: &CallError, request: RequestId) -> String {

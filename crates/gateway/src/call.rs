@@ -48,6 +48,8 @@ pub struct CallOptions {
 /// A call whose function is found and whose caller may.
 pub(crate) struct Call {
     pub(crate) id: RequestId,
+    /// The same, as a header has it.
+    pub(crate) id_value: http::HeaderValue,
     pub(crate) invocation: Option<InvocationId>,
     pub(crate) route: Arc<Route>,
     pub(crate) qualifier: Qualifier,
@@ -78,8 +80,10 @@ impl Gateway {
         let (version, facts) = route
             .choose(&target.qualifier, rand::random())
             .ok_or(CallError::NoRoute)?;
+        let id = options.request.unwrap_or_else(RequestId::new);
         let call = Call {
-            id: options.request.unwrap_or_else(RequestId::new),
+            id,
+            id_value: answer::id_value(id),
             invocation: options.invocation,
             route,
             qualifier: target.qualifier,
@@ -104,13 +108,13 @@ impl Gateway {
             Arc::clone(&pool),
             call.record(&request),
         );
-        let id = call.id;
+        let id = call.id_value.clone();
         let outcome = match call.facts.contract {
             Contract::Http { .. } => self.pass_on(call, pool, request, recording).await,
-            Contract::Lambda => lambda::invoke(self, call, pool, request, recording).await,
+            Contract::Lambda => Box::pin(lambda::invoke(self, call, pool, request, recording)).await,
         };
         outcome.map(|mut response| {
-            answer::mark(&mut response, id);
+            answer::mark(&mut response, &id);
             response
         })
     }
@@ -141,7 +145,7 @@ impl Gateway {
         clean_request(
             &mut parts.headers,
             &call.forwarded(self.config.trust_forwarded),
-            call.id,
+            &call.id_value,
         );
         if let Some((protocol, _)) = &call.upgrade {
             let connection = http::HeaderValue::from_static("upgrade");

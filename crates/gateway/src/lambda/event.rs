@@ -12,7 +12,7 @@ use crate::call::Call;
 /// The event of a request.
 pub(super) fn of(call: &Call, parts: &Parts, body: &[u8]) -> Vec<u8> {
     let mut parts_headers = parts.headers.clone();
-    crate::proxy::clean_request(&mut parts_headers, &call.forwarded(false), call.id);
+    crate::proxy::clean_request(&mut parts_headers, &call.forwarded(false), &call.id_value);
     let query = parts.uri.query().unwrap_or_default();
     let path = parts.uri.path();
     let (text, encoded) = body_text(&parts_headers, body);

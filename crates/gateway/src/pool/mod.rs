@@ -120,6 +120,11 @@ impl Pool {
                 cold: false,
             });
         }
+        // Boxed, since a warm call does not go this way and should not carry its state.
+        Box::pin(self.wait(deadline)).await
+    }
+
+    async fn wait(self: &Arc<Self>, deadline: Instant) -> Result<Acquired, CallError> {
         let came = Instant::now();
         let cold = self.counted().is_empty();
         let waiter = self.waiting.enter()?;

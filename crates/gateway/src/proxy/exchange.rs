@@ -114,7 +114,7 @@ async fn attempt(exchange: &Exchange, place: Place, request: Request<Outgoing>) 
             Err(Failed::Timeout) => return Err(Missed::Over(exchange.timed_out(&place))),
         }
     }
-    let mut conn = match place.upstream().connect(limits).await {
+    let mut conn = match Box::pin(place.upstream().connect(limits)).await {
         Ok(conn) => conn,
         Err(error) => {
             place.suspect();

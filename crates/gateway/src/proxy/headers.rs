@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use hearth_ids::RequestId;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
@@ -59,15 +58,13 @@ pub(crate) fn upgrade_wanted(version: Version, headers: &HeaderMap) -> Option<He
 }
 
 /// Makes a request's headers fit for the instance.
-pub(crate) fn clean_request(headers: &mut HeaderMap, forwarded: &Forwarded<'_>, request: RequestId) {
+pub(crate) fn clean_request(headers: &mut HeaderMap, forwarded: &Forwarded<'_>, request: &HeaderValue) {
     remove_hop_by_hop(headers);
     // The gateway itself says 100 once somebody reads the body.
     headers.remove(EXPECT);
     join_cookies(headers);
     put_forwarded(headers, forwarded);
-    if let Ok(value) = HeaderValue::try_from(request.to_string()) {
-        headers.insert(REQUEST_ID, value);
-    }
+    headers.insert(REQUEST_ID, request.clone());
     if !headers.contains_key(HOST)
         && let Some(host) = forwarded.host.and_then(|host| HeaderValue::try_from(host).ok())
     {
@@ -194,7 +191,7 @@ mod tests {
             ("content-length", "3"),
             ("x-kept", "1"),
         ]);
-        clean_request(&mut map, &forwarded(false), RequestId::new());
+        clean_request(&mut map, &forwarded(false), &HeaderValue::from_static("req"));
         for gone in [
             "connection",
             "x-secret",

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use hearth_ids::FunctionId;
+
 use super::{Qualifier, Route, RouteTable};
 
 /// The route of a request.
@@ -20,6 +22,11 @@ impl RouteTable {
             Some(name) => self.by_host(&name),
             None => self.by_path(path),
         }
+    }
+
+    /// The function that a request with this host and path is for.
+    pub fn find_function(&self, host: Option<&str>, path: &str) -> Option<FunctionId> {
+        Some(self.find(host, path)?.route.function.id)
     }
 
     /// What stands before `.fn.<domain>`, in lower case.

@@ -1,13 +1,13 @@
 //! One request from outside: which function, whether the caller may, and how it is called.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use hearth_ids::RequestId;
 use http::{
     HeaderMap, HeaderName, Method, Request, Response, Version,
     header::{AUTHORIZATION, HOST},
 };
-use hyper::{body::Incoming, service::Service};
+use hyper::body::Incoming;
 use metrics::counter;
 
 use crate::{
@@ -32,29 +32,6 @@ pub(super) struct Client {
     pub(super) tls: bool,
 }
 
-/// Answers the requests of one connection.
-pub(super) struct Entry {
-    gateway: Arc<Gateway>,
-    client: Client,
-}
-
-impl Entry {
-    pub(super) fn new(gateway: Arc<Gateway>, client: Client) -> Self {
-        Self { gateway, client }
-    }
-}
-
-impl Service<Request<Incoming>> for Entry {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (gateway, client) = (Arc::clone(&self.gateway), self.client);
-        Box::pin(async move { Ok(answer_to(&gateway, client, request).await) })
-    }
-}
-
 /// What is known of the caller.
 struct Caller {
     id: RequestId,
@@ -62,7 +39,8 @@ struct Caller {
     owner: bool,
 }
 
-async fn answer_to(gateway: &Arc<Gateway>, client: Client, request: Request<Incoming>) -> Response<Body> {
+/// Answers one request.
+pub(super) async fn answer_to(gateway: &Arc<Gateway>, client: Client, request: Request<Incoming>) -> Response<Body> {
     let id = request_id(request.headers());
     let mut caller = Caller { id, owner: false };
     match handle(gateway, client, request, &mut caller).await {
@@ -119,6 +97,7 @@ async fn handle(
     }
     let call = Call {
         id: caller.id,
+        id_value: answer::id_value(caller.id),
         invocation: None,
         qualifier,
         version,
@@ -135,7 +114,8 @@ async fn handle(
     let request = request.map(Body::from);
     let (function, project) = (call.route.function.id, call.route.function.project);
     let outcome = if is_async(request.headers()) {
-        accept(gateway, call, request).await
+        // Boxed, since most calls do not go this way and should not carry its state.
+        Box::pin(accept(gateway, call, request)).await
     } else {
         gateway.run(call, request).await
     };
@@ -239,7 +219,7 @@ async fn accept(gateway: &Gateway, call: Call, request: Request<Body>) -> Result
     clean_request(
         &mut parts.headers,
         &call.forwarded(gateway.config.trust_forwarded),
-        call.id,
+        &call.id_value,
     );
     for name in [INVOCATION_TYPE, PREFER] {
         parts.headers.remove(name);
@@ -257,7 +237,7 @@ async fn accept(gateway: &Gateway, call: Call, request: Request<Body>) -> Result
     let invocation = accepted.await?.to_string();
     let mut response = Response::new(Body::full(serde_json::json!({"invocation_id": invocation}).to_string()));
     *response.status_mut() = http::StatusCode::ACCEPTED;
-    answer::mark(&mut response, call.id);
+    answer::mark(&mut response, &call.id_value);
     let json = http::HeaderValue::from_static("application/json");
     response.headers_mut().insert(http::header::CONTENT_TYPE, json);
     if let Ok(value) = http::HeaderValue::try_from(invocation) {

@@ -4,10 +4,13 @@ mod entry;
 mod limits;
 mod stall;
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use entry::{Client, Entry};
-use hyper::server::conn::{http1, http2};
+use entry::{Client, answer_to};
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use limits::{Admission, Doors};
 use stall::Stalling;
@@ -107,12 +110,9 @@ async fn connection(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let limits = &server.gateway.config.client;
-    let entry = |tls| {
-        let client = Client {
-            address: peer.ip(),
-            tls,
-        };
-        Entry::new(Arc::clone(&server.gateway), client)
+    let client = |tls| Client {
+        address: peer.ip(),
+        tls,
     };
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let Some(acceptor) = tls else {
@@ -120,13 +120,13 @@ async fn connection(
             () = server.shutdown.cancelled() => return Ok(()),
             h2 = timeout(limits.head_timeout, speaks_h2(&stream)) => h2.map_err(late)??,
         };
-        return serve(server, stream, entry(false), h2).await;
+        return serve(server, stream, client(false), h2).await;
     };
     let stream = timeout(limits.handshake_timeout, acceptor.accept(stream))
         .await
         .map_err(late)??;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    serve(server, stream, entry(true), h2).await
+    serve(server, stream, client(true), h2).await
 }
 
 /// Whether the client begins as HTTP/2 does. Nothing is taken from the stream.
@@ -142,11 +142,17 @@ async fn speaks_h2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-async fn serve<S>(server: &Server, stream: S, entry: Entry, h2: bool) -> io::Result<()>
+async fn serve<S>(server: &Server, stream: S, client: Client, h2: bool) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let limits = &server.gateway.config.client;
+    let gateway = Arc::clone(&server.gateway);
+    // Not a type of its own: so hyper keeps the future of an HTTP/1 request in one place for the whole connection.
+    let service = service_fn(move |request| {
+        let gateway = Arc::clone(&gateway);
+        async move { Ok::<_, Infallible>(answer_to(&gateway, client, request).await) }
+    });
     let io = TokioIo::new(Stalling::new(stream, limits.body_idle));
     // Both kinds of connection have the same methods, but no trait for them.
     macro_rules! drive {
@@ -173,7 +179,7 @@ where
             .initial_connection_window_size(1024 * 1024)
             .keep_alive_interval(H2_PING)
             .keep_alive_timeout(limits.head_timeout);
-        drive!(builder.serve_connection(io, entry))
+        drive!(builder.serve_connection(io, service))
     }
     let mut builder = http1::Builder::new();
     builder
@@ -184,5 +190,5 @@ where
         // The count that it has anyway costs nothing; any other a heap allocation for each request.
         builder.max_headers(limits.headers);
     }
-    drive!(builder.serve_connection(io, entry).with_upgrades())
+    drive!(builder.serve_connection(io, service).with_upgrades())
 }
