@@ -5,6 +5,7 @@
 mod fake_node;
 mod fixture;
 
+mod access;
 mod document;
 mod hostile;
 mod images;
