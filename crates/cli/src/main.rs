@@ -14,7 +14,6 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use commands::Away;
 use failure::{EXIT_FAILED, EXIT_NOT_RUN};
-use hearth_client::Client;
 
 fn main() -> ExitCode {
     // Before any thread: this one becomes a VMM. No command of people's, so neither help nor completion has it.
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<u8> {
-    let (socket, endpoint) = (cli.socket(), cli.endpoint());
+    let (socket, client) = (cli.socket(), cli.client());
     if let Command::Completion { shell } = cli.command {
         clap_complete::generate(shell, &mut Cli::command(), "hearth", &mut std::io::stdout());
         return Ok(0);
@@ -53,8 +52,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         return daemon::up(&socket, &args, cli.json);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = Client::new(endpoint.map_err(anyhow::Error::msg)?);
-    let outcome = runtime.block_on(commands::dispatch(cli.command, &client, cli.json));
+    let outcome = runtime.block_on(commands::dispatch(cli.command, &client?, cli.json));
     // A read of standard input cannot be cut off, and nobody waits for it any more.
     runtime.shutdown_background();
     outcome

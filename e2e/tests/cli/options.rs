@@ -15,21 +15,19 @@ fn a_daemon_listens_on_loopback_when_told_to() {
     let address = format!("127.0.0.1:{port}");
     let host = Host::with(&HostOptions::default().arg("--listen").arg(&address));
     sleeper(&host, "m", &[]);
-    let mut over_tcp = host.command(&["--host", &address, "exec", "m", "echo", "by tcp"]);
-    let output = over_tcp.env_remove("HEARTH_SOCKET").output().unwrap();
+    let key = host.hearth(&["key", "create", "--role", "developer"]).ok();
+    let over_tcp = |key: &str| {
+        let mut command = host.command(&["--host", &address, "exec", "m", "echo", "by tcp"]);
+        command
+            .env_remove("HEARTH_SOCKET")
+            .env("HEARTH_KEY", key)
+            .output()
+            .unwrap()
+    };
+    let output = over_tcp(&key);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "by tcp\n", "{output:?}");
-    let elsewhere = host.folder().join("elsewhere");
-    let (state, socket) = (elsewhere.join("state"), elsewhere.join("sock"));
-    host.hearth(&[
-        "--socket",
-        socket.to_str().unwrap(),
-        "up",
-        "--listen",
-        "0.0.0.0:0",
-        "--state-dir",
-        state.to_str().unwrap(),
-    ])
-    .failed(1, &["0.0.0.0:0", "loopback"]);
+    let refused = String::from_utf8_lossy(&over_tcp("").stderr).into_owned();
+    assert!(refused.contains("HEARTH_KEY"), "{refused}");
 }
 
 #[test]

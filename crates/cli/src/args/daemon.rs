@@ -23,7 +23,7 @@ pub(crate) struct UpArgs {
     /// Folder for everything that the daemon keeps
     #[arg(long, env = "HEARTH_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
     pub(crate) state_dir: PathBuf,
-    /// Also listen on TCP, on loopback only: there is no authentication yet, so every user of this host gets in
+    /// Also listen on TCP, for whoever has a key: with TLS, or without TLS on loopback only
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// Where functions are called, by whoever holds a key or, for public ones, by anybody; port 0 takes a free one
@@ -32,6 +32,15 @@ pub(crate) struct UpArgs {
     /// Domain of functions' host names: NAME.PROJECT.fn.DOMAIN
     #[arg(long, env = "HEARTH_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]
     pub(crate) domain: String,
+    /// With TLS on loopback, too
+    #[arg(long, requires = "listen")]
+    pub(crate) tls: bool,
+    /// Certificate for TLS, as a PEM file [default: an own one, made once]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key, as a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Return once the daemon answers, and leave it running
     #[arg(long, short = 'd')]
     pub(crate) detach: bool,

@@ -11,13 +11,14 @@ mod function;
 mod image;
 mod kernel;
 mod machine;
+mod project;
 mod value;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
-use hearth_client::{DEFAULT_SOCKET, Endpoint};
+use hearth_client::{Client, DEFAULT_SOCKET, Endpoint};
 
 pub(crate) use self::{
     daemon::{DoctorArgs, NodeCommand, UpArgs, VmmArgs},
@@ -30,6 +31,7 @@ pub(crate) use self::{
         AttachArgs, CpArgs, EventsArgs, ExecArgs, KillArgs, LogsArgs, MachinesArgs, PsArgs, RmArgs, RunArgs, StatsArgs,
         StopArgs,
     },
+    project::{AuditArgs, KeyCommand, ProjectCommand, QuotaArgs, SecretCommand},
     value::Tail,
 };
 
@@ -44,9 +46,12 @@ pub(crate) struct Cli {
     /// Unix socket of the daemon [env: HEARTH_SOCKET] [default: /run/hearth/hearth.sock]
     #[arg(long, global = true, help_heading = GLOBAL, conflicts_with = "host")]
     socket: Option<PathBuf>,
-    /// Address of the daemon on TCP, instead of its socket [env: HEARTH_HOST]
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDR:PORT")]
-    host: Option<SocketAddr>,
+    /// Where the daemon is, instead of on its socket: https://HOST:PORT, http://127.0.0.1:PORT or unix:///PATH [env: HEARTH_HOST]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL")]
+    host: Option<Endpoint>,
+    /// Project that is meant [env: HEARTH_PROJECT] [default: default, or the key's]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "NAME")]
+    project: Option<String>,
     /// Print JSON instead of tables and words, failures included
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
@@ -66,16 +71,45 @@ impl Cli {
 
     /// Where the daemon is. What is written goes before what stands in the environment.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, String> {
-        if let Some(address) = self.host {
-            return Ok(Endpoint::Tcp(address));
+        if let Some(host) = &self.host {
+            return Ok(host.clone());
         }
         match variable("HEARTH_HOST").filter(|_| self.socket.is_none()) {
             None => Ok(Endpoint::Unix(self.socket())),
             Some(text) => {
-                let address = text.to_str().and_then(|text| text.parse().ok()).map(Endpoint::Tcp);
-                address.ok_or_else(|| format!("HEARTH_HOST {} is not valid: write ADDR:PORT", text.display()))
+                let text = text.to_string_lossy();
+                text.parse()
+                    .map_err(|error: hearth_client::InvalidEndpoint| format!("HEARTH_HOST is not valid: {error}"))
             }
         }
+    }
+}
+
+impl Cli {
+    /// What speaks to the daemon: its place, the key, the project, and who vouches for it.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let endpoint = self.endpoint().map_err(anyhow::Error::msg)?;
+        let text = |name: &str| {
+            variable(name)
+                .map(|value| value.into_string().map_err(|_| anyhow::anyhow!("{name} is not text")))
+                .transpose()
+        };
+        // It says who calls; the kernel does that on the socket.
+        let key = match &endpoint {
+            Endpoint::Unix(_) => None,
+            Endpoint::Tcp(_) | Endpoint::Tls { .. } => text("HEARTH_KEY")?,
+        };
+        let project = match &self.project {
+            Some(project) => Some(project.clone()),
+            None => text("HEARTH_PROJECT")?,
+        };
+        let needs_trust = matches!(endpoint, Endpoint::Tls { .. });
+        let client = Client::new(endpoint).with_key(key).in_project(project);
+        if !needs_trust {
+            return Ok(client);
+        }
+        let ca_file = variable("HEARTH_CA_FILE").map(PathBuf::from);
+        Ok(client.trusting(ca_file.as_deref())?)
     }
 }
 
@@ -132,6 +166,17 @@ pub(crate) enum Command {
     /// Kernels
     #[command(subcommand)]
     Kernel(KernelCommand),
+    /// Projects, which own machines, functions, keys and secrets
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// Keys, which prove from afar who calls
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Secrets, which programs are given and nobody is shown
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Show who changed what
+    Audit(AuditArgs),
     /// The node
     #[command(subcommand)]
     Node(NodeCommand),
@@ -209,7 +254,7 @@ mod tests {
         let (own, global) = run.split_once("Global options:").unwrap();
         assert!(global.contains("--socket") && global.contains("--host") && !own.contains("--socket"));
         assert!(help_of(&["exec"]).contains("KEY alone takes its value from the environment"));
-        assert!(help_of(&["up"]).contains("no authentication"));
+        assert!(help_of(&["up"]).contains("without TLS on loopback only"));
     }
 
     #[test]
@@ -222,6 +267,8 @@ mod tests {
             Endpoint::Tcp("127.0.0.1:7".parse().unwrap())
         );
         assert!(parse(&["--host", "127.0.0.1:7", "--socket", "/x"]).is_err());
+        let plain = parse(&["--host", "http://192.0.2.1:7"]).unwrap_err().to_string();
+        assert!(plain.contains("in the clear"), "{plain}");
     }
 
     #[test]

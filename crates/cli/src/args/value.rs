@@ -112,6 +112,24 @@ pub(super) fn secret_file(text: &str) -> Result<SecretUse, String> {
     })
 }
 
+/// A span such as `90s`, `12h` or `30d`, in seconds; a day has 24 hours.
+pub(super) fn lifetime_s(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no span of time: write 90s, 10m, 12h or 30d");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let unit_s: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(unit_s)
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(wrong)
+}
+
 /// A time, or an age before now.
 pub(super) fn since(text: &str) -> Result<jiff::Timestamp, String> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {

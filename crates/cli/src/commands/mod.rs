@@ -1,14 +1,18 @@
 //! What each command does: calls of the API, and words around them.
 
+mod audit;
 mod comeback;
 mod copy;
 mod doctor;
 mod function;
 mod image;
 mod kernel;
+mod key;
 mod machine;
 mod node;
+mod project;
 mod run;
+mod secret;
 mod session;
 mod unpack;
 mod watch;
@@ -50,6 +54,10 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Kernel(KernelCommand::Ls) => kernel::ls(client, json).await,
         Command::Kernel(KernelCommand::Rm { kernels }) => kernel::rm(client, &kernels, json).await,
         Command::Kernel(KernelCommand::Default { kernel }) => kernel::default(client, kernel, json).await,
+        Command::Project(command) => project::dispatch(command, client, json).await,
+        Command::Key(command) => key::dispatch(command, client, json).await,
+        Command::Secret(command) => secret::dispatch(command, client, json).await,
+        Command::Audit(args) => audit::audit(client, args, json).await,
         Command::Node(NodeCommand::Info) => node::info(client, json).await,
         Command::Doctor(args) => doctor::doctor(client, &args, json).await,
         Command::Up(_) | Command::Completion { .. } => {

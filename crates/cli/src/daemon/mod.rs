@@ -5,6 +5,7 @@ mod drivers;
 mod first_key;
 mod gateway;
 mod notify;
+mod remote;
 mod state_dir;
 
 use std::{collections::HashSet, path::Path, sync::Arc};
@@ -57,9 +58,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     let shutdown = stop_on_signals()?;
     // Claimed first: a socket in use is found before anything is touched.
     let mut listeners = vec![Listener::unix(socket)?];
-    if let Some(address) = args.listen {
-        listeners.push(Listener::tcp(address).await?);
-    }
+    listeners.extend(remote::listen(args, state).await?);
     let gateway = gateway::listen(args.gateway).await?;
     let images = open_images(args, state).await?;
     let kernels_dir = state.open_folder("kernels")?;
