@@ -18,11 +18,8 @@ fn a_daemon_listens_on_loopback_when_told_to() {
     let key = host.hearth(&["key", "create", "--role", "developer"]).ok();
     let over_tcp = |key: &str| {
         let mut command = host.command(&["--host", &address, "exec", "m", "echo", "by tcp"]);
-        command
-            .env_remove("HEARTH_SOCKET")
-            .env("HEARTH_KEY", key)
-            .output()
-            .unwrap()
+        command.env_remove("HEARTH_SOCKET").env("HEARTH_KEY", key);
+        command.output().unwrap()
     };
     let output = over_tcp(&key);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "by tcp\n", "{output:?}");

@@ -17,7 +17,7 @@ use crate::{
     app::App,
     caller::Caller,
     error::{ApiError, ApiResult},
-    extract::{ApiJson, ApiPath},
+    extract::{ApiBody, ApiPath},
     time::now_unix_ms,
 };
 
@@ -32,10 +32,11 @@ pub(crate) async fn settings(
     State(app): State<Arc<App>>,
     caller: Caller,
     ApiPath(name): ApiPath,
-    ApiJson(settings): ApiJson<FunctionSettings>,
+    body: ApiBody,
 ) -> ApiResult<Json<Function>> {
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let row = app.find_function(&tenant, &name).await?;
+    let settings: FunctionSettings = body.json().await?;
     let newest = app.store.version(row.spec.id, row.latest).await?;
     let contract = newest.map_or(Contract::Http { port: 0 }, |version| version.spec.contract);
     let spec = plan::function(
@@ -110,10 +111,11 @@ pub(crate) async fn put_alias(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((name, alias)): Path<(String, String)>,
-    ApiJson(wanted): ApiJson<PutAlias>,
+    body: ApiBody,
 ) -> ApiResult<Json<Alias>> {
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let row = app.find_function(&tenant, &name).await?;
+    let wanted: PutAlias = body.json().await?;
     let traffic = plan::traffic(&wanted.traffic)?;
     lead(&app, &row, &alias, &traffic, wanted.description.as_deref())
         .await
@@ -215,10 +217,11 @@ pub(crate) async fn rollback(
     State(app): State<Arc<App>>,
     caller: Caller,
     ApiPath(name): ApiPath,
-    ApiJson(wanted): ApiJson<Rollback>,
+    body: ApiBody,
 ) -> ApiResult<Json<Alias>> {
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let row = app.find_function(&tenant, &name).await?;
+    let wanted: Rollback = body.json().await?;
     let traffic = match wanted.version {
         Some(version) => Traffic::all_to(version),
         None => before_last(&app, &row).await?,

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
-    extract::{ApiJson, ApiPath},
+    extract::{ApiBody, ApiPath},
     time::now_unix_ms,
 };
 
@@ -29,9 +29,10 @@ pub(crate) async fn deploy(
     State(app): State<Arc<App>>,
     caller: Caller,
     ApiPath(name): ApiPath,
-    ApiJson(request): ApiJson<DeployFunction>,
+    body: ApiBody,
 ) -> ApiResult<Json<Deployment>> {
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
+    let request: DeployFunction = body.json().await?;
     let deployed = deploy_as(&app, &tenant, &name, request).await?;
     let function = app.shown_function(&tenant, deployed.function).await?;
     Ok(Json(Deployment {

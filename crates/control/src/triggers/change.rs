@@ -18,7 +18,7 @@ use crate::{
     app::App,
     caller::Caller,
     error::{ApiError, ApiResult},
-    extract::{ApiJson, ApiPath},
+    extract::{ApiBody, ApiPath},
     time::now_unix_ms,
 };
 
@@ -51,10 +51,11 @@ pub(crate) async fn put(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((name, trigger)): Path<(String, String)>,
-    ApiJson(wanted): ApiJson<PutTrigger>,
+    body: ApiBody,
 ) -> ApiResult<Json<Trigger>> {
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let row = app.find_function(&tenant, &name).await?;
+    let wanted: PutTrigger = body.json().await?;
     let trigger: FunctionName = trigger.parse().map_err(|_| {
         ApiError::field(
             "trigger",

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use serde_json::json;
 
 use crate::{
-    fixture::machine,
+    fixture::{IMAGE, machine},
     tenancy::{Realm, asking},
 };
 
@@ -39,54 +39,78 @@ use Who::{All, Host, Roles};
 const ADMINS: Who = Roles(&[Role::Admin]);
 const MAKERS: Who = Roles(&[Role::Admin, Role::Developer]);
 const WATCHERS: Who = Roles(&[Role::Admin, Role::Developer, Role::Viewer]);
+const CALLERS: Who = Roles(&[Role::Admin, Role::Developer, Role::Invoker]);
 const KEYS: Who = Roles(&[Role::Admin, Role::Developer, Role::Invoker, Role::Viewer]);
 
 /// Each operation of the document, and nothing else. An operation that is not here fails the test.
 const TABLE: &[(&str, Who, About)] = &[
     ("attach_machine", MAKERS, Thing),
+    ("change_function", MAKERS, Thing),
     ("create_key", ADMINS, Open),
     ("create_machine", MAKERS, Open),
     ("create_project", Host, Open),
+    ("deploy_function", MAKERS, Open),
     ("doctor", Host, Open),
     ("events", WATCHERS, Open),
     ("exec_machine", MAKERS, Thing),
+    ("function_logs", WATCHERS, Thing),
     ("get_archive", MAKERS, Thing),
+    ("get_function", WATCHERS, Thing),
     ("get_image", WATCHERS, Open),
+    ("get_invocation", WATCHERS, Thing),
+    ("get_invocation_result", CALLERS, Thing),
     ("get_kernel", WATCHERS, Open),
     ("get_key", ADMINS, Thing),
     ("get_machine", WATCHERS, Thing),
     ("get_project", KEYS, Thing),
+    ("get_version", WATCHERS, Thing),
     ("health", All, Open),
     ("import_image", MAKERS, Open),
     ("import_kernel", Host, Open),
+    ("invoke_function", CALLERS, Thing),
     ("kill_machine", MAKERS, Thing),
+    ("list_aliases", WATCHERS, Thing),
     ("list_audit", ADMINS, Open),
+    ("list_functions", WATCHERS, Open),
     ("list_images", WATCHERS, Open),
+    ("list_instances", WATCHERS, Thing),
+    ("list_invocations", WATCHERS, Open),
     ("list_kernels", WATCHERS, Open),
     ("list_keys", ADMINS, Open),
     ("list_machines", WATCHERS, Open),
     ("list_projects", KEYS, Open),
     ("list_secrets", WATCHERS, Open),
+    ("list_triggers", WATCHERS, Thing),
+    ("list_versions", WATCHERS, Thing),
     ("machine_logs", WATCHERS, Thing),
     ("machine_stats", WATCHERS, Thing),
     ("node_info", WATCHERS, Open),
     ("pause_machine", MAKERS, Thing),
     ("prune_images", Host, Open),
     ("pull_image", MAKERS, Open),
+    ("put_alias", MAKERS, Thing),
     ("put_archive", MAKERS, Thing),
+    ("put_trigger", MAKERS, Thing),
+    ("remove_alias", MAKERS, Thing),
+    ("remove_function", MAKERS, Thing),
     ("remove_image", Host, Open),
     ("remove_kernel", Host, Open),
     ("remove_machine", MAKERS, Thing),
     ("remove_project", Host, Open),
     ("remove_secret", MAKERS, Thing),
+    ("remove_trigger", MAKERS, Thing),
+    ("remove_version", MAKERS, Thing),
+    ("replay_invocation", CALLERS, Thing),
     ("restart_machine", MAKERS, Thing),
     ("resume_machine", MAKERS, Thing),
     ("revoke_key", ADMINS, Thing),
+    ("rollback_function", MAKERS, Thing),
     ("set_default_kernel", Host, Open),
     ("set_secret", MAKERS, Open),
     ("start_machine", MAKERS, Thing),
     ("stop_machine", MAKERS, Thing),
     ("update_project", Host, Open),
+    ("upload_source", MAKERS, Open),
     ("version", All, Open),
     ("wait_machine", WATCHERS, Thing),
 ];
@@ -97,6 +121,11 @@ const PARTS: &[(&str, &str)] = &[
     ("{project}", "a"),
     ("{key}", "kept"),
     ("{name}", "kept"),
+    ("{function}", "hello"),
+    ("{version}", "1"),
+    ("{alias}", "live"),
+    ("{trigger}", "none"),
+    ("{invocation}", "inv00000000000000000000000000"),
     ("{image}", "none"),
     ("{kernel}", "none"),
 ];
@@ -168,6 +197,11 @@ async fn realm() -> Realm {
         (Method::POST, "/v1/machines", serde_json::to_value(wanted).unwrap()),
         (Method::POST, "/v1/keys", json!({ "role": "viewer", "name": "kept" })),
         (Method::PUT, "/v1/secrets/kept", json!({ "value": "aGk=" })),
+        (
+            Method::PUT,
+            "/v1/functions/hello",
+            json!({ "image": IMAGE, "cmd": ["hello"], "driver": "fake" }),
+        ),
     ] {
         let mut request = asking(method, path, Some(body));
         request.headers_mut().insert("x-hearth-project", "a".parse().unwrap());
@@ -261,7 +295,12 @@ async fn things_of_other_projects_are_not_there() {
             Roles(_) => assert_eq!(named, StatusCode::NOT_FOUND, "{} named", operation.id),
         }
     }
-    for path in ["/v1/machines/web", "/v1/keys/kept", "/v1/projects/a"] {
+    for path in [
+        "/v1/machines/web",
+        "/v1/keys/kept",
+        "/v1/projects/a",
+        "/v1/functions/hello",
+    ] {
         let found = r.ask(&own, Method::GET, path, None).await;
         assert_eq!(found.status, StatusCode::OK, "{path} is still there");
     }
