@@ -7,8 +7,9 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use hearth_ids::{FunctionId, RequestId};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 
 use crate::{
     CallError, GatewayConfig, GatewayParts, ProvisionFailure, Route, RouteTable, keeper,
@@ -88,7 +89,9 @@ impl Gateway {
             pool.fail_waiting(&CallError::ShuttingDown);
         }
         self.tasks.close();
-        self.tasks.wait().await;
+        if timeout(self.config.client.grace, self.tasks.wait()).await.is_err() {
+            warn!(left = self.tasks.len(), "tasks of the gateway did not end in time");
+        }
     }
 
     /// The pool, made and kept at its size from now on if it is new.

@@ -20,7 +20,13 @@ impl Place {
         &self.upstream
     }
 
-    /// The instance could not be reached: it is given no calls for a while.
+    /// The instance could not be reached: it is given no calls for a while, and if that goes on none at all.
+    pub(crate) fn unreachable(&self) {
+        self.upstream.strike();
+        self.suspect();
+    }
+
+    /// The instance broke a connection: it is given no calls for a while.
     pub(crate) fn suspect(&self) {
         self.upstream.suspect(self.pool.config.upstream.suspect);
         self.pool.changed.notify_one();

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Mutex, OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -67,11 +67,15 @@ impl Upstream {
         until != 0 && u128::from(until) > self.made.elapsed().as_millis()
     }
 
-    /// It could not be reached: it is left alone for a while, and the second time for good.
-    pub(super) fn suspect(&self, time: Duration) {
+    /// It could not be reached: the second time in a row it is given up.
+    pub(super) fn strike(&self) {
         if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 >= STRIKES_MAX {
             self.condemn(RetireReason::Unreachable);
         }
+    }
+
+    /// It is left alone for a while.
+    pub(super) fn suspect(&self, time: Duration) {
         let until = (self.made.elapsed() + time).as_millis().max(1);
         self.suspect_until
             .store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -141,7 +145,9 @@ impl Upstream {
 
     /// It gets no more calls. Whether that is new.
     pub(crate) fn drain(&self) -> bool {
-        !self.draining.swap(true, Ordering::SeqCst)
+        let new = !self.draining.swap(true, Ordering::SeqCst);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        new
     }
 
     pub(crate) fn is_draining(&self) -> bool {

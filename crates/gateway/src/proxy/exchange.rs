@@ -117,7 +117,7 @@ async fn attempt(exchange: &Exchange, place: Place, request: Request<Outgoing>) 
     let mut conn = match Box::pin(place.upstream().connect(limits)).await {
         Ok(conn) => conn,
         Err(error) => {
-            place.suspect();
+            place.unreachable();
             return Err(Missed::Unsent(
                 Box::new(request),
                 CallError::Unreachable(error.to_string()),
@@ -127,7 +127,7 @@ async fn attempt(exchange: &Exchange, place: Place, request: Request<Outgoing>) 
     match exchange.on(&mut conn, request, until).await {
         Ok(response) => Ok(answered(response, conn, place, until)),
         Err(Failed::Unsent(request)) => {
-            place.suspect();
+            place.unreachable();
             let error = CallError::Unreachable("it closed the connection at once".to_owned());
             Err(Missed::Unsent(request, error))
         }

@@ -88,8 +88,9 @@ impl Starts {
         (!left.is_zero()).then_some(left)
     }
 
-    /// What the waiting are to be told: once, when it has failed too often.
+    /// What the waiting are to be told, if it is no use: as long as nothing may be tried. After that a call is a new try.
     pub(crate) fn verdict(&self, limits: &WaitLimits) -> Option<CallError> {
+        self.pause()?;
         let state = self.lock();
         match state.last.as_ref()? {
             ProvisionFailure::NoRoom => Some(CallError::NoRoom),

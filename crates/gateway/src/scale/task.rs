@@ -72,7 +72,10 @@ async fn step(pool: &Arc<Pool>, scaling: &Scaling, memory: &mut ScaleMemory, beg
     pool.meters.provision_failures.increment(expired as u64);
     // An instance that has just stopped being suspect tells nobody.
     pool.dispatch();
-    if let Some(error) = pool.starts.verdict(limits) {
+    // Where there are instances, the waiting wait for their places.
+    if pool.counted().is_empty()
+        && let Some(error) = pool.starts.verdict(limits)
+    {
         pool.fail_waiting(&error);
     }
     for upstream in pool.instances().iter() {
@@ -165,15 +168,22 @@ fn retire(pool: &Pool, scaling: &Scaling, upstream: &Arc<Upstream>, reason: Reti
         return;
     }
     debug!(machine = %upstream.instance.key.machine, ?reason, "an instance is let go");
-    let (upstream, hosts, drain) = (
+    let (upstream, hosts, drain, down) = (
         Arc::clone(upstream),
         Arc::clone(&scaling.hosts),
         pool.config.waiting.drain,
+        scaling.stop.clone(),
     );
     scaling.tasks.spawn(async move {
         let waits = !matches!(reason, RetireReason::TimedOut | RetireReason::Unreachable);
-        if waits && timeout(drain, upstream.drained()).await.is_err() {
-            warn!(machine = %upstream.instance.key.machine, "an instance did not end its calls in time");
+        if waits {
+            tokio::select! {
+                // Whoever keeps the instances next decides anew.
+                () = down.cancelled() => return,
+                ended = timeout(drain, upstream.drained()) => if ended.is_err() {
+                    warn!(machine = %upstream.instance.key.machine, "an instance did not end its calls in time");
+                },
+            }
         }
         hosts.retire(upstream.instance.key.clone(), reason).await;
     });

@@ -240,6 +240,16 @@ async fn want_of_room_is_told_at_once() {
     let response = call.await.unwrap();
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));
+    // Whoever comes back later finds it tried anew.
+    let again = async {
+        while world.queue.len().await.unwrap() == 0 {
+            let _refused_or_given_up =
+                tokio::time::timeout(Duration::from_millis(100), world.client().send(get("/fn/acme/large"))).await;
+        }
+    };
+    tokio::time::timeout(crate::world::LONG, again)
+        .await
+        .expect("no instance is wanted ever again");
 }
 
 #[tokio::test]
