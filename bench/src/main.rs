@@ -9,6 +9,7 @@ mod figures;
 mod fixtures;
 mod host;
 mod output;
+mod servers;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -33,7 +34,12 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let arguments: Vec<String> = std::env::args().collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, servers::GATEWAY_COMMAND, listen, to] => servers::run_gateway(listen, to),
+        _ => run(&Options::parse()),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");

@@ -3,6 +3,7 @@
 mod boot;
 mod create;
 mod exec;
+mod gateway;
 mod import;
 
 use futures::future::BoxFuture;
@@ -18,7 +19,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they run.
-pub(crate) const ALL: [Benchmark; 4] = [
+pub(crate) const ALL: [Benchmark; 5] = [
     Benchmark {
         name: "boot",
         run: |ground| Box::pin(boot::measure(ground)),
@@ -34,6 +35,10 @@ pub(crate) const ALL: [Benchmark; 4] = [
     Benchmark {
         name: "import",
         run: |ground| Box::pin(import::measure(ground)),
+    },
+    Benchmark {
+        name: "gateway",
+        run: |ground| Box::pin(gateway::measure(ground)),
     },
 ];
 
