@@ -314,9 +314,7 @@ pub struct Rollback {
 pub struct FunctionSource {
     /// Its digest, for the deployment.
     pub source: String,
-    /// Files and folders in it.
-    pub entries: u64,
-    /// Unpacked size, in bytes.
+    /// Size of the image that it became, in bytes.
     pub size_bytes: u64,
 }
 

@@ -50,6 +50,7 @@ impl Inner {
                         version,
                         contract,
                         port,
+                        new: false,
                     };
                     let inner = Arc::clone(self);
                     self.tasks.spawn(async move { inner.take_up_one(plan).await });

@@ -16,6 +16,7 @@
 mod fault;
 mod instance;
 mod lease;
+mod meters;
 mod parts;
 mod provision;
 mod ready;

@@ -1,6 +1,10 @@
 //! From a request to an instance that serves.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use hearth_coord::{Claim, Instance, InstanceKey, ProvisionRequest};
@@ -11,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::{
-    BlueprintError, ProvisionFailure, fault,
+    BlueprintError, ProvisionFailure, fault, meters,
     ready::ready,
     worker::{Entry, Inner},
 };
@@ -57,7 +61,9 @@ impl Inner {
 
     async fn serve(self: &Arc<Self>, claim: Claim) {
         let request = &claim.request;
+        meters::taken(request);
         let outcome = self.provision(request).await;
+        meters::ended(request, &outcome);
         if let Err(failure) = &outcome {
             warn!(function = %request.function_id, version = request.version, %failure, "no instance");
         }
@@ -88,12 +94,15 @@ impl Inner {
             version: blueprint.version,
             contract: blueprint.contract,
             port: blueprint.port,
+            new: true,
         };
+        let began = Instant::now();
         let made = async {
             self.parts.node.create(blueprint.spec).await?;
             fault::point("provision.created");
             self.parts.node.start(id).await?;
             fault::point("provision.started");
+            meters::phase("create", began.elapsed());
             Ok(())
         };
         let outcome = match made.await {
@@ -111,6 +120,12 @@ impl Inner {
         let instance = self.await_ready(plan).await?;
         fault::point("provision.ready");
         let id = plan.key.machine;
+        if plan.new
+            && let Some(status) = self.parts.node.status(id)
+        {
+            meters::ready(&status);
+        }
+        let began = Instant::now();
         {
             let mut instances = self.lock();
             // Retired meanwhile, or its machine ended.
@@ -124,6 +139,9 @@ impl Inner {
             .await
             .map_err(|error| ProvisionFailure::Broken(format!("it cannot be registered: {error}")))?;
         fault::point("provision.registered");
+        if plan.new {
+            meters::phase("register", began.elapsed());
+        }
         Ok(())
     }
 
@@ -161,7 +179,7 @@ impl Inner {
         match asked {
             Ok(Ok(())) => Ok(Instance {
                 key: plan.key.clone(),
-                worker_ip: self.config.ip,
+                worker_ip: self.config.ip.unwrap_or(ip),
                 proxy_port: plan.port,
                 internal_vm_ip: ip,
                 version: plan.version,
@@ -231,6 +249,8 @@ pub(crate) struct Plan {
     pub(crate) version: u32,
     pub(crate) contract: Contract,
     pub(crate) port: u16,
+    /// Whether it is just being made, and not taken up.
+    pub(crate) new: bool,
 }
 
 fn failure_of(error: NodeError) -> ProvisionFailure {

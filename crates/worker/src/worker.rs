@@ -21,8 +21,9 @@ use crate::{Blueprints, LogArchive, Outcomes};
 pub struct WorkerConfig {
     /// Its name in the queue.
     pub id: String,
-    /// Address at which gateways reach this node.
-    pub ip: IpAddr,
+    /// Address at which gateways of other hosts reach this node. None if there are none: the gateway of this host
+    /// reaches a machine at its own address, without anything between.
+    pub ip: Option<IpAddr>,
     /// Instances that are made at a time.
     pub provisions_max: usize,
     /// How long an instance may take from its program's start until it can be called.
@@ -89,6 +90,17 @@ impl Entry {
     }
 }
 
+/// How many instances there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InstanceCounts {
+    /// On their way in.
+    pub starting: u64,
+    /// Registered.
+    pub serving: u64,
+    /// On their way out.
+    pub ending: u64,
+}
+
 /// An instance as others may know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownInstance {
@@ -144,6 +156,19 @@ impl Worker {
             serving: matches!(entry, Entry::Serving(_)),
         });
         known.collect()
+    }
+
+    /// How many instances there are, of all functions.
+    pub fn counts(&self) -> InstanceCounts {
+        let mut counts = InstanceCounts::default();
+        for entry in self.inner.lock().values() {
+            match entry {
+                Entry::Starting(..) => counts.starting += 1,
+                Entry::Serving(_) => counts.serving += 1,
+                Entry::Ending(..) => counts.ending += 1,
+            }
+        }
+        counts
     }
 
     /// Stops serving the queue and waits for what is under way, for a bounded time. Instances are left alone: they are

@@ -87,9 +87,8 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
 }
 
 async fn insert(app: &App, wanted: VersionSpec, live: bool) -> ApiResult<VersionRow> {
-    let layers = wanted.layers.clone();
     let row = app.store.insert_version(wanted, live, now_unix_ms()).await?;
-    super::source::pin(app, &row.spec, layers).await?;
+    super::source::pin(app, &row.spec).await?;
     Ok(row)
 }
 

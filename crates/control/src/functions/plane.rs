@@ -1,7 +1,7 @@
 //! What makes and calls instances: gateway, queue, registry and worker, put together and kept with the store.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    collections::HashSet,
     num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Weak},
@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, Notify};
 use tracing::{debug, warn};
 
 use super::{archive::Archive, blueprint::StoredBlueprints};
-use crate::{app::App, invocations::accept::Keeper, key};
+use crate::{app::App, invocations::accept::Keeper, key, metrics};
 
 /// Requests for instances that wait at most.
 const QUEUE_MAX: usize = 10_000;
@@ -54,7 +54,8 @@ pub(crate) struct Plane {
     pub(crate) keeper: Arc<Keeper>,
     /// Wakes whoever runs triggers.
     pub(crate) triggers_changed: Arc<Notify>,
-    worker: Arc<Worker>,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) queue: Arc<EmbeddedQueue>,
     domain: String,
     base_url: Option<String>,
     /// Of two changes of the routes the later must win.
@@ -86,13 +87,13 @@ impl Plane {
         let worker = Worker::open(
             WorkerConfig {
                 id: "local".into(),
-                ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                ip: None,
                 provisions_max: PROVISIONS_MAX,
                 ready_timeout: config.ready_timeout,
             },
             WorkerParts {
                 node: app.node.clone(),
-                queue,
+                queue: queue.clone(),
                 registry,
                 blueprints: Arc::new(StoredBlueprints(weak)),
                 outcomes: Arc::new(Told(Arc::downgrade(&gateway))),
@@ -106,6 +107,7 @@ impl Plane {
             keeper,
             triggers_changed: Arc::default(),
             worker: Arc::new(worker),
+            queue,
             domain,
             base_url: config.base_url,
             publishing: Mutex::default(),
@@ -115,8 +117,11 @@ impl Plane {
     /// Tells the gateway of what the store has now.
     pub(crate) async fn routes_changed(&self, app: &App) -> Result<(), StoreError> {
         let _one_at_a_time = self.publishing.lock().await;
-        let table = RouteTable::new(&self.domain, routes(app).await?);
-        self.gateway.set_routes(table);
+        let routes = routes(app).await?;
+        let live = series_of(&routes);
+        self.gateway.set_routes(RouteTable::new(&self.domain, routes));
+        // What is not there any more is not told any more.
+        metrics::forget_functions(&live);
         Ok(())
     }
 
@@ -164,6 +169,16 @@ impl Plane {
         self.gateway.close().await;
         self.keeper.close().await;
     }
+}
+
+/// What the metrics of versions are labelled with, as [`metrics::forget_functions`] wants it.
+fn series_of(routes: &[Route]) -> HashSet<[String; 3]> {
+    let of_versions = routes.iter().flat_map(|route| {
+        let names = (route.project_name.clone(), route.function.name.to_string());
+        let versions = route.versions.keys();
+        versions.map(move |version| [names.0.clone(), names.1.clone(), version.to_string()])
+    });
+    of_versions.collect()
 }
 
 /// All functions as the gateway wants them.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use hearth_api::{CreateMachine, Driver, Machine, Problem, ProblemCode};
-use hearth_control::{Control, ControlConfig, Listener};
+use hearth_control::{Control, ControlConfig, FunctionsConfig, Listener};
 use hearth_image::{ImageStore, ImportKind, ImportOptions, ImportSource, ProgressSink, StoreConfig};
 use hearth_kernel::KernelStore;
 use hearth_seal::Seal;
