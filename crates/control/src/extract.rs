@@ -27,8 +27,6 @@ const LIMIT_MAX: u32 = 1000;
 const SMALL_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the next piece of an upload may take: whatever makes it may have to think.
 const BODY_PAUSE_MAX: Duration = Duration::from_mins(10);
-/// How long what is left of a refused body is read.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const BROKEN: &str = "the body was cut off; send it again";
 
 /// A JSON body.
@@ -134,15 +132,6 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     };
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
-/// Reads what is left of a body that is refused: a client that is still sending it would find the connection closed, and
-/// not the answer.
-pub(crate) async fn drain(body: Body) {
-    let mut chunks = chunks(body);
-    let reading = async { while let Some(Ok(_)) = chunks.next().await {} };
-    // Who sends for longer has to do without.
-    let _ = timeout(DRAIN_TIMEOUT, reading).await;
 }
 
 /// A body in pieces. A client that sends nothing for long is given up.

@@ -27,7 +27,7 @@ use crate::{
     app::App,
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
-    extract::{ApiBody, ApiPath, ApiQuery, chunks, drain, from_json},
+    extract::{ApiBody, ApiPath, ApiQuery, chunks, from_json},
     stream::ndjson,
 };
 
@@ -155,17 +155,10 @@ pub(crate) async fn import(
     request: Request,
 ) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::ImageWrite).await?;
-    let checked = match import_options(&query) {
-        Ok(options) if !tenant.host => own_name(&app, options).await,
-        checked => checked,
-    };
-    let options = match checked {
-        Ok(options) => options,
-        Err(refused) => {
-            drain(request.into_body()).await;
-            return Err(refused);
-        }
-    };
+    let mut options = import_options(&query)?;
+    if !tenant.host {
+        options = own_name(&app, options).await?;
+    }
     let source = ImportSource::Stream(Box::pin(reader(request.into_body())));
     let images = app.images.clone();
     let work = |progress| async move { images.import(source, options, progress).await };

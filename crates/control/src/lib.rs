@@ -16,6 +16,7 @@
 
 mod api_doc;
 mod app;
+mod body;
 mod caller;
 mod error;
 mod events;

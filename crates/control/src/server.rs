@@ -17,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use crate::{listen::Listener, peer::Peer};
+use crate::{body::Drained, listen::Listener, peer::Peer};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
@@ -125,7 +125,9 @@ impl Service {
     async fn answer(&self, mut request: Request<Incoming>) -> io::Result<Response> {
         request.extensions_mut().insert(self.peer);
         let reads = request.method().is_safe();
-        let answer = self.router.clone().oneshot(request.map(Body::new));
+        let tasks = self.tasks.clone();
+        let request = request.map(|body| Body::new(Drained::new(body, tasks)));
+        let answer = self.router.clone().oneshot(request);
         let Ok(response) = if reads {
             answer.await
         } else {
