@@ -2,13 +2,21 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use hearth_domain::DriverKind;
+use hearth_domain::{DriverKind, SealedSecret};
 use hearth_driver::KernelFiles;
-use hearth_ids::MachineId;
+use hearth_ids::{MachineId, ProjectId};
 use hearth_image::{ImageId, ImageStore};
 use hearth_kernel::KernelStore;
+use hearth_seal::Seal;
+use zeroize::Zeroizing;
 
-use crate::provisions::{HeldRoot, Kernels, ProvisionError, RootConfig, Roots};
+use crate::provisions::{HeldRoot, Kernels, ProvisionError, RootConfig, Roots, Secrets};
+
+impl Secrets for Seal {
+    fn open(&self, project: ProjectId, secret: &SealedSecret) -> Result<Zeroizing<Vec<u8>>, ProvisionError> {
+        Ok(Seal::open(self, project, &secret.sealed)?)
+    }
+}
 
 /// Roots out of an image store.
 #[derive(Debug, Clone)]

@@ -12,7 +12,8 @@ use hearth_node_api::{ErrorKind, LogStream, NodeError};
 use rand::RngCore;
 
 use crate::{
-    provisions::RootConfig,
+    provisions::{RootConfig, Secrets},
+    secrets,
     services::{chain, now_ms},
 };
 
@@ -34,11 +35,14 @@ pub(crate) fn init_request(
     spec: &MachineSpec,
     config: &RootConfig,
     slot: Option<&Slot>,
+    secrets: &dyn Secrets,
 ) -> Result<InitRequest, String> {
     let mut entropy = vec![0; ENTROPY_BYTES];
     rand::rng().fill_bytes(&mut entropy);
     let host_name = spec.name.host_name();
-    let workload = workload(spec, config)?;
+    let mut workload = workload(spec, config)?;
+    let opened = secrets::opened(spec, secrets)?;
+    workload.env.extend(opened.env);
     Ok(InitRequest {
         tokens: None,
         hostname: host_name.clone(),
@@ -59,6 +63,7 @@ pub(crate) fn init_request(
             .filter(|cwd| !cwd.is_empty())
             .map_or_else(|| "/".to_owned(), Clone::clone),
         workload: Some(workload),
+        secret_files: opened.files,
         ..InitRequest::default()
     })
 }

@@ -20,6 +20,7 @@ mod node;
 mod owner;
 mod provisions;
 mod record;
+mod secrets;
 mod services;
 mod session;
 
@@ -28,4 +29,4 @@ pub use config::NodeConfig;
 pub use doctor::examine;
 pub use host::detect_capacity;
 pub use node::{Node, NodeParts, OpenError, machines_under_way};
-pub use provisions::{HeldRoot, Kernels, ProvisionError, RootConfig, Roots};
+pub use provisions::{HeldRoot, Kernels, ProvisionError, RootConfig, Roots, Secrets};

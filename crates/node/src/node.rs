@@ -28,7 +28,7 @@ use crate::{
     fault, host,
     ledger::Ledger,
     owner::{Command, Ended, Life, OwnerHandle, Reply},
-    provisions::{Kernels, Roots},
+    provisions::{Kernels, Roots, Secrets},
     record::{MachineFolder, MachineRecord},
     services::{Services, UidPool, chain, now_ms},
 };
@@ -63,6 +63,8 @@ pub struct NodeParts {
     pub network: Arc<dyn Network>,
     /// Slots for drivers without guests.
     pub no_network: Arc<dyn Network>,
+    /// What opens machines' secrets.
+    pub secrets: Arc<dyn Secrets>,
     /// What starts machines.
     pub drivers: Vec<Arc<dyn Driver>>,
 }
@@ -108,6 +110,7 @@ impl Node {
             kernels: parts.kernels,
             network: parts.network,
             no_network: parts.no_network,
+            secrets: parts.secrets,
             drivers,
             machines_dir,
             config,

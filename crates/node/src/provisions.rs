@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
-use hearth_domain::DriverKind;
+use hearth_domain::{DriverKind, SealedSecret};
 use hearth_driver::KernelFiles;
-use hearth_ids::MachineId;
+use hearth_ids::{MachineId, ProjectId};
+use zeroize::Zeroizing;
 
 /// Why something is not to be had, in words.
 pub type ProvisionError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,6 +50,12 @@ pub trait Roots: Send + Sync {
 
     /// Machines that hold an image.
     fn holders(&self) -> Result<Vec<MachineId>, ProvisionError>;
+}
+
+/// Opens what the control plane closed for machines.
+pub trait Secrets: Send + Sync {
+    /// The value of a secret that was closed for a project. It is forgotten when it is dropped.
+    fn open(&self, project: ProjectId, secret: &SealedSecret) -> Result<Zeroizing<Vec<u8>>, ProvisionError>;
 }
 
 /// Gives machines their kernels.

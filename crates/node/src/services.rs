@@ -18,7 +18,7 @@ use crate::{
     cgroup::Cgroups,
     config::NodeConfig,
     ledger::Ledger,
-    provisions::{Kernels, Roots},
+    provisions::{Kernels, Roots, Secrets},
 };
 
 /// The node's surroundings and its books.
@@ -30,6 +30,7 @@ pub(crate) struct Services {
     pub(crate) network: Arc<dyn Network>,
     /// For drivers without a guest.
     pub(crate) no_network: Arc<dyn Network>,
+    pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) drivers: BTreeMap<DriverKind, Arc<dyn Driver>>,
     pub(crate) cgroups: Cgroups,
     pub(crate) ledger: Ledger,

@@ -27,7 +27,12 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// Where functions are called, by whoever holds a key or, for public ones, by anybody; port 0 takes a free one
-    #[arg(long, env = "HEARTH_GATEWAY", default_value = "127.0.0.1:8480", value_name = "ADDR:PORT")]
+    #[arg(
+        long,
+        env = "HEARTH_GATEWAY",
+        default_value = "127.0.0.1:8480",
+        value_name = "ADDR:PORT"
+    )]
     pub(crate) gateway: SocketAddr,
     /// Domain of functions' host names: NAME.PROJECT.fn.DOMAIN
     #[arg(long, env = "HEARTH_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]

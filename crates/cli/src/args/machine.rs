@@ -7,9 +7,10 @@
 )]
 
 use clap::Args;
+use hearth_api::SecretUse;
 use hearth_domain::{DiskMib, DriverKind, MachineName, MemoryMib, NetworkMode, PortMapping, RestartPolicy, Vcpus};
 
-use super::value::{Tail, disk, driver, memory, one_of, since, tail, vcpus};
+use super::value::{Tail, disk, driver, memory, one_of, secret_file, secret_use, since, tail, vcpus};
 
 /// Docker's, wherever docker has one.
 const RUN_EXIT_CODES: &str = "\
@@ -57,6 +58,12 @@ pub(crate) struct RunArgs {
     /// Set a variable; KEY alone takes its value from the environment here
     #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
+    /// Give the program a secret of the project, as the variable of its name or another
+    #[arg(long = "secret", value_name = "NAME[=VARIABLE]", value_parser = secret_use)]
+    pub(crate) secrets: Vec<SecretUse>,
+    /// Give the program a secret of the project, as a file in /run/secrets
+    #[arg(long = "secret-file", value_name = "NAME[=/run/secrets/FILE]", value_parser = secret_file)]
+    pub(crate) secret_files: Vec<SecretUse>,
     /// Working folder [default: the image's, else /]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,

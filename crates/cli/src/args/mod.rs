@@ -23,7 +23,8 @@ use hearth_client::{Client, DEFAULT_SOCKET, Endpoint};
 pub(crate) use self::{
     daemon::{DoctorArgs, NodeCommand, UpArgs, VmmArgs},
     function::{
-        AliasCommand, DeployArgs, FunctionCommand, FunctionLogsArgs, InvokeArgs, SettingsArgs, TriggerArgs, TriggerCommand,
+        AliasCommand, DeployArgs, FunctionCommand, FunctionLogsArgs, InvokeArgs, SettingsArgs, TriggerArgs,
+        TriggerCommand,
     },
     image::{ImageCommand, ImageImportArgs, ImportKindArg},
     kernel::{KernelCommand, KernelImportArgs},

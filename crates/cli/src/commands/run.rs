@@ -150,6 +150,7 @@ fn create_request(args: RunArgs) -> CreateMachine {
             .map(|program| Vec::from_iter(Some(program).filter(|program| !program.is_empty()))),
         cmd: args.cmd,
         env: args.env.into_iter().filter_map(with_value).collect(),
+        secrets: args.secrets.into_iter().chain(args.secret_files).collect(),
         cpus: args.cpus.map(u64::from),
         memory_mib: args.memory.map(u64::from),
         disk_mib: args.disk.map(u64::from),

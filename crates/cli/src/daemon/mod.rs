@@ -72,6 +72,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
         kernels: Arc::new(KernelBundles::new(kernels.clone(), hearth_guest_bin::GUEST)),
         network: network.clone(),
         no_network: Arc::new(NoNetwork),
+        secrets: seal.clone(),
         drivers: drivers(&args.vmm, state.path())?,
     };
     let config = NodeConfig {

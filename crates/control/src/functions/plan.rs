@@ -230,7 +230,8 @@ fn workload(request: DeployFunction, facts: &Facts) -> ApiResult<Workload> {
     })
 }
 
-fn secrets(uses: &[SecretUse]) -> ApiResult<Vec<SecretRef>> {
+/// The secrets that a program gets.
+pub(crate) fn secrets(uses: &[SecretUse]) -> ApiResult<Vec<SecretRef>> {
     if uses.len() > SECRETS_MAX {
         return Err(ApiError::field(
             "secrets",
@@ -243,6 +244,13 @@ fn secrets(uses: &[SecretUse]) -> ApiResult<Vec<SecretRef>> {
         .collect()
 }
 
+/// Whether a path leads to a file below the folder of secrets.
+fn is_secret_file(path: &str) -> bool {
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    path.strip_prefix(SECRETS_DIR)
+        .is_some_and(|rest| rest.split('/').all(plain) && !rest.contains('\0'))
+}
+
 fn secret(place: usize, used: &SecretUse) -> ApiResult<SecretRef> {
     let field = format!("secrets[{place}]");
     let name: SecretName = used
@@ -251,7 +259,7 @@ fn secret(place: usize, used: &SecretUse) -> ApiResult<SecretRef> {
         .map_err(|error: hearth_domain::InvalidLabel| ApiError::field(format!("{field}.name"), error.to_string()))?;
     let target = match (&used.env, &used.file) {
         (Some(env), None) if !env.is_empty() && !env.contains(['=', '\0']) => SecretTarget::Env(env.clone()),
-        (None, Some(file)) if file.starts_with(SECRETS_DIR) && !file.contains('\0') => SecretTarget::File(file.clone()),
+        (None, Some(file)) if is_secret_file(file) => SecretTarget::File(file.clone()),
         (None, None) => SecretTarget::Env(name.to_string()),
         (Some(env), None) => {
             return Err(ApiError::field(

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hearth_api::{CreateMachine, IDEMPOTENCY_KEY_HEADER, Machine, ProblemCode};
-use hearth_domain::{Action, DriverKind, MachineSpec};
+use hearth_domain::{Action, DriverKind, MachineSpec, SealedSecret};
 use hearth_ids::{MachineId, ProjectId};
 use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, NewMachine};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -26,6 +26,8 @@ use crate::{
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::ApiBody,
+    functions,
+    tenancy::secrets,
     time::now_unix_ms,
 };
 
@@ -57,13 +59,15 @@ pub(crate) async fn create(
         return Ok(answer(&app, StatusCode::OK, row));
     }
     plan::check(&request)?;
+    let used = functions::plan::secrets(&request.secrets)?;
+    let sealed = secrets::sealed(&app, &tenant, &used).await?;
     let driver = match request.driver {
         Some(driver) => driver.into(),
         None => app.default_driver().await?,
     };
     let facts = facts(&app, &request, driver).await?;
     let start = request.start;
-    let row = match insert(&app, &tenant, request, &facts, driver, key.clone()).await {
+    let row = match insert(&app, &tenant, request, sealed, &facts, driver, key.clone()).await {
         Ok(row) => row,
         // Another request with the key was faster.
         Err(Refused::KeyUsed(key)) => return in_progress(&app, tenant.project, &key).await,
@@ -187,6 +191,7 @@ async fn insert(
     app: &App,
     tenant: &Tenant,
     request: CreateMachine,
+    sealed: Vec<SealedSecret>,
     facts: &Facts,
     driver: DriverKind,
     key: Option<IdempotencyKey>,
@@ -196,10 +201,11 @@ async fn insert(
         let made_up = || name::make_up(attempt).ok_or_else(|| ApiError::internal("cannot make up a name"));
         let name = wanted.clone().map_or_else(made_up, Ok)?;
         let plan = plan::plan(request.clone(), facts, name, MachineId::new(), driver)?;
-        let spec = MachineSpec {
+        let mut spec = MachineSpec {
             project: tenant.project,
             ..plan.spec
         };
+        spec.workload.secrets.clone_from(&sealed);
         let new = NewMachine {
             spec,
             args: plan.args,

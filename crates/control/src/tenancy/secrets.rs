@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hearth_api::{ProblemCode, Secret, SecretList, SetSecret};
-use hearth_domain::{Action, SecretName};
+use hearth_domain::{Action, SealedSecret, SecretName, SecretRef};
 use hearth_store::{SECRETS_MAX, SecretRow};
 use http::StatusCode;
 use zeroize::Zeroizing;
@@ -81,6 +81,21 @@ pub(crate) async fn remove(
     } else {
         Err(no_secret(&tenant, &name))
     }
+}
+
+/// Secrets of the project as they are now, still closed, for a machine of it.
+pub(crate) async fn sealed(app: &App, tenant: &Tenant, used: &[SecretRef]) -> ApiResult<Vec<SealedSecret>> {
+    let mut sealed = Vec::with_capacity(used.len());
+    for (place, secret) in used.iter().enumerate() {
+        let name = parse_name(&format!("secrets[{place}].name"), &secret.name)?;
+        let row = app.store.secret(tenant.project, &name).await?;
+        let row = row.ok_or_else(|| no_secret(tenant, &name))?;
+        sealed.push(SealedSecret {
+            target: secret.target.clone(),
+            sealed: row.sealed,
+        });
+    }
+    Ok(sealed)
 }
 
 fn parse_name(field: &str, text: &str) -> ApiResult<SecretName> {

@@ -436,3 +436,40 @@ async fn from_afar_there_is_tls_and_a_key() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_machine_is_given_secrets_that_nobody_is_shown() {
+    let r = Realm::new().await;
+    let set = asking(Method::PUT, "/v1/secrets/db", Some(json!({ "value": "aHVudGVyMg==" })));
+    assert_eq!(r.f.send(set).await.status, StatusCode::OK);
+    let body = |name: &str, file: &str| {
+        let mut body = serde_json::to_value(named("web")).unwrap();
+        body["secrets"] = json!([{ "name": name }, { "name": name, "file": file }]);
+        body
+    };
+    for (name, file, code) in [
+        ("none", "/run/secrets/x", ProblemCode::SecretNotFound),
+        ("db", "/etc/passwd", ProblemCode::InvalidField),
+        ("db", "/run/secrets/../x", ProblemCode::InvalidField),
+        ("a/b", "/run/secrets/x", ProblemCode::InvalidField),
+    ] {
+        let refused = r.f.post_json("/v1/machines", &body(name, file)).await.problem();
+        assert_eq!(refused.code, code, "{refused}");
+    }
+    let made = r.f.post_json("/v1/machines", &body("db", "/run/secrets/x")).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let shown = r.f.get("/v1/machines/web").await;
+    let text = String::from_utf8_lossy(&shown.body);
+    assert!(!text.contains("hunter2") && !text.contains("hs1:"), "{text}");
+    let spec = hearth_node_api::NodeService::machines(&*r.f.node).pop().unwrap();
+    let opened = spec.workload.secrets.iter().map(|secret| {
+        hearth_seal::Seal::new([7; 32])
+            .open(spec.project, &secret.sealed)
+            .unwrap()
+    });
+    assert!(
+        opened
+            .map(|value| value.to_vec())
+            .eq([b"hunter2".to_vec(), b"hunter2".to_vec()])
+    );
+}

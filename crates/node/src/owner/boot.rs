@@ -192,7 +192,7 @@ impl Life {
     /// Waits for the agent and tells it what to run.
     async fn await_guest(&mut self, config: &RootConfig) -> Result<(), Reason> {
         if let (Some(client), Some(handle)) = (self.guest_client(), self.record().handle.clone()) {
-            let request = guest_link::init_request(&self.spec, config, self.slot())?;
+            let request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
             let deadline = Instant::now() + Duration::from_millis(self.services.config.boot_timeout_ms);
             let ready = async {
                 client.wait_ready(deadline).await?;

@@ -112,6 +112,7 @@ impl World {
             kernels: Arc::new(FakeKernels),
             network: Arc::new(NoNetwork),
             no_network: Arc::new(NoNetwork),
+            secrets: Arc::new(hearth_seal::Seal::new([5; 32])),
             drivers: vec![Arc::new(self.driver.clone())],
         };
         Node::open(config, parts).await.unwrap()

@@ -44,7 +44,10 @@ pub(super) async fn invoke(client: &Client, args: InvokeArgs, json: bool) -> any
     let mut headers = HeaderMap::new();
     if let Some(key) = &args.idempotency_key {
         let name = HeaderName::from_static(IDEMPOTENCY_KEY_HEADER);
-        headers.insert(name, HeaderValue::from_str(key).context("the idempotency key is not plain text")?);
+        headers.insert(
+            name,
+            HeaderValue::from_str(key).context("the idempotency key is not plain text")?,
+        );
     }
     let exchange = client.exchange(&path, headers, body).await?;
     if args.later {
@@ -59,11 +62,16 @@ fn data(text: Option<&str>) -> anyhow::Result<Bytes> {
         None => Ok(Bytes::new()),
         Some("-") => {
             let mut read = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut read).context("cannot read standard input")?;
+            std::io::stdin()
+                .lock()
+                .read_to_end(&mut read)
+                .context("cannot read standard input")?;
             Ok(read.into())
         }
         Some(text) => match text.strip_prefix('@') {
-            Some(file) => Ok(std::fs::read(file).with_context(|| format!("cannot read {file}"))?.into()),
+            Some(file) => Ok(std::fs::read(file)
+                .with_context(|| format!("cannot read {file}"))?
+                .into()),
             None => Ok(text.to_owned().into()),
         },
     }

@@ -1,8 +1,6 @@
 //! Deploying.
 
-use hearth_api::{
-    Contract, DeployFunction, Deployment, FunctionSource, Image, ProblemCode, PullPolicy, Runtime,
-};
+use hearth_api::{Contract, DeployFunction, Deployment, FunctionSource, Image, ProblemCode, PullPolicy, Runtime};
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,7 +23,9 @@ pub(super) async fn deploy(client: &Client, args: DeployArgs, json: bool) -> any
         have_image(client, image, json).await?;
     }
     let request = request(args, source);
-    let deployed: Deployment = client.send_json(Method::PUT, &function_path(&name, &[]), &request).await?;
+    let deployed: Deployment = client
+        .send_json(Method::PUT, &function_path(&name, &[]), &request)
+        .await?;
     if json {
         print_json(&deployed)?;
         return Ok(0);
@@ -73,7 +73,9 @@ async fn have_image(client: &Client, reference: &str, json: bool) -> anyhow::Res
     match client.get::<Image>(&ApiPath::v1(&["images", reference])).await {
         Ok(_) => Ok(()),
         Err(ClientError::Problem(problem)) if problem.code == ProblemCode::ImageNotFound => {
-            image::fetch(client, reference, PullPolicy::Missing, json).await.map(drop)
+            image::fetch(client, reference, PullPolicy::Missing, json)
+                .await
+                .map(drop)
         }
         Err(error) => Err(error.into()),
     }

@@ -36,7 +36,15 @@ pub(super) async fn ls(client: &Client, json: bool) -> anyhow::Result<u8> {
     }
     let rows: Vec<[String; 7]> = functions.iter().map(row).collect();
     print_table(
-        ["NAME", "CALLS GO TO", "LATEST", "INSTANCES", "ACCESS", "RUNS", "CHANGED"],
+        [
+            "NAME",
+            "CALLS GO TO",
+            "LATEST",
+            "INSTANCES",
+            "ACCESS",
+            "RUNS",
+            "CHANGED",
+        ],
         &rows,
     );
     Ok(0)
@@ -68,7 +76,9 @@ pub(super) fn shares(shares: &[TrafficShare]) -> String {
     match shares {
         [all] if all.percent == 100 => all.version.to_string(),
         _ => {
-            let shares = shares.iter().map(|share| format!("{}={}", share.version, share.percent));
+            let shares = shares
+                .iter()
+                .map(|share| format!("{}={}", share.version, share.percent));
             shares.collect::<Vec<_>>().join(" ")
         }
     }
