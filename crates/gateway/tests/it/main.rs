@@ -13,6 +13,7 @@ mod lambda;
 mod scaling;
 mod shutdown;
 mod streams;
+mod tls;
 mod vertical;
 mod who;
 mod world;
