@@ -18,7 +18,7 @@ use crate::{
     app::App,
     caller::Caller,
     error::ApiError,
-    key,
+    key, metrics,
     peer::{Peer, PeerRule, check_web},
     tenancy::audit::{self, Noted},
 };
@@ -40,6 +40,7 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
     let (mut parts, body) = request.into_parts();
     let answer = async move {
         let noted = Noted::of(&parts);
+        let operation = audit::operation(&parts);
         let peer = parts.extensions.get::<Peer>().copied();
         let admitted = admit(&guard, &parts).await;
         let caller = admitted.as_ref().ok().cloned().flatten();
@@ -53,6 +54,7 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
             Err(error) => error.into_response(),
         };
         let response = finish(response, &id);
+        metrics::answered(operation, response.status(), from.elapsed());
         let entry = noted.and_then(|noted| noted.entry(caller.as_ref(), peer, &response, &id));
         if let Some(entry) = entry {
             audit::keep(&guard.app, entry).await;
@@ -118,6 +120,7 @@ fn finish(mut response: Response, id: &str) -> Response {
 
 fn written(mut response: Response, error: &ApiError, id: &str) -> Response {
     let mut problem = (*error.problem).clone();
+    metrics::problem(problem.code);
     problem.instance = Some(format!("urn:hearth:request:{id}"));
     if problem.status >= 500 {
         warn!(

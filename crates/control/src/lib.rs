@@ -29,6 +29,7 @@ mod key;
 mod layers;
 mod listen;
 mod machines;
+mod metrics;
 mod node;
 mod observer;
 mod peer;
@@ -119,6 +120,8 @@ impl Control {
         kernels: Arc<KernelStore>,
         store: Store,
     ) -> Result<Self, OpenError> {
+        // Before anything takes a handle of a metric.
+        hearth_telemetry::install();
         let rule = Arc::new(PeerRule::new(&config.group));
         let news = node.events();
         let functions = config.functions.clone();

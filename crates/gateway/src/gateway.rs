@@ -100,9 +100,9 @@ impl Gateway {
         if self.stop.is_cancelled() {
             return Err(CallError::ShuttingDown);
         }
-        let (pool, is_new) = self.pools.get_or_insert(key, || {
-            Arc::new(Pool::new(key, Arc::clone(&self.config), &route.function, rule))
-        });
+        let (pool, is_new) = self
+            .pools
+            .get_or_insert(key, || Arc::new(Pool::new(key, Arc::clone(&self.config), route, rule)));
         if is_new {
             let scaling = Arc::clone(&self.scaling);
             self.tasks.spawn(scale::run(Arc::clone(&pool), scaling));

@@ -1,13 +1,8 @@
 //! Figures of a version, by the `metrics` facade. The handles are made once, so that a call allocates no label.
+//! `hearth-telemetry` lists them all.
 //!
-//! | name | labels | what |
-//! |---|---|---|
-//! | `hearth_function_requests_total` | function, version, class | calls ended, by class of status |
-//! | `hearth_function_request_seconds` | function, version | how long they took |
-//! | `hearth_function_queue_seconds` | function, version | how long those waited that had to |
-//! | `hearth_function_cold_starts_total` | function, version | calls that waited for an instance to be made |
-//! | `hearth_function_instances`, `hearth_function_queued` | function, version | how many there are |
-//! | `hearth_function_provision_requests_total`, `…_failures_total` | function, version | instances asked for, and not had |
+//! Their labels are the names of project and function, and the version: whoever keeps the recorder forgets those of versions
+//! that are gone.
 
 use std::time::Duration;
 
@@ -35,12 +30,11 @@ impl Level {
 }
 
 impl Meters {
-    pub(crate) fn new(function: &FunctionSpec, version: u32) -> Self {
+    pub(crate) fn new(project: &str, function: &FunctionSpec, version: u32) -> Self {
         let labels = || {
             vec![
-                Label::new("function", function.id.to_string()),
-                Label::new("name", function.name.to_string()),
-                Label::new("project", function.project.to_string()),
+                Label::new("project", project.to_owned()),
+                Label::new("function", function.name.to_string()),
                 Label::new("version", version.to_string()),
             ]
         };

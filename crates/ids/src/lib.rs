@@ -38,6 +38,12 @@ macro_rules! typed_id {
             pub fn new() -> Self {
                 Self(Ulid::new())
             }
+
+            /// When it was made, in milliseconds since the Unix epoch; whoever made it says so.
+            #[must_use]
+            pub fn unix_ms(self) -> u64 {
+                self.0.timestamp_ms()
+            }
         }
 
         impl fmt::Display for $name {

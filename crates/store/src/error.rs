@@ -95,7 +95,10 @@ pub enum InsertError {
 impl StoreError {
     /// For `map_err`: a query that failed, with what was being done.
     pub(crate) fn query(action: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        move |source| Self::Query { action, source }
+        move |source| {
+            metrics::counter!("hearth_store_errors_total").increment(1);
+            Self::Query { action, source }
+        }
     }
 
     /// Whether the disk is full.

@@ -24,4 +24,4 @@ mod worker;
 
 pub use fault::POINTS as FAULT_POINTS;
 pub use parts::{Blueprint, BlueprintError, Blueprints, LogArchive, Outcomes, ProvisionFailure};
-pub use worker::{KnownInstance, Worker, WorkerConfig, WorkerParts};
+pub use worker::{InstanceCounts, KnownInstance, Worker, WorkerConfig, WorkerParts};

@@ -17,7 +17,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, warn};
 
-use crate::{app::App, time::now_unix_ms};
+use crate::{app::App, metrics, time::now_unix_ms};
 
 /// Kept calls that run at a time.
 const RUNNING_MAX: usize = 256;
@@ -127,6 +127,7 @@ async fn attempt(app: &App, call: InvocationRow) {
         Err(error) => Tried::Failed(None, error.to_string()),
     };
     let outcome = outcome(&call, tried, now_unix_ms(), rand::random());
+    metrics::attempted(outcome.state);
     debug!(%id, attempt = call.attempts, state = outcome.state.as_str(), error = outcome.error, "tried a kept call");
     // If this is lost, the call is tried once more after the next start.
     if let Err(error) = app.store.finish_invocation(id, &outcome).await {

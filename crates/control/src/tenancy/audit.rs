@@ -41,6 +41,12 @@ const CALLS: &str = "invoke_";
 /// The operation of each method and path of the document.
 static OPERATIONS: LazyLock<HashMap<(Method, String), String>> = LazyLock::new(api_doc::operations);
 
+/// The ID of the operation that a request asks for, if it is one of the document.
+pub(crate) fn operation(request: &Parts) -> Option<&'static str> {
+    let path = request.extensions.get::<MatchedPath>()?.as_str().to_owned();
+    OPERATIONS.get(&(request.method.clone(), path)).map(String::as_str)
+}
+
 /// A request that will be noted, as far as it is known before it is answered.
 pub(crate) struct Noted {
     operation: &'static str,
@@ -50,8 +56,7 @@ pub(crate) struct Noted {
 impl Noted {
     /// `None` for what changes nothing.
     pub(crate) fn of(request: &Parts) -> Option<Self> {
-        let path = request.extensions.get::<MatchedPath>()?.as_str().to_owned();
-        let operation = OPERATIONS.get(&(request.method.clone(), path))?.as_str();
+        let operation = operation(request)?;
         let changes = !request.method.is_safe() && !operation.starts_with(CALLS);
         (changes || NOTED_READS.contains(&operation)).then(|| Self {
             operation,

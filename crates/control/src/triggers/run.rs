@@ -19,6 +19,7 @@ use super::spec;
 use crate::{
     app::App,
     invocations::accept::{Wanted, new_invocation},
+    metrics,
     time::{now_unix_ms, timestamp},
 };
 
@@ -73,6 +74,7 @@ async fn run_one(app: &App, trigger: &TriggerRow) -> Option<u64> {
         return plan.next_unix_ms;
     }
     if plan.skipped > 0 {
+        metrics::trigger("skipped", plan.skipped.into());
         info!(trigger = %trigger.id, name = trigger.name, skipped = plan.skipped, "runs were missed and are left out");
     }
     if let Some(due) = plan.run {
@@ -87,8 +89,9 @@ async fn run_one(app: &App, trigger: &TriggerRow) -> Option<u64> {
         });
         // One that was kept before is not kept again. A trigger whose payload was changed since has another call's key.
         match app.plane().keeper.accept(call).await {
-            Ok(_) | Err(NotAccepted::Conflict) => {}
+            Ok(_) | Err(NotAccepted::Conflict) => metrics::trigger("run", 1),
             Err(error) => {
+                metrics::trigger("failed", 1);
                 warn!(trigger = %trigger.id, %error, "cannot keep a trigger's call; trying again");
                 return Some(now_unix_ms() + 1000);
             }

@@ -84,6 +84,8 @@ const TABLE: &[(&str, Who, About)] = &[
     ("list_versions", WATCHERS, Thing),
     ("machine_logs", WATCHERS, Thing),
     ("machine_stats", WATCHERS, Thing),
+    // Keys of the project `default` with any role that may look at the node; which is what `metrics` tests.
+    ("metrics", Host, Open),
     ("node_info", WATCHERS, Open),
     ("pause_machine", MAKERS, Thing),
     ("prune_images", Host, Open),

@@ -10,6 +10,7 @@ mod document;
 mod hostile;
 mod images;
 mod lifecycle;
+mod metrics;
 mod recovery;
 mod sessions;
 mod tenancy;

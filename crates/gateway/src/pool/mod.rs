@@ -29,7 +29,7 @@ use std::{
 use arc_swap::ArcSwap;
 pub(crate) use connections::Conn;
 use hearth_coord::Instance;
-use hearth_domain::{FunctionSpec, ScaleRule};
+use hearth_domain::ScaleRule;
 use hearth_ids::FunctionId;
 pub(crate) use place::Place;
 use tokio::{sync::Notify, time::timeout_at};
@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use upstream::Upstream;
 use waiting::Waiting;
 
-use crate::{CallError, GatewayConfig, VersionFacts, meters::Meters, scale::Starts};
+use crate::{CallError, GatewayConfig, Route, VersionFacts, meters::Meters, scale::Starts};
 
 /// Which pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,10 +81,10 @@ pub(crate) struct Acquired {
 }
 
 impl Pool {
-    pub(crate) fn new(key: PoolKey, config: Arc<GatewayConfig>, function: &FunctionSpec, rule: PoolRule) -> Self {
+    pub(crate) fn new(key: PoolKey, config: Arc<GatewayConfig>, route: &Route, rule: PoolRule) -> Self {
         Self {
             key,
-            meters: Meters::new(function, key.version),
+            meters: Meters::new(&route.project_name, &route.function, key.version),
             changed: Notify::new(),
             closed: CancellationToken::new(),
             starts: Starts::default(),

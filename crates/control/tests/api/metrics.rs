@@ -1,0 +1,134 @@
+//! What Prometheus is told.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use hearth_api::{ProblemCode, Role};
+use hearth_telemetry::METRICS;
+use http::{Method, StatusCode};
+
+use crate::{
+    fixture::{Answer, Fixture, machine},
+    tenancy::{Realm, asking},
+};
+
+fn text(answer: &Answer) -> String {
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(
+        answer.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    String::from_utf8(answer.body.to_vec()).unwrap()
+}
+
+/// The value of the series that is written so.
+fn value(text: &str, series: &str) -> f64 {
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} is not in\n{text}"))
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_there_is_and_what_happened_is_told() {
+    let f = Fixture::new().await;
+    f.make(machine(&["sleep"])).await;
+    f.get("/v1/machines/nobody").await.problem();
+    let text = text(&f.get("/metrics").await);
+    for (series, wanted) in [
+        ("hearth_machines{state=\"pending\"}", 1.0),
+        ("hearth_machines{state=\"running\"}", 0.0),
+        ("hearth_images", 1.0),
+        ("hearth_instances{state=\"serving\"}", 0.0),
+        ("hearth_provision_queue_waiting", 0.0),
+        ("hearth_kept_calls{state=\"dead\"}", 0.0),
+        (
+            "hearth_api_requests_total{operation=\"create_machine\",status=\"201\"}",
+            1.0,
+        ),
+        ("hearth_api_request_seconds_count{operation=\"create_machine\"}", 1.0),
+        ("hearth_api_problems_total{code=\"machine_not_found\"}", 1.0),
+    ] {
+        assert!((value(&text, series) - wanted).abs() < 1e-9, "{series}");
+    }
+    for series in [
+        "hearth_process_cpu_seconds_total",
+        "hearth_process_resident_memory_bytes",
+        "hearth_process_open_fds",
+        "hearth_image_bytes",
+        "hearth_node_memory_capacity_bytes",
+    ] {
+        assert!(value(&text, series) > 0.0, "{series}");
+    }
+}
+
+#[tokio::test]
+async fn each_series_is_of_a_listed_metric_with_the_labels_that_are_listed() {
+    let f = Fixture::new().await;
+    f.get("/v1/machines/nobody").await.problem();
+    let text = text(&f.get("/metrics").await);
+    let mut seen = 0;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series
+            .split_once('{')
+            .map_or((series, ""), |(name, rest)| (name, rest.trim_end_matches('}')));
+        let family = METRICS
+            .iter()
+            .find(|metric| {
+                let rest = name.strip_prefix(metric.name);
+                rest.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+            })
+            .unwrap_or_else(|| panic!("{name} is not listed"));
+        let names = labels.split("\",").filter(|label| !label.is_empty());
+        let names: BTreeSet<&str> = names.map(|label| label.split('=').next().unwrap()).collect();
+        let listed: BTreeSet<&str> = family.labels.iter().copied().collect();
+        let bucket = BTreeSet::from(["le"]);
+        assert_eq!(
+            names.difference(&bucket).copied().collect::<BTreeSet<_>>(),
+            listed,
+            "{line}"
+        );
+        seen += 1;
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+#[tokio::test]
+async fn only_keys_of_the_host_s_project_may_read_them() {
+    let r = Realm::new().await;
+    r.project("a", serde_json::json!({})).await;
+    let ask = || asking(Method::GET, "/metrics", None);
+    assert_eq!(r.send(None, ask()).await.status, StatusCode::UNAUTHORIZED);
+    let foreign = r.key("a", Role::Admin, None).await.token;
+    let refused = r.send(Some(&foreign), ask()).await;
+    assert_eq!(refused.problem().code, ProblemCode::Forbidden);
+    let invoker = r.key("default", Role::Invoker, None).await.token;
+    assert_eq!(r.send(Some(&invoker), ask()).await.status, StatusCode::FORBIDDEN);
+    let viewer = r.key("default", Role::Viewer, None).await.token;
+    text(&r.send(Some(&viewer), ask()).await);
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_wrong_with_them() {
+    let f = Fixture::new().await;
+    f.get("/v1/machines/nobody").await.problem();
+    let text = text(&f.get("/metrics").await);
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = promtool else {
+        eprintln!("SKIPPED: promtool is missing (Debian: prometheus)");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
