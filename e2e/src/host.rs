@@ -122,6 +122,8 @@ impl Host {
             .arg("--socket")
             .arg(self.socket())
             .args(&options.args)
+            // Each test's daemon has its own.
+            .env("HEARTH_GATEWAY", "127.0.0.1:0")
             .envs(options.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -16,6 +16,7 @@ mod outage;
 mod refused;
 mod resources;
 mod run;
+mod tenancy;
 mod terminal;
 
 use hearth_e2e::{BUSYBOX, Host, HostOptions, Ran, drivers};

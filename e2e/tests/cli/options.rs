@@ -15,7 +15,7 @@ fn a_daemon_listens_on_loopback_when_told_to() {
     let address = format!("127.0.0.1:{port}");
     let host = Host::with(&HostOptions::default().arg("--listen").arg(&address));
     sleeper(&host, "m", &[]);
-    let key = host.hearth(&["key", "create", "--role", "developer"]).ok();
+    let key = host.hearth(&["key", "create", "--role", "developer"]).ok().to_owned();
     let over_tcp = |key: &str| {
         let mut command = host.command(&["--host", &address, "exec", "m", "echo", "by tcp"]);
         command.env_remove("HEARTH_SOCKET").env("HEARTH_KEY", key);
