@@ -255,6 +255,12 @@ impl Store {
         if removed.rows_affected() == 0 {
             return Err(FunctionError::NoVersion(number));
         }
+        sqlx::query("DELETE FROM lambda_facts WHERE function = $1 AND number = $2")
+            .bind(&id)
+            .bind(i64::from(number))
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
         transaction.commit().await.map_err(failed)?;
         Ok(())
     }
@@ -269,6 +275,7 @@ impl Store {
             "DELETE FROM function_rollouts WHERE function = $1",
             "DELETE FROM invocations WHERE function = $1",
             "DELETE FROM triggers WHERE function = $1",
+            "DELETE FROM lambda_facts WHERE function = $1",
         ] {
             sqlx::query(sql)
                 .bind(function.to_string())

@@ -15,6 +15,7 @@ mod function;
 mod idempotency;
 mod invocation;
 mod key;
+mod lambda;
 mod machine;
 mod project;
 mod read;
@@ -31,6 +32,7 @@ pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, VER
 pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};
 pub use invocation::{InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead};
 pub use key::{KEYS_MAX, KeyError, KeyRow};
+pub use lambda::OF_FUNCTION;
 pub use machine::{Desired, Lookup, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
 pub use project::{ProjectError, ProjectRow};
 pub use secret::{SECRETS_MAX, SecretRow};
@@ -55,6 +57,11 @@ impl Store {
         machine::read_holdings(&mut connection).await?;
         drop(connection);
         Ok(Self { writer, readers })
+    }
+
+    /// Whether it can be written, by a write that changes nothing.
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        sqlite::check_writable(&self.writer).await
     }
 
     /// Writes everything to the database's own file and closes it.

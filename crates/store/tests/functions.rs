@@ -233,3 +233,30 @@ async fn a_trigger_keeps_its_identity() {
     assert_eq!((stored[0].handled_unix_ms, stored[0].last_unix_ms), (99, Some(77)));
     assert!(f.store.remove_trigger(trigger.function, "nightly").await.unwrap());
 }
+
+#[tokio::test]
+async fn what_the_lambda_api_noted_goes_with_its_version_and_its_function() {
+    let f = fixture().await;
+    let spec = function("noted");
+    f.store.insert_function(&spec, 1).await.unwrap();
+    for _ in 0..2 {
+        f.store.insert_version(version(spec.id), true, 2).await.unwrap();
+    }
+    let read = async |number| f.store.lambda_facts::<String>(spec.id, number).await.unwrap();
+    for number in [hearth_store::OF_FUNCTION, 1, 2] {
+        for text in ["before", "now"] {
+            f.store
+                .set_lambda_facts(spec.id, number, &format!("{text} {number}"), 3)
+                .await
+                .unwrap();
+        }
+    }
+    assert_eq!(read(0).await.as_deref(), Some("now 0"));
+    let of_versions: BTreeMap<u32, String> = f.store.lambda_facts_of_versions(spec.id).await.unwrap();
+    assert_eq!(of_versions, [(1, "now 1".to_owned()), (2, "now 2".to_owned())].into());
+    f.store.remove_version(spec.id, 1, 4).await.unwrap();
+    assert_eq!((read(1).await, read(2).await.is_some()), (None, true));
+    f.store.remove_function(spec.id).await.unwrap();
+    f.store.set_lambda_facts(spec.id, 2, &"late", 5).await.unwrap();
+    assert_eq!((read(0).await, read(2).await), (None, None));
+}
