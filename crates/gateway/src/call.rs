@@ -30,6 +30,10 @@ pub struct Target {
     pub qualifier: Qualifier,
 }
 
+/// Which version answered: an extension of the answer to [`Gateway::call`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecutedVersion(pub u32);
+
 /// How it is called.
 #[derive(Debug, Clone, Default)]
 pub struct CallOptions {
@@ -97,7 +101,9 @@ impl Gateway {
             prefix: String::new(),
             upgrade: None,
         };
-        self.run(call, request).await
+        let mut response = self.run(call, request).await?;
+        response.extensions_mut().insert(ExecutedVersion(version));
+        Ok(response)
     }
 
     /// Runs the call. `request` has the path that the function is to see, and no header that is not for it.

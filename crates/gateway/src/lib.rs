@@ -34,7 +34,7 @@ mod scale;
 mod server;
 
 pub use body::{Body, BodyError};
-pub use call::{CallOptions, Target};
+pub use call::{CallOptions, ExecutedVersion, Target};
 pub use config::{ClientLimits, GatewayConfig, UpstreamLimits, WaitLimits};
 pub use error::CallError;
 pub use gateway::Gateway;
