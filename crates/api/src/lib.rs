@@ -41,7 +41,7 @@ pub use machine::{
     CreateMachine, Driver, ExitStatus, Machine, MachineList, MachineState, NetworkMode, PortMapping, Protocol,
     Resources, RestartPolicy, RestartWord, Transition, WaitResult,
 };
-pub use node::{Amount, Check, CheckList, CheckOutcome, DriverInfo, NodeInfo, Version};
+pub use node::{Amount, Check, CheckList, CheckOutcome, DriverInfo, NodeInfo, Readiness, ReadyPart, Version};
 pub use problem::{Problem, ProblemCode};
 pub use project::{
     AuditEntry, AuditList, AuditQuery, CreateKey, CreateProject, Holding, Key, KeyList, NewKey, Project, ProjectList,

@@ -102,6 +102,31 @@ pub enum CheckOutcome {
     Failed,
 }
 
+/// Whether the server can do its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Readiness {
+    /// Whether all of it can.
+    pub ready: bool,
+    /// What cannot.
+    pub not_ready: Vec<ReadyPart>,
+}
+
+/// A part of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyPart {
+    /// The server goes down.
+    Server,
+    /// The store cannot be written.
+    Store,
+    /// The node does not answer.
+    Node,
+    /// The gateway serves nobody.
+    Gateway,
+    /// Instances are not made, or would not be found: the worker's lease has run out.
+    Worker,
+}
+
 /// What the server is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Version {

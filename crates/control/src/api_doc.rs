@@ -25,7 +25,7 @@ use crate::{
     invocations::read as invocations,
     kernels,
     machines::{act, archive, create, log, read, session, stats, wait},
-    metrics, node,
+    metrics, node, ready,
     tenancy::{audit, keys, projects, secrets},
     triggers::change as triggers,
 };
@@ -66,7 +66,7 @@ impl IntoResponses for Problems {
         change::put_alias, change::remove_alias, change::rollback, source::upload, invoke::invoke, function_logs::logs,
         triggers::list, triggers::put, triggers::remove,
         invocations::list, invocations::get, invocations::result, invocations::replay,
-        node::info, node::doctor, node::version, node::health, metrics::metrics
+        node::info, node::doctor, node::version, node::health, ready::ready, metrics::metrics
     ),
     components(schemas(Problem, Control, SessionEnd, hearth_api::ExecRequest, hearth_api::PathStat)),
     tags(
@@ -163,6 +163,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/doctor", get(node::doctor))
         .route("/v1/version", get(node::version))
         .route("/healthz", get(node::health))
+        .route("/readyz", get(ready::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(document))
 }
@@ -201,4 +202,12 @@ fn function_routes() -> Router<Arc<App>> {
         .route("/v1/invocations/{invocation}", get(invocations::get))
         .route("/v1/invocations/{invocation}/result", get(invocations::result))
         .route("/v1/invocations/{invocation}/replay", post(invocations::replay))
+}
+
+/// What a listener for Prometheus alone serves, without keys.
+pub(crate) fn watching_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/healthz", get(node::health))
+        .route("/readyz", get(ready::ready))
+        .route("/metrics", get(metrics::metrics_without_key))
 }

@@ -19,6 +19,7 @@ use crate::{
     caller::Tenant,
     error::{ApiError, ApiResult},
     functions::{calls::Calls, plane::Plane},
+    ready::Ready,
     tenancy::limit::Limits,
     time::now_unix_ms,
 };
@@ -47,6 +48,8 @@ pub(crate) struct App {
     pub(crate) calls: Calls,
     /// What makes and calls instances of functions; set once, when the server opens.
     pub(crate) plane: OnceLock<Plane>,
+    /// Whether all of it can do its work.
+    pub(crate) ready: Ready,
     flush: mpsc::Sender<oneshot::Sender<()>>,
     default_driver: OnceCell<DriverKind>,
 }
@@ -75,6 +78,7 @@ impl App {
             limits: Limits::new(),
             calls: Calls::default(),
             plane: OnceLock::new(),
+            ready: Ready::default(),
             flush,
             default_driver: OnceCell::new(),
         };

@@ -34,6 +34,7 @@ mod node;
 mod observer;
 mod peer;
 mod reconcile;
+mod ready;
 mod server;
 mod stream;
 mod tenancy;
@@ -41,7 +42,7 @@ mod time;
 mod tls;
 mod triggers;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 pub use api_doc::openapi_json;
 use axum::Router;
@@ -179,16 +180,37 @@ impl Control {
     /// Serves the API and the gateway until told to stop; then ends sessions and streams, writes what is left, and closes the
     /// store. Machines are left alone.
     pub async fn serve(self, listeners: Vec<Listener>, gateway: Vec<GatewayListener>, shutdown: CancellationToken) {
+    /// The routes of a listener that asks for no key.
+    fn watching_router(&self) -> Router {
+        api_doc::watching_routes()
+            .fallback(layers::not_found)
+            .method_not_allowed_fallback(layers::method_not_allowed)
+            .with_state(Arc::clone(&self.app))
+            .layer(axum::middleware::from_fn(layers::around_watching))
+    }
+
         let plane = self.app.plane();
         let calls = Arc::clone(&plane.gateway);
         let gateway = tokio::spawn({
             let shutdown = shutdown.clone();
-            async move { calls.serve(gateway, shutdown).await }
+            let app = Arc::clone(&self.app);
+            async move {
+                let serves = !gateway.is_empty();
+                calls.serve(gateway, shutdown.clone()).await;
+                let ended = serves && !shutdown.is_cancelled();
+                app.ready.gateway_ended.store(ended, Ordering::SeqCst);
+            }
         });
-        let router = self.router();
+        let (router, watching) = (self.router(), self.watching_router());
         let servers = listeners
             .into_iter()
-            .map(|listener| tokio::spawn(server::serve(listener, router.clone(), shutdown.clone())))
+            .map(|listener| {
+                let router = match listener {
+                    Listener::Watching(_) => watching.clone(),
+                    Listener::Unix(_) | Listener::Tcp(_) | Listener::Tls(..) => router.clone(),
+                };
+                tokio::spawn(server::serve(listener, router, shutdown.clone()))
+            })
             .collect::<Vec<_>>();
         shutdown.cancelled().await;
         self.app.shutdown.cancel();

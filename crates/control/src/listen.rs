@@ -27,6 +27,8 @@ pub enum Listener {
     Unix(UnixListener),
     /// A loopback address, without TLS.
     Tcp(TcpListener),
+    /// A loopback address for metrics alone, without keys.
+    Watching(TcpListener),
     /// Any address, with TLS.
     Tls(TcpListener, TlsAcceptor),
 }
@@ -36,6 +38,7 @@ impl std::fmt::Debug for Listener {
         match self {
             Self::Unix(listener) => f.debug_tuple("Unix").field(listener).finish(),
             Self::Tcp(listener) => f.debug_tuple("Tcp").field(listener).finish(),
+            Self::Watching(listener) => f.debug_tuple("Watching").field(listener).finish(),
             Self::Tls(listener, _) => f.debug_tuple("Tls").field(listener).finish(),
         }
     }
@@ -116,6 +119,14 @@ impl Listener {
         bind(address).await.map(Self::Tcp)
     }
 
+    /// Listens on a loopback address for whoever reads metrics.
+    pub async fn watching(address: SocketAddr) -> Result<Self, ListenError> {
+        if !address.ip().is_loopback() {
+            return Err(ListenError::NotLoopback(address));
+        }
+        bind(address).await.map(Self::Watching)
+    }
+
     /// Listens on any address, with TLS.
     pub async fn tls(address: SocketAddr, identity: &Identity) -> Result<Self, ListenError> {
         let acceptor = TlsAcceptor::from(Arc::clone(&identity.config));
@@ -126,7 +137,7 @@ impl Listener {
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Unix(_) => None,
-            Self::Tcp(listener) | Self::Tls(listener, _) => listener.local_addr().ok(),
+            Self::Tcp(listener) | Self::Watching(listener) | Self::Tls(listener, _) => listener.local_addr().ok(),
         }
     }
 }

@@ -44,6 +44,11 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>, caller: Caller) -> ApiR
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&app).await))
 }
 
+/// The same for whoever reaches a listener that is for this alone.
+pub(crate) async fn metrics_without_key(State(app): State<Arc<App>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&app).await)
+}
+
 /// All metrics. What cannot be looked up now is left out.
 pub(crate) async fn text(app: &App) -> String {
     let mut page = Page::default();

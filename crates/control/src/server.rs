@@ -99,7 +99,7 @@ async fn accept(listener: &Listener) -> io::Result<(Accepted, Peer)> {
             let peer = Peer::of(stream.peer_cred()?);
             Ok((Accepted::Plain(Box::new(stream)), peer))
         }
-        Listener::Tcp(listener) => {
+        Listener::Tcp(listener) | Listener::Watching(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
             Ok((Accepted::Plain(Box::new(stream)), Peer::Tcp(address)))

@@ -68,6 +68,15 @@ pub(crate) async fn sync_fully(connection: &mut SqliteConnection, fully: bool) -
     Ok(())
 }
 
+/// Writes the page that holds the user's version, which nobody uses, as it is.
+pub(crate) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError> {
+    sqlx::query("PRAGMA user_version = 0")
+        .execute(writer)
+        .await
+        .map_err(StoreError::query("try to write the store"))?;
+    Ok(())
+}
+
 async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)")
         .fetch_one(pool)

@@ -1,8 +1,8 @@
 //! The lease under which this worker's instances are registered.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use hearth_coord::{CoordError, Instance, LeaseId};
@@ -36,6 +36,8 @@ impl Inner {
                     warn!(%error, "cannot take a lease; trying again");
                     sleep(RETRY_PAUSE).await;
                 }
+            } else {
+                self.note_kept();
             }
         }
     }
@@ -44,10 +46,21 @@ impl Inner {
     pub(crate) async fn renew_lease(&self) -> Result<(), CoordError> {
         let lease = self.parts.registry.grant(LEASE_TTL).await?;
         self.lease.store(lease, Ordering::SeqCst);
+        self.note_kept();
         for instance in self.serving() {
             self.parts.registry.register(lease, instance).await?;
         }
         Ok(())
+    }
+
+    fn note_kept(&self) {
+        *self.lease_kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the lease is there, as far as is known.
+    pub(crate) fn lease_is_alive(&self) -> bool {
+        let kept = *self.lease_kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.is_some_and(|at| at.elapsed() < LEASE_TTL)
     }
 
     /// Registers an instance; under a new lease, if the old one has run out meanwhile.

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hearth_coord::{CoordError, Instance, InstanceKey, InstanceRegistry, ProvisionQueue};
@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     /// The lease in use; 0 before the first.
     pub(crate) lease: AtomicU64,
+    /// When the lease was taken or kept alive last.
+    pub(crate) lease_kept: Mutex<Option<Instant>>,
     pub(crate) room: Arc<Semaphore>,
     instances: Mutex<HashMap<MachineId, Entry>>,
 }
@@ -122,6 +124,7 @@ impl Worker {
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
             lease: AtomicU64::new(0),
+            lease_kept: Mutex::default(),
             room,
             instances: Mutex::default(),
         });
@@ -156,6 +159,11 @@ impl Worker {
             serving: matches!(entry, Entry::Serving(_)),
         });
         known.collect()
+    }
+
+    /// Whether instances are made and found: it serves the queue, and its lease has not run out.
+    pub fn serves(&self) -> bool {
+        !self.inner.shutdown.is_cancelled() && self.inner.lease_is_alive()
     }
 
     /// How many instances there are, of all functions.

@@ -26,6 +26,9 @@ pub(crate) struct UpArgs {
     /// Also listen on TCP, for whoever has a key: with TLS, or without TLS on loopback only
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Also tell metrics at http://ADDR:PORT/metrics without a key, on loopback only
+    #[arg(long, env = "HEARTH_METRICS", value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Where functions are called, by whoever holds a key or, for public ones, by anybody; port 0 takes a free one
     #[arg(
         long,

@@ -59,6 +59,9 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     // Claimed first: a socket in use is found before anything is touched.
     let mut listeners = vec![Listener::unix(socket)?];
     listeners.extend(remote::listen(args, state).await?);
+    if let Some(address) = args.metrics {
+        listeners.push(Listener::watching(address).await?);
+    }
     let gateway = gateway::listen(args.gateway).await?;
     let images = open_images(args, state).await?;
     let kernels_dir = state.open_folder("kernels")?;

@@ -93,6 +93,7 @@ const TABLE: &[(&str, Who, About)] = &[
     ("put_alias", MAKERS, Thing),
     ("put_archive", MAKERS, Thing),
     ("put_trigger", MAKERS, Thing),
+    ("ready", All, Open),
     ("remove_alias", MAKERS, Thing),
     ("remove_function", MAKERS, Thing),
     ("remove_image", Host, Open),

@@ -11,6 +11,7 @@ mod hostile;
 mod images;
 mod lifecycle;
 mod metrics;
+mod ready;
 mod recovery;
 mod sessions;
 mod tenancy;

@@ -4,14 +4,18 @@ use std::{
     collections::BTreeSet,
     io::Write as _,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use hearth_api::{ProblemCode, Role};
+use hearth_control::{ListenError, Listener};
 use hearth_telemetry::METRICS;
 use http::{Method, StatusCode};
+use tokio::net::TcpStream;
 
 use crate::{
-    fixture::{Answer, Fixture, machine},
+    fake_node::FakeNode,
+    fixture::{Answer, Fixture, machine, send_on},
     tenancy::{Realm, asking},
 };
 
@@ -131,4 +135,26 @@ async fn promtool_finds_nothing_wrong_with_them() {
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let said = promtool.wait_with_output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[tokio::test]
+async fn a_listener_of_its_own_tells_them_without_a_key_and_nothing_else() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let socket = folder.path().join("s");
+    let watching = Listener::watching("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = watching.tcp_address().unwrap();
+    let listeners = vec![Listener::unix(&socket).unwrap(), watching];
+    let _server = Fixture::listening(FakeNode::new(), folder, socket, listeners).await;
+    let ask = async |path: &str, host: &str| {
+        let request = http::Request::get(path).header("host", host);
+        let request = request.body(http_body_util::Full::default()).unwrap();
+        send_on(TcpStream::connect(address).await.unwrap(), request).await
+    };
+    text(&ask("/metrics", &address.to_string()).await);
+    assert_eq!(ask("/readyz", "localhost").await.status, StatusCode::OK);
+    assert_eq!(ask("/v1/machines", "localhost").await.status, StatusCode::NOT_FOUND);
+    // The page of a name that was made to lead to 127.0.0.1.
+    assert_eq!(ask("/metrics", "evil.example").await.status, StatusCode::FORBIDDEN);
+    let far = Listener::watching("0.0.0.0:0".parse().unwrap()).await;
+    assert!(matches!(far, Err(ListenError::NotLoopback(_))));
 }
