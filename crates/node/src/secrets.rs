@@ -141,7 +141,7 @@ mod tests {
             (closed(&seal, own, file("/etc/passwd"), b"hunter2"), "not below"),
             (closed(&seal, own, file("/run/secrets/../x"), b"hunter2"), "not below"),
             (closed(&seal, own, file("/run/secrets/"), b"hunter2"), "not below"),
-            (closed(&seal, own, env(), &[b'x'; TOTAL_MAX + 1]), "longer than"),
+            (closed(&seal, own, env(), &vec![b'x'; TOTAL_MAX + 1]), "longer than"),
         ] {
             let error = opened(&spec(vec![secret]), &seal).err().unwrap();
             assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
