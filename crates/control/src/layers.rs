@@ -69,6 +69,14 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
     answer.instrument(span).await
 }
 
+/// Guards a listener that asks for no key: it is on loopback, where web pages that users look at could reach it too.
+pub(crate) async fn around_watching(request: Request, next: Next) -> Response {
+    match check_web(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => finish(error.into_response(), &RequestId::new().to_string()),
+    }
+}
+
 /// Who sends a request; nobody known, for what all may ask.
 async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Caller>, ApiError> {
     let headers = &request.headers;
@@ -84,34 +92,6 @@ async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Caller>, ApiErro
                 Caller::operator(uid, peer, headers).map(Some)
             } else {
                 Err(guard.rule.refusal(uid))
-/// Guards a listener that asks for no key: it is on loopback, where web pages that users look at could reach it too.
-pub(crate) async fn around_watching(request: Request, next: Next) -> Response {
-    match check_web(request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(error) => finish(error.into_response(), &RequestId::new().to_string()),
-    }
-}
-
-/// A request that may go on.
-pub(crate) struct Admitted {
-    /// Nobody known, for what all may ask.
-    pub(crate) caller: Option<Caller>,
-    /// As it came, or as it was read for its signature.
-    pub(crate) body: Body,
-    /// The place of a large body in memory, until its request is answered.
-    pub(crate) room: Option<SemaphorePermit<'static>>,
-}
-
-impl Admitted {
-    pub(crate) fn new(caller: Option<Caller>, body: Body) -> Self {
-        Self {
-            caller,
-            body,
-            room: None,
-        }
-    }
-}
-
             }
         }
         Some(peer @ (Peer::Tcp(_) | Peer::Tls(_))) => {
