@@ -33,8 +33,8 @@ mod metrics;
 mod node;
 mod observer;
 mod peer;
-mod reconcile;
 mod ready;
+mod reconcile;
 mod server;
 mod stream;
 mod tenancy;
@@ -177,9 +177,6 @@ impl Control {
             .layer(axum::middleware::from_fn_with_state(guard, layers::around))
     }
 
-    /// Serves the API and the gateway until told to stop; then ends sessions and streams, writes what is left, and closes the
-    /// store. Machines are left alone.
-    pub async fn serve(self, listeners: Vec<Listener>, gateway: Vec<GatewayListener>, shutdown: CancellationToken) {
     /// The routes of a listener that asks for no key.
     fn watching_router(&self) -> Router {
         api_doc::watching_routes()
@@ -189,6 +186,9 @@ impl Control {
             .layer(axum::middleware::from_fn(layers::around_watching))
     }
 
+    /// Serves the API and the gateway until told to stop; then ends sessions and streams, writes what is left, and closes the
+    /// store. Machines are left alone.
+    pub async fn serve(self, listeners: Vec<Listener>, gateway: Vec<GatewayListener>, shutdown: CancellationToken) {
         let plane = self.app.plane();
         let calls = Arc::clone(&plane.gateway);
         let gateway = tokio::spawn({
