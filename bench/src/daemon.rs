@@ -62,6 +62,8 @@ impl Daemon {
             .args(["up", "--state-dir"])
             .arg(self.folder.join("state"))
             .args(&self.args)
+            // The usual port is another daemon's.
+            .env("HEARTH_GATEWAY", "127.0.0.1:0")
             .envs(self.env.iter().copied())
             .env("HEARTH_SOCKET", self.socket())
             .stdin(Stdio::null())
