@@ -96,9 +96,6 @@ fn fill(news: &mut News, batch: &mut Vec<NodeEvent>, missed: &mut bool) {
 
 async fn write(app: &App, batch: &mut Vec<NodeEvent>, missed: &mut bool) -> Result<(), StoreError> {
     let news = std::mem::take(batch);
-    for event in news.iter().filter(|event| event.from == StateWord::Pending) {
-        learn_of(app, event.machine).await?;
-    }
     // That a machine is destroyed is no state of a row: the row goes.
     let observations: Vec<_> = news
         .iter()
@@ -116,17 +113,6 @@ async fn write(app: &App, batch: &mut Vec<NodeEvent>, missed: &mut bool) -> Resu
     {
         *missed = true;
         return Err(error);
-    }
-    Ok(())
-}
-
-/// A machine that is not made through the API is made on the node alone; here it is heard of first.
-async fn learn_of(app: &App, id: MachineId) -> Result<(), StoreError> {
-    let spec = app.node.spec(id).filter(|spec| spec.owner.is_some());
-    if let Some(spec) = spec
-        && app.store.machine(id).await?.is_none()
-    {
-        crate::reconcile::learn_of(app, spec).await?;
     }
     Ok(())
 }

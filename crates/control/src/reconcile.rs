@@ -143,11 +143,6 @@ async fn apply(app: &App, plan: Vec<Action>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes a row for a machine that somebody made on the node for a purpose of their own.
-pub(crate) async fn learn_of(app: &App, spec: MachineSpec) -> Result<(), StoreError> {
-    insert(app, spec).await.map(drop)
-}
-
 /// Makes a row for a machine of the node that is found there; gives what is seen of it.
 async fn adopt(app: &App, spec: MachineSpec) -> Result<Option<Observation>, StoreError> {
     let (id, project, name) = (spec.id, spec.project, spec.name.to_string());

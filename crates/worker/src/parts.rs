@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use hearth_coord::{InstanceKey, ProvisionRequest};
 use hearth_domain::{Contract, MachineSpec};
-use hearth_ids::FunctionId;
+use hearth_ids::{FunctionId, MachineId};
 use hearth_node_api::{LogChunk, NodeError};
 use thiserror::Error;
 
@@ -27,6 +27,9 @@ pub enum BlueprintError {
     /// The function, or its version, is gone.
     #[error("the function is gone, or has no such version")]
     Gone,
+    /// Its project may have no more.
+    #[error("{0}")]
+    NoRoom(String),
     /// Something that it needs is not there.
     #[error("{0}")]
     Broken(String),
@@ -35,8 +38,12 @@ pub enum BlueprintError {
 /// Where blueprints come from.
 #[async_trait]
 pub trait Blueprints: Send + Sync {
-    /// The blueprint of one more instance; of the newest version, if none is named.
+    /// The blueprint of one more instance; of the newest version, if none is named. The machine is on the books from now
+    /// on: it is made, or [withdrawn](Self::withdraw).
     async fn blueprint(&self, function: FunctionId, version: Option<u32>) -> Result<Blueprint, BlueprintError>;
+
+    /// A machine could not be made after all. Idempotent.
+    async fn withdraw(&self, machine: MachineId);
 
     /// How the instances of a version are called: for those that were there before this process. None if it is gone.
     async fn contract(&self, function: FunctionId, version: u32) -> Option<(Contract, u16)>;

@@ -81,6 +81,7 @@ impl Inner {
             .await
             .map_err(|error| match error {
                 BlueprintError::Gone => ProvisionFailure::Broken(error.to_string()),
+                BlueprintError::NoRoom(reason) => ProvisionFailure::NoRoom(reason),
                 BlueprintError::Broken(reason) => ProvisionFailure::Broken(reason),
             })?;
         let id = blueprint.spec.id;
@@ -98,7 +99,10 @@ impl Inner {
         };
         let began = Instant::now();
         let made = async {
-            self.parts.node.create(blueprint.spec).await?;
+            if let Err(error) = self.parts.node.create(blueprint.spec).await {
+                self.parts.blueprints.withdraw(id).await;
+                return Err(error);
+            }
             fault::point("provision.created");
             self.parts.node.start(id).await?;
             fault::point("provision.started");

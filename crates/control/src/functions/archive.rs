@@ -65,6 +65,17 @@ impl Archive {
         Ok(())
     }
 
+    /// Functions whose logs are here. Blocks.
+    pub(crate) fn functions(&self) -> Vec<FunctionId> {
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return Vec::new();
+        };
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// Removes all logs of a function. Blocks.
     pub(crate) fn forget(&self, function: FunctionId) -> io::Result<()> {
         match fs::remove_dir_all(self.of(function)) {

@@ -8,9 +8,11 @@ use hearth_domain::{
     VersionSpec, Workload,
 };
 use hearth_ids::{FunctionId, MachineId};
+use hearth_store::{Desired, InsertError, NewMachine};
 use hearth_worker::{Blueprint, BlueprintError, Blueprints};
+use tracing::warn;
 
-use crate::app::App;
+use crate::{app::App, time::now_unix_ms};
 
 /// How long an instance's program has to end, once no call reaches it any more.
 const STOP_TIMEOUT_MS: u64 = 5_000;
@@ -19,6 +21,8 @@ const NAME_CHARS: usize = 40;
 /// Where a source lies in its machine (Lambda's place).
 const TASK_ROOT: &str = "/var/task";
 const RUNTIME_DIR: &str = "/var/runtime";
+/// What tells a Lambda program how much memory it has, in MiB.
+pub(crate) const MEMORY_VARIABLE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 /// What stands for a region: AWS clients ask for one.
 pub(crate) const REGION: &str = "us-east-1";
 
@@ -86,6 +90,7 @@ impl Blueprints for StoredBlueprints {
             stop_timeout_ms: STOP_TIMEOUT_MS,
             auto_remove: false,
         };
+        note(&app, &spec).await?;
         Ok(Blueprint {
             spec,
             version: number,
@@ -94,10 +99,38 @@ impl Blueprints for StoredBlueprints {
         })
     }
 
+    async fn withdraw(&self, machine: MachineId) {
+        let Some(app) = self.0.upgrade() else { return };
+        if let Err(error) = app.store.withdraw_machine(machine).await {
+            warn!(id = %machine, error = hearth_domain::chain(&error), "cannot forget a machine that could not be made; it is forgotten at the next start");
+        }
+    }
+
     async fn contract(&self, function: FunctionId, version: u32) -> Option<(Contract, u16)> {
         let app = self.0.upgrade()?;
         let version = app.store.version(function, version).await.ok().flatten()?;
         Some((version.spec.contract, version.spec.port()))
+    }
+}
+
+/// Puts the machine on the books, where it counts against what its project may have.
+async fn note(app: &App, spec: &MachineSpec) -> Result<(), BlueprintError> {
+    let args = spec.workload.entrypoint.iter().flatten().chain(&spec.workload.cmd);
+    let new = NewMachine {
+        spec: spec.clone(),
+        args: args.cloned().collect(),
+        desired: Desired::Running,
+        created_unix_ms: now_unix_ms(),
+        key: None,
+        within_quotas: true,
+    };
+    match app.store.insert_machine(&new).await {
+        Ok(event) => {
+            app.publish(event);
+            Ok(())
+        }
+        Err(InsertError::Quota(quota)) => Err(BlueprintError::NoRoom(quota.to_string())),
+        Err(error) => Err(broken(&error.to_string())),
     }
 }
 
@@ -129,10 +162,10 @@ fn workload(function: &FunctionSpec, version: &VersionSpec) -> Workload {
             set("LAMBDA_RUNTIME_DIR", RUNTIME_DIR.into());
             set("AWS_LAMBDA_FUNCTION_NAME", name.clone());
             set("AWS_LAMBDA_FUNCTION_VERSION", version.number.to_string());
-            set(
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-                version.resources.memory_mib.to_string(),
-            );
+            // The Lambda API gives guests more memory than their programs are told of.
+            let memory = version.workload.env.get(MEMORY_VARIABLE).cloned();
+            let memory = memory.unwrap_or_else(|| version.resources.memory_mib.to_string());
+            set(MEMORY_VARIABLE, memory);
             set("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}"));
             set("AWS_LAMBDA_LOG_STREAM_NAME", format!("v{}", version.number));
             set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into());

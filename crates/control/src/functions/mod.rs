@@ -1,7 +1,7 @@
 //! Functions: one file a group of endpoints, and what makes and calls their instances.
 
 mod archive;
-mod blueprint;
+pub(crate) mod blueprint;
 pub(crate) mod calls;
 pub(crate) mod change;
 pub(crate) mod deploy;
@@ -12,5 +12,6 @@ pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod plane;
 pub(crate) mod read;
+pub(crate) mod reconcile;
 pub(crate) mod source;
 mod view;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    io,
     num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Weak},
@@ -9,23 +10,25 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use hearth_coord::{
-    CoordError, InstanceKey, ProvisionRequest,
+    InstanceKey, ProvisionRequest,
     embedded::{EmbeddedQueue, EmbeddedRegistry},
 };
-use hearth_domain::{Action, FunctionSpec, ProjectName};
+use hearth_domain::{Action, FunctionSpec, MachineOwner, MachineSpec, ProjectName};
 use hearth_gateway::{
     CallObserver, CallRecord, Denied, Gateway, GatewayConfig, GatewayParts, InstanceHost, KeyCheck, RateLimit,
     RetireReason, Route, RouteTable, VersionFacts,
 };
 use hearth_ids::{FunctionId, ProjectId};
+use hearth_node_api::{LogChunk, NodeError};
 use hearth_store::{AliasRow, FunctionRow, LIVE, StoreError, VersionRow};
-use hearth_worker::{KnownInstance, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts};
+use hearth_worker::{KnownInstance, LogArchive, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts};
 use tokio::sync::{Mutex, Notify};
 use tracing::{debug, warn};
 
 use super::{archive::Archive, blueprint::StoredBlueprints};
-use crate::{app::App, invocations::accept::Keeper, key, metrics};
+use crate::{OpenError, app::App, invocations::accept::Keeper, key, metrics};
 
 /// Requests for instances that wait at most.
 const QUEUE_MAX: usize = 10_000;
@@ -64,7 +67,7 @@ pub(crate) struct Plane {
 
 impl Plane {
     /// Takes up the instances that there are, and serves what the store has.
-    pub(crate) async fn open(app: &Arc<App>, config: FunctionsConfig) -> Result<Self, CoordError> {
+    pub(crate) async fn open(app: &Arc<App>, config: FunctionsConfig) -> Result<Self, OpenError> {
         let queue = Arc::new(EmbeddedQueue::new(QUEUE_MAX));
         let registry = Arc::new(EmbeddedRegistry::new());
         let archive = Archive::new(config.logs_dir);
@@ -84,6 +87,8 @@ impl Plane {
                 observer: ties.clone(),
             },
         );
+        // An instance whose version the gateway does not know would be let go.
+        gateway.set_routes(RouteTable::new(&domain, routes(app).await?));
         let worker = Worker::open(
             WorkerConfig {
                 id: "local".into(),
@@ -95,9 +100,12 @@ impl Plane {
                 node: app.node.clone(),
                 queue: queue.clone(),
                 registry,
-                blueprints: Arc::new(StoredBlueprints(weak)),
+                blueprints: Arc::new(StoredBlueprints(weak.clone())),
                 outcomes: Arc::new(Told(Arc::downgrade(&gateway))),
-                archive: Arc::new(archive.clone()),
+                archive: Arc::new(OfKnown {
+                    app: weak.clone(),
+                    archive: archive.clone(),
+                }),
             },
         )
         .await?;
@@ -274,6 +282,29 @@ impl CallObserver for Ties {
     fn finished(&self, call: CallRecord) {
         let Some(app) = self.0.upgrade() else { return };
         app.calls.note(call);
+    }
+}
+
+/// Keeps the logs of functions that are there: one that was removed leaves nothing.
+struct OfKnown {
+    app: Weak<App>,
+    archive: Archive,
+}
+
+#[async_trait]
+impl LogArchive for OfKnown {
+    async fn archive(
+        &self,
+        spec: &MachineSpec,
+        log: BoxStream<'static, Result<LogChunk, NodeError>>,
+    ) -> Result<(), io::Error> {
+        let (Some(app), Some(MachineOwner::Function { function, .. })) = (self.app.upgrade(), &spec.owner) else {
+            return Ok(());
+        };
+        match app.store.function(*function).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(_) => self.archive.archive(spec, log).await,
+        }
     }
 }
 

@@ -24,6 +24,9 @@ use crate::{
     extract::{ApiPath, chunks},
 };
 
+/// How the names begin by which versions hold images.
+const OWNER: &str = "fn.";
+
 /// Takes a function's source: a tar of its folder, or a zip.
 #[utoipa::path(post, path = "/v1/functions/{function}/source", tag = "functions", operation_id = "upload_source",
     params(("function" = String, Path, description = "Name; the function need not be there yet")),
@@ -90,6 +93,12 @@ pub(crate) async fn unpin(app: &App, version: &VersionSpec) {
     }
 }
 
-fn owner(version: &VersionSpec) -> String {
-    format!("fn.{}.{}", version.function, version.number)
+/// By what name a version holds its images.
+pub(crate) fn owner(version: &VersionSpec) -> String {
+    format!("{OWNER}{}.{}", version.function, version.number)
+}
+
+/// Whether a holder of an image is a version of a function.
+pub(crate) fn is_owner(holder: &str) -> bool {
+    holder.starts_with(OWNER)
 }
