@@ -1,5 +1,10 @@
 //! Keys of projects. Only digests of their secrets are stored; a revoked key has no row.
 
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
+
 use hearth_domain::Role;
 use hearth_ids::{KeyId, ProjectId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
@@ -12,6 +17,8 @@ use crate::{
 
 /// Keys that a project may have.
 pub const KEYS_MAX: u64 = 1_000;
+/// Keys that are known at once.
+const KNOWN_MAX: usize = 10_000;
 /// The mark that the host's first key was made.
 const FIRST_KEY: &str = "first_key";
 
@@ -85,8 +92,20 @@ impl Store {
         Ok(true)
     }
 
-    /// The key of an ID, expired or not.
+    /// The key of an ID, expired or not. Known ones cost no query.
     pub async fn key(&self, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
+        let generation = match self.known_keys.get(id) {
+            Ok(row) => return Ok(Some(row)),
+            Err(generation) => generation,
+        };
+        let row = self.read_key(id).await?;
+        if let Some(row) = &row {
+            self.known_keys.learn(generation, row.clone());
+        }
+        Ok(row)
+    }
+
+    async fn read_key(&self, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM access_keys WHERE id = $1")
             .bind(id.to_string())
             .fetch_optional(&self.readers)
@@ -125,7 +144,46 @@ impl Store {
             .execute(&self.writer)
             .await
             .map_err(StoreError::query("revoke a key"))?;
+        self.known_keys.forget_all();
         Ok(removed.rows_affected() == 1)
+    }
+}
+
+/// Keys as they were read: calls of functions ask for the same ones again and again. All are forgotten, before whoever
+/// asked for it is answered, when one is revoked.
+#[derive(Debug, Default)]
+pub(crate) struct KnownKeys(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Counts how often all were forgotten.
+    generation: u64,
+    rows: HashMap<KeyId, KeyRow>,
+}
+
+impl KnownKeys {
+    /// The key; or which generation it is that does not know it.
+    fn get(&self, id: KeyId) -> Result<KeyRow, u64> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.rows.get(&id).cloned().ok_or(known.generation)
+    }
+
+    /// Learns what was read, unless something was forgotten since it was asked for: it may have been read before that.
+    fn learn(&self, generation: u64, row: KeyRow) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.generation != generation {
+            return;
+        }
+        if known.rows.len() >= KNOWN_MAX {
+            known.rows.clear();
+        }
+        known.rows.insert(row.id, row);
+    }
+
+    pub(crate) fn forget_all(&self) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.generation += 1;
+        known.rows.clear();
     }
 }
 
@@ -159,4 +217,32 @@ fn read(row: &SqliteRow) -> Result<KeyRow, StoreError> {
         created_unix_ms: columns.unsigned("created_unix_ms")?,
         expires_unix_ms: columns.optional_unsigned("expires_unix_ms")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> KeyRow {
+        KeyRow {
+            id: KeyId::new(),
+            project: ProjectId::DEFAULT,
+            name: "ci".into(),
+            role: Role::Invoker,
+            secret_sha256: String::new(),
+            created_unix_ms: 0,
+            expires_unix_ms: None,
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_revocation_is_not_learnt_after_it() {
+        let (known, key) = (KnownKeys::default(), row());
+        let before = known.get(key.id).unwrap_err();
+        known.learn(before, key.clone());
+        assert_eq!(known.get(key.id), Ok(key.clone()));
+        known.forget_all();
+        known.learn(before, key.clone());
+        assert!(known.get(key.id).is_err());
+    }
 }

@@ -23,7 +23,7 @@ mod secret;
 mod sqlite;
 mod trigger;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 pub use audit::{AUDIT_AGE_MAX_MS, AUDIT_MAX, AuditFilter, AuditRow};
 pub use error::{InsertError, StoreError};
@@ -44,6 +44,7 @@ pub struct Store {
     /// Of one connection: SQLite has one writer at a time, and waiting here is fair where its locks are not.
     writer: sqlx::SqlitePool,
     readers: sqlx::SqlitePool,
+    known_keys: Arc<key::KnownKeys>,
 }
 
 impl Store {
@@ -56,7 +57,11 @@ impl Store {
             .map_err(StoreError::query("read what machines hold"))?;
         machine::read_holdings(&mut connection).await?;
         drop(connection);
-        Ok(Self { writer, readers })
+        Ok(Self {
+            writer,
+            readers,
+            known_keys: Arc::default(),
+        })
     }
 
     /// Whether it can be written, by a write that changes nothing.

@@ -159,6 +159,7 @@ impl Store {
             })?;
         }
         transaction.commit().await.map_err(&failed)?;
+        self.known_keys.forget_all();
         Ok(())
     }
 
