@@ -10,6 +10,8 @@
 //! - Events may be missed by a listener that is slow: they are hints, [`NodeService::status`] is the truth.
 
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod info;
 mod machine;
 mod session;
@@ -21,7 +23,7 @@ use futures::stream::BoxStream;
 use hearth_domain::MachineSpec;
 use hearth_ids::MachineId;
 pub use info::{Check, CheckOutcome, DriverInfo, NodeInfo};
-pub use machine::{HISTORY_MAX, MachineStats, MachineStatus, NodeEvent, Transition};
+pub use machine::{GuestBoot, HISTORY_MAX, MachineStats, MachineStatus, NodeEvent, Transition};
 pub use session::{
     Attachment, EntryKind, ExecEvent, ExecRequest, ExecSession, FileStat, Input, LogChunk, LogQuery, LogStream,
     TerminalSize,

@@ -20,7 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::fake_node::FakeNode;
+use hearth_node_api::fake::FakeNode;
 
 /// Everything here is quick; what takes longer hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

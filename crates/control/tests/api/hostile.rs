@@ -4,6 +4,7 @@ use std::{os::unix::fs::PermissionsExt as _, process::Stdio, sync::Arc};
 
 use hearth_api::{CreateMachine, Machine, MachineState, ProblemCode};
 use hearth_control::Listener;
+use hearth_node_api::fake::FakeNode;
 use http::{Method, StatusCode};
 use http_body_util::Full;
 use tokio::{
@@ -12,10 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    fake_node::FakeNode,
-    fixture::{Answer, DEADLINE, Fixture, json_request, machine, request, send_on},
-};
+use crate::fixture::{Answer, DEADLINE, Fixture, json_request, machine, request, send_on};
 
 #[tokio::test]
 async fn every_mistake_is_a_problem() {

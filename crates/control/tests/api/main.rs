@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that fails ends its test")]
 
-mod fake_node;
 mod fixture;
 
 mod access;

@@ -9,12 +9,12 @@ use std::{
 
 use hearth_api::{ProblemCode, Role};
 use hearth_control::{ListenError, Listener};
+use hearth_node_api::fake::FakeNode;
 use hearth_telemetry::METRICS;
 use http::{Method, StatusCode};
 use tokio::net::TcpStream;
 
 use crate::{
-    fake_node::FakeNode,
     fixture::{Answer, Fixture, machine, send_on},
     tenancy::{Realm, asking},
 };

@@ -9,15 +9,13 @@ use hearth_api::{
 };
 use hearth_client::{ApiPath, Client, ClientError};
 use hearth_control::{Identity, Listener};
+use hearth_node_api::fake::FakeNode;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::{
-    fake_node::FakeNode,
-    fixture::{Answer, Fixture, machine, request, send_on},
-};
+use crate::fixture::{Answer, Fixture, machine, request, send_on};
 
 /// A server on loopback, and callers with keys.
 pub(crate) struct Realm {

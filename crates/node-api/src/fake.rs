@@ -1,5 +1,8 @@
-//! A node in memory. What its machines do is told by their command: `exit N` ends at once, `cat` gives back its input
-//! and ends when that does, anything else goes on until it is stopped.
+//! A node in memory, for tests of whoever works with one. What its machines do is told by their command: `exit N` ends
+//! at once, `crash` writes why and ends, `wait` stays about to start until something [happens](FakeNode::happen) to it,
+//! `cat` gives back its input and ends when that does, anything else goes on until it is stopped.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 use std::{
     collections::HashMap,
@@ -7,6 +10,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::{
+    Attachment, Check, CheckOutcome, DriverInfo, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat,
+    Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeError, NodeEvent, NodeInfo, NodeService,
+    Transition,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
@@ -14,27 +22,23 @@ use hearth_domain::{
     Allocation, Capacity, DriverKind, ExitStatus, MachineEvent, MachineSpec, MachineState, Overcommit,
 };
 use hearth_ids::{MachineId, NodeId};
-use hearth_node_api::{
-    Attachment, Check, CheckOutcome, DriverInfo, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat,
-    Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeError, NodeEvent, NodeInfo, NodeService,
-    Transition,
-};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 type Answer<T> = Result<T, NodeError>;
 
-pub(crate) struct FakeNode {
+/// The node.
+pub struct FakeNode {
     machines: Mutex<HashMap<MachineId, Machine>>,
     events: broadcast::Sender<NodeEvent>,
     /// What the next create fails with.
-    pub(crate) refusal: Mutex<Option<NodeError>>,
+    pub refusal: Mutex<Option<NodeError>>,
     /// The archives that were put, by path.
-    pub(crate) archives: Mutex<HashMap<String, Vec<u8>>>,
+    pub archives: Mutex<HashMap<String, Vec<u8>>>,
     /// Resizes and signals that came.
-    pub(crate) inputs: Mutex<Vec<Input>>,
+    pub inputs: Mutex<Vec<Input>>,
     /// Who holds it keeps machines from being made.
-    pub(crate) door: tokio::sync::Mutex<()>,
+    pub door: tokio::sync::Mutex<()>,
 }
 
 struct Machine {
@@ -55,7 +59,8 @@ fn exited(code: i32) -> ExitStatus {
 }
 
 impl FakeNode {
-    pub(crate) fn new() -> Arc<Self> {
+    /// One without machines.
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             machines: Mutex::default(),
             events: broadcast::Sender::new(4096),
@@ -71,16 +76,17 @@ impl FakeNode {
     }
 
     /// Forgets a machine, as a node does whose folder was lost.
-    pub(crate) fn lose(&self, id: MachineId) {
+    pub fn lose(&self, id: MachineId) {
         self.lock().remove(&id);
     }
 
-    pub(crate) fn count(&self) -> usize {
+    /// How many machines it has.
+    pub fn count(&self) -> usize {
         self.lock().len()
     }
 
     /// Lets something happen to a machine.
-    pub(crate) fn happen(&self, id: MachineId, event: MachineEvent) -> Answer<MachineState> {
+    pub fn happen(&self, id: MachineId, event: MachineEvent) -> Answer<MachineState> {
         let mut machines = self.lock();
         let machine = machines.get(&id).ok_or_else(|| NodeError::no_machine(id))?;
         let next = self.step(machine, event)?;
@@ -108,6 +114,7 @@ impl FakeNode {
             }
             status.finished_unix_ms = state.is_at_rest().then_some(at_unix_ms);
             status.pid = (state == MachineState::Running).then_some(4242);
+            status.address = (state == MachineState::Running).then(|| "127.0.0.1".to_owned());
             status.history.push(Transition {
                 at_unix_ms,
                 from: from.word(),
@@ -128,7 +135,8 @@ impl FakeNode {
         Ok(state)
     }
 
-    pub(crate) fn write(&self, id: MachineId, stream: LogStream, text: &str) {
+    /// Lets a machine write something.
+    pub fn write(&self, id: MachineId, stream: LogStream, text: &str) {
         let machines = self.lock();
         let Some(machine) = machines.get(&id) else { return };
         machine.output.send_modify(|chunks| {
@@ -205,6 +213,7 @@ impl NodeService for FakeNode {
             restarts: 0,
             pid: None,
             address: None,
+            guest_boot: None,
             history: Vec::new(),
         };
         let id = spec.id;
@@ -229,16 +238,23 @@ impl NodeService for FakeNode {
             .get(&id)
             .map(|machine| machine.spec.workload.cmd.clone())
             .unwrap_or_default();
-        for event in [MachineEvent::Prepare, MachineEvent::Launch, MachineEvent::Ready] {
+        for event in [MachineEvent::Prepare, MachineEvent::Launch] {
             self.happen(id, event)?;
         }
-        self.write(id, LogStream::Stdout, "started\n");
-        if let [word, code] = cmd.as_slice()
-            && word == "exit"
-        {
-            self.end(id, MachineEvent::Exit(exited(code.parse().unwrap())))?;
+        let words: Vec<&str> = cmd.iter().map(String::as_str).collect();
+        if words == ["wait"] {
+            return Ok(());
         }
-        Ok(())
+        self.happen(id, MachineEvent::Ready)?;
+        self.write(id, LogStream::Stdout, "started\n");
+        match words.as_slice() {
+            ["exit", code] => self.end(id, MachineEvent::Exit(exited(code.parse().unwrap()))),
+            ["crash"] => {
+                self.write(id, LogStream::Stderr, "boom: no such module\n");
+                self.end(id, MachineEvent::Exit(exited(1)))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn stop(&self, id: MachineId, _timeout_ms: Option<u64>) -> Answer<()> {
