@@ -14,7 +14,7 @@ HEARTH := $(CARGO_TARGET_DIR)/release/hearth
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-demo: build ## Run a Python program from an OCI image in a real microVM
+demo: build ## A Python function in real microVMs: called, scaled to zero and back, broken, rolled back
 	@scripts/demo "$(HEARTH)"
 
 runtimes: tools-build ## Make the images that functions' sources run over, from Debian packages
