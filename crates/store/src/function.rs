@@ -63,8 +63,8 @@ pub enum FunctionError {
         /// Whose it is.
         holder: String,
     },
-    /// There is no such function any more.
-    #[error("the function is gone")]
+    /// There is no such function any more, or no such project.
+    #[error("the function, or its project, is gone")]
     Gone,
     /// An alias still leads to the version.
     #[error("alias {alias:?} leads to version {version}; let it lead elsewhere first")]
@@ -91,7 +91,8 @@ impl Store {
         let failed = StoreError::query("insert a function");
         let inserted = sqlx::query(
             "INSERT INTO functions (id, project, name, label, spec, latest, created_unix_ms, updated_unix_ms) \
-             VALUES ($1, $2, $3, $4, $5, 0, $6, $6) ON CONFLICT DO NOTHING",
+             SELECT $1, $2, $3, $4, $5, 0, $6, $6 WHERE EXISTS (SELECT 1 FROM projects WHERE id = $2) \
+             ON CONFLICT DO NOTHING",
         )
         .bind(spec.id.to_string())
         .bind(spec.project.to_string())
@@ -105,10 +106,12 @@ impl Store {
         if inserted.rows_affected() == 1 {
             return Ok(());
         }
-        let holder = self.function_by_label(spec.project, &spec.name.label()).await?;
-        Err(FunctionError::NameTaken {
-            holder: holder.map_or_else(|| spec.name.to_string(), |row| row.spec.name.to_string()),
-        })
+        match self.function_by_label(spec.project, &spec.name.label()).await? {
+            Some(row) => Err(FunctionError::NameTaken {
+                holder: row.spec.name.into(),
+            }),
+            None => Err(FunctionError::Gone),
+        }
     }
 
     /// Changes what stays the same for all versions. The name and the project cannot change.

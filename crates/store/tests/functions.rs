@@ -71,6 +71,12 @@ async fn versions_are_counted_and_live_follows() {
     f.store.insert_function(&spec, 1).await.unwrap();
     let taken = f.store.insert_function(&function("hello-world"), 1).await.unwrap_err();
     assert!(matches!(taken, FunctionError::NameTaken { holder } if holder == "Hello_World"));
+    let of_nobody = FunctionSpec {
+        project: ProjectId::new(),
+        ..function("hello-world")
+    };
+    let gone = f.store.insert_function(&of_nobody, 1).await.unwrap_err();
+    assert!(matches!(gone, FunctionError::Gone));
 
     for (number, live) in [(1, false), (2, true), (3, false)] {
         let row = f.store.insert_version(version(spec.id), live, number).await.unwrap();

@@ -29,7 +29,8 @@ pub(crate) struct UpArgs {
     /// Also tell metrics at http://ADDR:PORT/metrics without a key, on loopback only
     #[arg(long, env = "HEARTH_METRICS", value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
-    /// Where functions are called, by whoever holds a key or, for public ones, by anybody; port 0 takes a free one
+    /// Where functions are called, by whoever holds a key or, for public ones, by anybody; port 0 takes a free one. With
+    /// TLS, unless it is on loopback
     #[arg(
         long,
         env = "HEARTH_GATEWAY",
@@ -37,6 +38,9 @@ pub(crate) struct UpArgs {
         value_name = "ADDR:PORT"
     )]
     pub(crate) gateway: SocketAddr,
+    /// Call functions without TLS though others reach the address: for a proxy of your own that has it
+    #[arg(long)]
+    pub(crate) gateway_plain: bool,
     /// Domain of functions' host names: NAME.PROJECT.fn.DOMAIN
     #[arg(long, env = "HEARTH_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]
     pub(crate) domain: String,

@@ -1,36 +1,46 @@
 //! Where functions are called.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hearth_control::FunctionsConfig;
 use hearth_gateway::{GatewayConfig, GatewayListener};
 use tokio::net::TcpListener;
 
-use super::state_dir::StateDir;
+use super::{remote, state_dir::StateDir};
 use crate::args::UpArgs;
 
 /// How long an instance may take from its program's start until it can be called. Lambda gives ten seconds; guests that
 /// are emulated in software need more.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<GatewayListener> {
+/// Listens: with TLS wherever others may listen in, unless a proxy of the user's has it.
+pub(super) async fn listen(args: &UpArgs, state: &StateDir) -> anyhow::Result<GatewayListener> {
+    let address = args.gateway;
+    let plain = address.ip().is_loopback() || args.gateway_plain;
+    let tls = if plain {
+        None
+    } else {
+        let identity = remote::identity(args, state, address.ip()).context("cannot serve functions by TLS")?;
+        Some(identity.config)
+    };
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} for calls of functions; choose another --gateway"))?;
-    Ok(GatewayListener { listener, tls: None })
+    Ok(GatewayListener { listener, tls })
 }
 
 /// How functions are served.
 pub(super) fn config(listener: &GatewayListener, args: &UpArgs, state: &StateDir) -> anyhow::Result<FunctionsConfig> {
     let address = listener.listener.local_addr()?;
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
     Ok(FunctionsConfig {
         logs_dir: state.private_folder("function-logs")?,
         gateway: GatewayConfig {
             domain: args.domain.clone(),
             ..GatewayConfig::default()
         },
-        base_url: Some(format!("http://{address}")),
+        base_url: Some(format!("{scheme}://{address}")),
         ready_timeout: READY_TIMEOUT,
     })
 }

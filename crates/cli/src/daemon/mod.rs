@@ -62,7 +62,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     if let Some(address) = args.metrics {
         listeners.push(Listener::watching(address).await?);
     }
-    let gateway = gateway::listen(args.gateway).await?;
+    let gateway = gateway::listen(args, state).await?;
     let images = open_images(args, state).await?;
     let kernels_dir = state.open_folder("kernels")?;
     let kernels = Arc::new(tokio::task::spawn_blocking(move || KernelStore::open(&kernels_dir)).await??);
