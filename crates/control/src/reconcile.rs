@@ -259,6 +259,7 @@ mod tests {
             restarts: 0,
             pid: None,
             address: None,
+            guest_boot: None,
             history: Vec::new(),
         }
     }

@@ -25,6 +25,9 @@ pub struct ProvisionRequest {
     /// Nobody waits for it after that, in milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_unix_ms: Option<u64>,
+    /// The span of the call that it is for, as a `traceparent`, where calls are traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// A request that a worker has taken, and must say the end of.

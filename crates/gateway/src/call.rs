@@ -13,7 +13,7 @@ use hyper::{body::Body as _, upgrade::OnUpgrade};
 
 use crate::{
     Body, CallError, CallRecord, Gateway, Qualifier, Route, VersionFacts, answer, lambda,
-    observe::Recording,
+    observe::{self, Recording},
     pool::{Pool, PoolKey},
     proxy::{
         Exchange, Forwarded, Met, Outgoing, Progress, Returning, Sent, Spliced, clean_answer, clean_request, send,
@@ -107,12 +107,18 @@ impl Gateway {
     }
 
     /// Runs the call. `request` has the path that the function is to see, and no header that is not for it.
-    pub(crate) async fn run(self: &Arc<Self>, call: Call, request: Request<Body>) -> Result<Response<Body>, CallError> {
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        call: Call,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, CallError> {
         let pool = self.pool(&call)?;
+        let trace = observe::trace(&call, &pool, request.headers_mut());
         let recording = Recording::new(
             Arc::clone(&self.parts.observer),
             Arc::clone(&pool),
             call.record(&request),
+            trace,
         );
         let id = call.id_value.clone();
         let outcome = match call.facts.contract {

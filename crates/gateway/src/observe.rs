@@ -5,9 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hearth_domain::Contract;
 use hearth_ids::MachineId;
+use hearth_telemetry::trace::{self, Begun, Span, SpanKind};
+use http::{HeaderMap, HeaderValue};
 
-use crate::{CallError, CallObserver, CallRecord, pool::Pool};
+use crate::{CallError, CallObserver, CallRecord, call::Call, pool::Pool};
 
 /// A call under way. Told when it is finished, and as given up by its caller when it is dropped before.
 pub(crate) struct Recording(Option<Box<Inner>>);
@@ -17,15 +20,67 @@ struct Inner {
     pool: Arc<Pool>,
     began: Instant,
     record: CallRecord,
+    trace: Option<Begun>,
+}
+
+/// Begins the call's span, where calls are traced, and lets the function know of it.
+pub(crate) fn trace(call: &Call, pool: &Pool, headers: &mut HeaderMap) -> Option<Begun> {
+    let begun = trace::begin(headers)?;
+    let context = begun.context();
+    let mut put = |name, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    put(trace::TRACEPARENT, context.traceparent());
+    if call.facts.contract == Contract::Lambda {
+        put(trace::AMZN_TRACE_ID, context.amzn());
+    }
+    if begun.is_sampled() && pool.instances().is_empty() {
+        pool.put_trace(context);
+    }
+    Some(begun)
+}
+
+/// Tells the call's span, and how long of it was spent waiting.
+fn tell_span(begun: Begun, record: &CallRecord) {
+    let (from, to) = (record.started, record.started + record.duration);
+    if !record.queued.is_zero() {
+        let waited = Span::new("wait for an instance", from, from + record.queued).with("hearth.cold", record.cold);
+        trace::tell(begun.context(), waited);
+    }
+    let mut span = Span::new("call", from, to)
+        .kind(SpanKind::Server)
+        .with("hearth.request", record.request.to_string())
+        .with("hearth.project", record.project.to_string())
+        .with("hearth.function", record.function.to_string())
+        .with("hearth.version", i64::from(record.version))
+        .with("hearth.cold", record.cold)
+        .with("http.request.method", record.method.to_string())
+        .with("url.path", record.path.clone())
+        .with("http.response.status_code", i64::from(record.status));
+    if let Some(machine) = record.machine {
+        span = span.with("hearth.machine", machine.to_string());
+    }
+    if let Some(invocation) = record.invocation {
+        span = span.with("hearth.invocation", invocation.to_string());
+    }
+    begun.end(span.failed(record.error.as_ref().map(ToString::to_string)));
 }
 
 impl Recording {
-    pub(crate) fn new(observer: Arc<dyn CallObserver>, pool: Arc<Pool>, record: CallRecord) -> Self {
+    pub(crate) fn new(
+        observer: Arc<dyn CallObserver>,
+        pool: Arc<Pool>,
+        record: CallRecord,
+        trace: Option<Begun>,
+    ) -> Self {
         Self(Some(Box::new(Inner {
             observer,
             pool,
             began: Instant::now(),
             record,
+            trace,
         })))
     }
 
@@ -72,6 +127,9 @@ impl Recording {
         record.error = error;
         let (status, took) = (record.status, record.duration);
         inner.pool.meters.ended(status, took, record.queued, record.cold);
+        if let Some(begun) = inner.trace.filter(Begun::is_sampled) {
+            tell_span(begun, &inner.record);
+        }
         inner.observer.finished(inner.record);
     }
 }

@@ -26,8 +26,20 @@ pub struct MachineStatus {
     pub pid: Option<u32>,
     /// Where the node reaches it.
     pub address: Option<String>,
+    /// When its guest came up, if it has one that tells.
+    #[serde(default)]
+    pub guest_boot: Option<GuestBoot>,
     /// The last transitions, at most [`HISTORY_MAX`], oldest first.
     pub history: Vec<Transition>,
+}
+
+/// When a guest's parts were there, in nanoseconds since its kernel started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestBoot {
+    /// The agent listened.
+    pub listening_ns: u64,
+    /// The root file system was mounted.
+    pub root_ready_ns: u64,
 }
 
 /// A step of a machine from one state to another.

@@ -20,7 +20,7 @@ use std::{
 use hearth_domain::{ExitStatus, MachineEvent, MachineSpec, MachineState, StateWord, TransitionRefused};
 use hearth_driver::VmmHandle;
 use hearth_ids::MachineId;
-use hearth_node_api::{HISTORY_MAX, Transition};
+use hearth_node_api::{GuestBoot, HISTORY_MAX, Transition};
 use serde::{Deserialize, Serialize};
 
 /// Begins the names of folders that were put aside.
@@ -34,6 +34,9 @@ pub(crate) struct MachineRecord {
     pub(crate) state: MachineState,
     /// When it came there, in ms since 1970.
     pub(crate) since_ms: u64,
+    /// When the guest of this boot came up, as it says.
+    #[serde(default)]
+    pub(crate) guest_boot: Option<GuestBoot>,
     /// When its program last began to run.
     #[serde(default)]
     pub(crate) started_ms: Option<u64>,
@@ -99,6 +102,7 @@ impl MachineRecord {
     pub(crate) fn new(now_ms: u64, access_token: String, vmm_uid: u32) -> Self {
         Self {
             state: MachineState::Pending,
+            guest_boot: None,
             since_ms: now_ms,
             started_ms: None,
             ran: false,

@@ -1,4 +1,4 @@
-//! Metrics: what there are, their registry, and the text that Prometheus reads.
+//! Metrics and traces: what there is, the registry, the text that Prometheus reads, the spans that are sent by OTLP.
 //!
 //! ```text
 //!  counter!, histogram!, gauge! ──► Registry (the facade's recorder) ──┐
@@ -17,6 +17,7 @@ mod histogram;
 mod page;
 mod process;
 mod registry;
+pub mod trace;
 
 pub use catalogue::{Kind, METRICS, Metric, reference};
 pub use page::Page;

@@ -20,6 +20,7 @@ mod meters;
 mod parts;
 mod provision;
 mod ready;
+mod spans;
 mod worker;
 
 pub use fault::POINTS as FAULT_POINTS;

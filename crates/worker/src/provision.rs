@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::StreamExt as _;
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::{
     BlueprintError, ProvisionFailure, fault, meters,
     ready::ready,
+    spans,
     worker::{Entry, Inner},
 };
 
@@ -61,9 +62,11 @@ impl Inner {
 
     async fn serve(self: &Arc<Self>, claim: Claim) {
         let request = &claim.request;
+        let taken = SystemTime::now();
         meters::taken(request);
         let outcome = self.provision(request).await;
         meters::ended(request, &outcome);
+        spans::provisioned(&*self.parts.node, request, taken, &outcome);
         if let Err(failure) = &outcome {
             warn!(function = %request.function_id, version = request.version, %failure, "no instance");
         }

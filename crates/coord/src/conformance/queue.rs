@@ -53,6 +53,7 @@ fn request() -> ProvisionRequest {
         memory_mb: 128,
         version: Some(1),
         deadline_unix_ms: None,
+        traceparent: None,
     }
 }
 

@@ -270,6 +270,7 @@ mod tests {
             memory_mb: 128,
             version: None,
             deadline_unix_ms: None,
+            traceparent: None,
         }
     }
 

@@ -20,7 +20,7 @@ mod waiting;
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -31,6 +31,7 @@ pub(crate) use connections::Conn;
 use hearth_coord::Instance;
 use hearth_domain::ScaleRule;
 use hearth_ids::FunctionId;
+use hearth_telemetry::trace::TraceContext;
 pub(crate) use place::Place;
 use tokio::{sync::Notify, time::timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +71,8 @@ pub(crate) struct Pool {
     /// The most that were in flight since the scaler asked.
     peak: AtomicU32,
     waiting: Waiting,
+    /// The call for which the next instance is asked, where calls are traced.
+    trace: Mutex<Option<TraceContext>>,
 }
 
 /// A place that was waited for.
@@ -93,8 +96,18 @@ impl Pool {
             in_flight: AtomicU32::new(0),
             peak: AtomicU32::new(0),
             waiting: Waiting::new(config.waiting.queue),
+            trace: Mutex::default(),
             config,
         }
+    }
+
+    /// The call has to wait for an instance: whoever makes that tells it as a part of the call.
+    pub(crate) fn put_trace(&self, trace: TraceContext) {
+        *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = Some(trace);
+    }
+
+    pub(crate) fn take_trace(&self) -> Option<TraceContext> {
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn rule(&self) -> Arc<PoolRule> {

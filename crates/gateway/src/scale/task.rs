@@ -133,6 +133,7 @@ async fn start(pool: &Pool, scaling: &Scaling, count: u32) -> Option<Duration> {
             memory_mb: facts.memory_mb,
             version: Some(pool.key.version),
             deadline_unix_ms: u64::try_from(deadline.as_millis()).ok(),
+            traceparent: pool.take_trace().map(|trace| trace.traceparent()),
         };
         let id = request.request_id;
         debug!(request = %id, function = %pool.key.function, version = pool.key.version, "an instance is wanted");

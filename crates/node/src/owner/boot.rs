@@ -8,6 +8,7 @@ use std::{
 use hearth_domain::{MachineEvent, StateWord};
 use hearth_driver::{DriverError, KernelFiles, NetAttachment, StartPlan, VmmUser};
 use hearth_network::{Slot, SlotRequest, TapOwner};
+use hearth_node_api::GuestBoot;
 use rand::RngCore;
 
 use super::Life;
@@ -191,6 +192,7 @@ impl Life {
 
     /// Waits for the agent and tells it what to run.
     async fn await_guest(&mut self, config: &RootConfig) -> Result<(), Reason> {
+        let mut guest_boot = None;
         if let (Some(client), Some(handle)) = (self.guest_client(), self.record().handle.clone()) {
             let request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
             let deadline = Instant::now() + Duration::from_millis(self.services.config.boot_timeout_ms);
@@ -200,16 +202,21 @@ impl Life {
                 client.init(request).await
             };
             let outcome = tokio::select! {
-                outcome = ready => outcome.map(drop).map_err(|error| chain(&error)),
+                outcome = ready => outcome.map_err(|error| chain(&error)),
                 _ = self.driver.wait(&handle) => Err("its VMM ended while the guest was booting".to_owned()),
             };
-            if let Err(reason) = outcome {
-                return Err(self.explain(reason, &handle.folder).await);
-            }
+            let told = match outcome {
+                Ok(told) => told,
+                Err(reason) => return Err(self.explain(reason, &handle.folder).await),
+            };
+            guest_boot = Some(GuestBoot {
+                listening_ns: told.listening_ns,
+                root_ready_ns: told.root_ready_ns,
+            });
             fault::point("ready.initialised");
             self.publish_guest(Some(client));
         }
-        self.enter(MachineEvent::Ready);
+        self.enter_with(MachineEvent::Ready, |record| record.guest_boot = guest_boot);
         fault::point("ready.recorded");
         Ok(())
     }

@@ -186,6 +186,7 @@ fn status_of(record: &MachineRecord, slot: Option<&Slot>) -> MachineStatus {
         restarts: record.attempts,
         pid: record.handle.as_ref().map(|h| h.pid),
         address: slot.map(|s| s.guest_addr.to_string()),
+        guest_boot: record.guest_boot,
         history: record.history.clone(),
     }
 }
