@@ -3,6 +3,7 @@
 mod boot;
 mod create;
 mod exec;
+mod function;
 mod gateway;
 mod import;
 
@@ -19,7 +20,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they run.
-pub(crate) const ALL: [Benchmark; 5] = [
+pub(crate) const ALL: [Benchmark; 6] = [
     Benchmark {
         name: "boot",
         run: |ground| Box::pin(boot::measure(ground)),
@@ -35,6 +36,10 @@ pub(crate) const ALL: [Benchmark; 5] = [
     Benchmark {
         name: "import",
         run: |ground| Box::pin(import::measure(ground)),
+    },
+    Benchmark {
+        name: "function",
+        run: |ground| Box::pin(function::measure(ground)),
     },
     Benchmark {
         name: "gateway",

@@ -7,17 +7,29 @@ use tokio::process::Command;
 
 /// What came of some load.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Answers in a second.
-    pub(super) rate: f64,
+    pub(crate) rate: f64,
     /// In milliseconds.
-    pub(super) p50: f64,
-    pub(super) p99: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
 }
 
 /// Asks for the path on so many connections, each as fast as it is answered.
 pub(super) async fn load(at: SocketAddr, path: &str, connections: u32, time: Duration) -> anyhow::Result<Seen> {
+    load_with(at, path, connections, time, None).await
+}
+
+/// The same with a header.
+pub(crate) async fn load_with(
+    at: SocketAddr,
+    path: &str,
+    connections: u32,
+    time: Duration,
+    header: Option<&str>,
+) -> anyhow::Result<Seen> {
     let output = Command::new("wrk")
+        .args(header.iter().flat_map(|header| ["-H", header]))
         .args(["--latency", "-t1", &format!("-c{connections}")])
         .arg(format!("-d{}s", time.as_secs().max(1)))
         .arg(format!("http://{at}{path}"))

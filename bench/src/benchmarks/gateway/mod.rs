@@ -1,6 +1,6 @@
 //! The gateway against nginx and Envoy before the same upstream, each on one thread; routes and plans by themselves.
 
-mod load;
+pub(crate) mod load;
 mod memory;
 
 use std::{net::SocketAddr, time::Duration};
