@@ -76,7 +76,6 @@ pub(crate) async fn of_token(app: &App, token: &str) -> ApiResult<KeyRow> {
 }
 
 /// The key of an ID, for requests that prove by a signature that they know its secret.
-#[expect(dead_code, reason = "for the Lambda API")]
 pub(crate) async fn of_id(app: &App, id: KeyId) -> ApiResult<KeyRow> {
     alive(app.store.key(id).await?.ok_or_else(refused)?)
 }

@@ -12,13 +12,14 @@ use hearth_api::{PROBLEM_JSON, ProblemCode, REQUEST_ID_HEADER};
 use hearth_domain::RetryAfterMs;
 use hearth_ids::RequestId;
 use http::{HeaderName, HeaderValue, Method, Uri, header, request::Parts};
+use tokio::sync::SemaphorePermit;
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use crate::{
     app::App,
     caller::Caller,
     error::ApiError,
-    key, metrics,
+    key, lambda, metrics,
     peer::{Peer, PeerRule, check_web},
     tenancy::audit::{self, Noted},
 };
@@ -42,18 +43,32 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
         let noted = Noted::of(&parts);
         let operation = audit::operation(&parts);
         let peer = parts.extensions.get::<Peer>().copied();
-        let admitted = admit(&guard, &parts).await;
-        let caller = admitted.as_ref().ok().cloned().flatten();
+        let speaks_lambda = lambda::is_meant(&parts.uri);
+        let admitted = if speaks_lambda {
+            lambda::guard::admit(&guard, &parts, body).await
+        } else {
+            let admitted = admit(&guard, &parts).await;
+            admitted
+                .map(|caller| Admitted::new(caller, body))
+                .map_err(ApiError::into_response)
+        };
+        let caller = admitted.as_ref().ok().and_then(|admitted| admitted.caller.clone());
         let response = match admitted {
-            Ok(caller) => {
+            Ok(Admitted { caller, body, room }) => {
                 if let Some(caller) = caller {
                     parts.extensions.insert(caller);
                 }
-                next.run(Request::from_parts(parts, body)).await
+                let response = next.run(Request::from_parts(parts, body)).await;
+                drop(room);
+                response
             }
-            Err(error) => error.into_response(),
+            Err(response) => response,
         };
-        let response = finish(response, &id);
+        let response = if speaks_lambda {
+            lambda::error::finish(response, &id)
+        } else {
+            finish(response, &id)
+        };
         metrics::answered(operation, response.status(), from.elapsed());
         let entry = noted.and_then(|noted| noted.entry(caller.as_ref(), peer, &response, &id));
         if let Some(entry) = entry {
@@ -77,8 +92,28 @@ pub(crate) async fn around_watching(request: Request, next: Next) -> Response {
     }
 }
 
+/// A request that may go on.
+pub(crate) struct Admitted {
+    /// Nobody known, for what all may ask.
+    pub(crate) caller: Option<Caller>,
+    /// As it came, or as it was read for its signature.
+    pub(crate) body: Body,
+    /// The place of a large body in memory, until its request is answered.
+    pub(crate) room: Option<SemaphorePermit<'static>>,
+}
+
+impl Admitted {
+    pub(crate) fn new(caller: Option<Caller>, body: Body) -> Self {
+        Self {
+            caller,
+            body,
+            room: None,
+        }
+    }
+}
+
 /// Who sends a request; nobody known, for what all may ask.
-async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Caller>, ApiError> {
+pub(crate) async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Caller>, ApiError> {
     let headers = &request.headers;
     match request.extensions.get::<Peer>().copied() {
         Some(peer @ Peer::Unix { uid, gid }) => {
@@ -109,7 +144,7 @@ async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Caller>, ApiErro
     }
 }
 
-fn too_many(wait: RetryAfterMs) -> ApiError {
+pub(crate) fn too_many(wait: RetryAfterMs) -> ApiError {
     let detail = "the project sends more requests a second than it may; send them more slowly";
     ApiError::new(ProblemCode::TooManyRequests, detail).retry_after_ms(wait.0)
 }

@@ -26,6 +26,7 @@ mod images;
 mod invocations;
 mod kernels;
 mod key;
+mod lambda;
 mod layers;
 mod listen;
 mod machines;
@@ -56,6 +57,7 @@ use hearth_kernel::KernelStore;
 use hearth_node_api::NodeService;
 use hearth_seal::Seal;
 use hearth_store::{Store, StoreError};
+pub use lambda::OPERATIONS as LAMBDA_OPERATIONS;
 pub use listen::{GROUP, ListenError, Listener};
 pub use node::check_list;
 use thiserror::Error;
@@ -171,6 +173,7 @@ impl Control {
             app: Arc::clone(&self.app),
         });
         api_doc::routes()
+            .merge(lambda::routes())
             .fallback(layers::not_found)
             .method_not_allowed_fallback(layers::method_not_allowed)
             .with_state(Arc::clone(&self.app))

@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
 };
 use hearth_api::{Alias, Function, FunctionSettings, ProblemCode, PutAlias, Rollback};
-use hearth_domain::{Action, Contract, Traffic};
+use hearth_domain::{Action, Contract, Traffic, VersionSpec};
 use hearth_store::{FunctionRow, LIVE};
 use http::StatusCode;
 
@@ -94,13 +94,19 @@ pub(crate) async fn remove_version(
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let row = app.find_function(&tenant, &name).await?;
     let version = app.find_version(&row, &number).await?.spec;
+    remove_version_row(&app, &row, &version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes a version that was looked up, if no alias leads to it.
+pub(crate) async fn remove_version_row(app: &App, row: &FunctionRow, version: &VersionSpec) -> ApiResult<()> {
     app.store
         .remove_version(row.spec.id, version.number, now_unix_ms())
         .await?;
-    app.plane().routes_changed(&app).await?;
+    app.plane().routes_changed(app).await?;
     app.plane().retire(row.spec.id, Some(version.number));
-    super::source::unpin(&app, &version).await;
-    Ok(StatusCode::NO_CONTENT)
+    super::source::unpin(app, version).await;
+    Ok(())
 }
 
 /// Lets an alias lead to a version, or to several by weight. `live` is the one that is called when nobody says which.

@@ -23,6 +23,7 @@ use crate::{
     caller::{Actor, Caller},
     error::{ApiError, ApiResult},
     extract::ApiQuery,
+    lambda,
     peer::Peer,
     time::{now_unix_ms, timestamp, unix_ms},
 };
@@ -38,10 +39,14 @@ const NOTED_READS: [&str; 3] = ["attach_machine", "exec_machine", "list_secrets"
 /// have a record of their own, and are many.
 const CALLS: &str = "invoke_";
 
-/// The operation of each method and path of the document.
-static OPERATIONS: LazyLock<HashMap<(Method, String), String>> = LazyLock::new(api_doc::operations);
+/// The operation of each method and path, of the document and of the Lambda API.
+static OPERATIONS: LazyLock<HashMap<(Method, String), String>> = LazyLock::new(|| {
+    let mut operations = api_doc::operations();
+    operations.extend(lambda::operations());
+    operations
+});
 
-/// The ID of the operation that a request asks for, if it is one of the document.
+/// The ID of the operation that a request asks for, if it is one.
 pub(crate) fn operation(request: &Parts) -> Option<&'static str> {
     let path = request.extensions.get::<MatchedPath>()?.as_str().to_owned();
     OPERATIONS.get(&(request.method.clone(), path)).map(String::as_str)
