@@ -10,12 +10,14 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::{
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-/// The first wait between two tries, and the longest.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
-const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// The wait between two tries at first: a caller waits as well.
+const PAUSE: Duration = Duration::from_millis(5);
+/// The wait once the program takes its time anyway: a hundredth of what it took.
+const PAUSE_SHARE: u32 = 100;
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// How long one try to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is read of a refusal, in bytes: the guest writes it.
@@ -34,7 +36,7 @@ struct InitError {
 /// Returns once the instance can be called; fails if its runtime says that it never will. Waits without end: the
 /// caller has the deadline.
 pub(crate) async fn ready(address: SocketAddr, contract: Contract) -> Result<(), String> {
-    let mut pause = PAUSE_MIN;
+    let began = Instant::now();
     loop {
         let asked = match contract {
             Contract::Http { .. } => listens(address).await,
@@ -45,8 +47,7 @@ pub(crate) async fn ready(address: SocketAddr, contract: Contract) -> Result<(),
             Answer::Never(reason) => return Err(reason),
             Answer::NotYet => {}
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        sleep((began.elapsed() / PAUSE_SHARE).clamp(PAUSE, PAUSE_MAX)).await;
     }
 }
 
