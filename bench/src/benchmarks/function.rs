@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hearth_api::{CreateMachine, DeployFunction, Deployment, Function, FunctionSettings, Machine};
+use hearth_api::{CreateMachine, DeployFunction, Deployment, Function, FunctionSettings, Machine, RemoveQuery};
 use hearth_client::{ApiPath, Client};
 use http::Method;
 use tokio::{
@@ -125,7 +125,8 @@ async fn start_machine(client: &Client) -> anyhow::Result<f64> {
         anyhow::Ok(millis(started.elapsed()))
     };
     let took = timeout(ANSWER_TIMEOUT, answered).await.context("the machine does not answer")??;
-    client.act(Method::DELETE, &path.query(&[("force", "true")])).await?;
+    let force = RemoveQuery { force: true };
+    client.act(Method::DELETE, &path.query(&force)).await?;
     Ok(took)
 }
 
