@@ -162,6 +162,8 @@ impl Caller {
             actor: self.actor(),
             from: self.from,
         };
+        // The lines of the request that follow tell it.
+        tracing::Span::current().record("project", tracing::field::display(project));
         debug!(?action, project = %tenant.name, role = %tenant.role, actor = ?tenant.actor, from = ?tenant.from, "admitted");
         Ok(tenant)
     }

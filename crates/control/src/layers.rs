@@ -13,7 +13,7 @@ use hearth_domain::RetryAfterMs;
 use hearth_ids::RequestId;
 use http::{HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use tokio::sync::SemaphorePermit;
-use tracing::{Instrument as _, debug, info_span, warn};
+use tracing::{Instrument as _, debug, field::Empty, info_span, warn};
 
 use crate::{
     app::App,
@@ -21,6 +21,7 @@ use crate::{
     error::ApiError,
     key, lambda, metrics,
     peer::{Peer, PeerRule, check_web},
+    spans,
     tenancy::audit::{self, Noted},
 };
 
@@ -35,13 +36,16 @@ pub(crate) struct Guard {
 
 /// Guards, numbers, logs and finishes every request.
 pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let id = RequestId::new().to_string();
-    let span = info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let request_id = RequestId::new();
+    let id = request_id.to_string();
+    let span =
+        info_span!("request", request = id, project = Empty, method = %request.method(), path = request.uri().path());
     let from = Instant::now();
     let (mut parts, body) = request.into_parts();
     let answer = async move {
         let noted = Noted::of(&parts);
         let operation = audit::operation(&parts);
+        let traced = spans::begin(operation, &parts.headers);
         let peer = parts.extensions.get::<Peer>().copied();
         let speaks_lambda = lambda::is_meant(&parts.uri);
         let admitted = if speaks_lambda {
@@ -58,6 +62,8 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
                 if let Some(caller) = caller {
                     parts.extensions.insert(caller);
                 }
+                parts.extensions.insert(request_id);
+                spans::put(traced.as_ref(), &mut parts.headers);
                 let response = next.run(Request::from_parts(parts, body)).await;
                 drop(room);
                 response
@@ -70,6 +76,9 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
             finish(response, &id)
         };
         metrics::answered(operation, response.status(), from.elapsed());
+        if let Some(traced) = traced {
+            traced.end(request_id, response.status(), from.elapsed());
+        }
         let entry = noted.and_then(|noted| noted.entry(caller.as_ref(), peer, &response, &id));
         if let Some(entry) = entry {
             audit::keep(&guard.app, entry).await;

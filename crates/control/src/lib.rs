@@ -37,6 +37,7 @@ mod peer;
 mod ready;
 mod reconcile;
 mod server;
+mod spans;
 mod stream;
 mod tenancy;
 mod time;

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use hearth_domain::{DriverKind, MachineSpec};
+use hearth_domain::{DriverKind, MachineOwner, MachineSpec};
 use hearth_driver::{CheckOutcome, Driver};
 use hearth_ids::{MachineId, NodeId};
 use hearth_network::Network;
@@ -20,6 +20,11 @@ pub use recovery::machines_under_way;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc::error::TrySendError, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{
+    Instrument as _, Span,
+    field::{Empty, display},
+    info_span,
+};
 
 use crate::{
     cgroup::Cgroups,
@@ -139,18 +144,20 @@ impl Node {
 
     fn put_owner(&self, spec: Arc<MachineSpec>, driver: Arc<dyn Driver>, record: MachineRecord) -> io::Result<()> {
         let id = spec.id;
+        let span = owner_span(&spec);
         let (owner, handle) = Life::take(Arc::clone(&self.services), spec, driver, record)?;
         self.machines
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, handle);
         let (machines, shutdown) = (Arc::clone(&self.machines), self.shutdown.clone());
-        self.owners.spawn(async move {
+        let owning = async move {
             // An owner that ends by itself has destroyed its machine.
             if owner.run(shutdown).await == Ended::Destroyed {
                 machines.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
             }
-        });
+        };
+        self.owners.spawn(owning.instrument(span));
         Ok(())
     }
 
@@ -369,4 +376,13 @@ fn node_id(state_dir: &Path) -> io::Result<NodeId> {
 fn cgroup_parent(id: NodeId) -> String {
     let id = id.to_string();
     format!("hearth-{}", &id[id.len() - 8..])
+}
+
+/// What all lines of a machine's owner are marked with.
+fn owner_span(spec: &MachineSpec) -> Span {
+    let span = info_span!("owner", machine = %spec.id, project = %spec.project, function = Empty, version = Empty);
+    if let Some(MachineOwner::Function { function, version }) = &spec.owner {
+        span.record("function", display(function)).record("version", version);
+    }
+    span
 }

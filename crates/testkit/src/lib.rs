@@ -5,4 +5,5 @@ pub mod firecracker;
 pub mod images;
 pub mod kernel;
 pub mod lambda;
+pub mod otlp;
 pub mod registry;

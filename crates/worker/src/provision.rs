@@ -12,7 +12,7 @@ use hearth_domain::{Contract, MachineState};
 use hearth_ids::MachineId;
 use hearth_node_api::{ErrorKind, LogQuery, NodeError};
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
     BlueprintError, ProvisionFailure, fault, meters,
@@ -47,10 +47,13 @@ impl Inner {
                 Some((permit, Ok(claim))) => {
                     fault::point("provision.taken");
                     let inner = Arc::clone(&self);
-                    self.tasks.spawn(async move {
+                    let request = &claim.request;
+                    let span = info_span!("provision", request = %request.request_id, function = %request.function_id);
+                    let serving = async move {
                         inner.serve(claim).await;
                         drop(permit);
-                    });
+                    };
+                    self.tasks.spawn(serving.instrument(span));
                 }
                 Some((_, Err(error))) => {
                     warn!(%error, "cannot take from the provision queue; trying again");

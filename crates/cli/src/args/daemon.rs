@@ -13,7 +13,7 @@ use hearth_domain::DriverKind;
 use hearth_driver_qemu::AccelChoice;
 use ipnet::Ipv4Net;
 
-use super::value::{driver, interface_name, ratio};
+use super::value::{driver, interface_name, part_of_one, ratio};
 
 /// Where the daemon keeps everything.
 const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
@@ -78,6 +78,12 @@ pub(crate) struct UpArgs {
     /// A further certificate authority for registries, as a PEM file
     #[arg(long = "registry-ca", value_name = "FILE")]
     pub(crate) registry_ca: Vec<PathBuf>,
+    /// Send traces of calls to this OTLP receiver, as http://HOST:4318
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// The part of the traces that begin here which is recorded, from 0 to 1
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_parser = part_of_one, value_name = "PART")]
+    pub(crate) trace_ratio: f64,
     /// Log lines as JSON
     #[arg(long, env = "HEARTH_LOG_JSON")]
     pub(crate) log_json: bool,

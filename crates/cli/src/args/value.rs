@@ -51,6 +51,13 @@ pub(super) fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
+pub(super) fn part_of_one(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("give a number from 0 to 1".to_owned()),
+    }
+}
+
 /// How much of a log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Tail {

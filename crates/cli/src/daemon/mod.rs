@@ -20,6 +20,7 @@ use hearth_network::{BridgeConfig, NoNetwork, PoolConfig, SlotPool};
 use hearth_node::{ImageRoots, KernelBundles, Node, NodeConfig, NodeParts, machines_under_way};
 use hearth_seal::{MASTER_KEY_VARIABLE, Seal};
 use hearth_store::Store;
+use hearth_telemetry::trace::{self, TraceConfig};
 use state_dir::StateDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -48,13 +49,15 @@ fn log_to_stderr(json: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     if json {
-        lines.json().init();
+        lines.json().flatten_event(true).init();
     } else {
         lines.with_ansi(false).init();
     }
 }
 
 async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> anyhow::Result<()> {
+    hearth_telemetry::install();
+    open_traces(args)?;
     let shutdown = stop_on_signals()?;
     // Claimed first: a socket in use is found before anything is touched.
     let mut listeners = vec![Listener::unix(socket)?];
@@ -108,6 +111,19 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     node.close().await;
     hearth_network::Network::close(&*network, true).await;
     let _ = std::fs::remove_file(socket);
+    tokio::task::spawn_blocking(trace::close).await?;
+    Ok(())
+}
+
+fn open_traces(args: &UpArgs) -> anyhow::Result<()> {
+    let Some(endpoint) = args.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty()) else {
+        return Ok(());
+    };
+    trace::open(&TraceConfig {
+        endpoint,
+        ratio: args.trace_ratio,
+        version: env!("CARGO_PKG_VERSION"),
+    })?;
     Ok(())
 }
 

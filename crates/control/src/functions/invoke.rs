@@ -10,6 +10,7 @@ use axum::{
 use hearth_api::{InvocationAccepted, InvokeQuery, ProblemCode};
 use hearth_domain::Action;
 use hearth_gateway::{Body, CallError, CallOptions, NotAccepted, Qualifier, Target};
+use hearth_ids::RequestId;
 use hearth_store::{FunctionRow, InvocationSource, RequestHead};
 use http::{HeaderMap, Method, StatusCode, header};
 
@@ -52,12 +53,14 @@ pub(crate) async fn invoke(
     let mut request = http::Request::new(Body::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path;
+    let request_id = parts.extensions.get::<RequestId>().copied();
     *request.headers_mut() = for_function(parts.headers);
     let target = Target {
         function: row.spec.id,
         qualifier,
     };
     let options = CallOptions {
+        request: request_id,
         raw_event: true,
         ..CallOptions::default()
     };
