@@ -378,9 +378,9 @@ fn cgroup_parent(id: NodeId) -> String {
     format!("hearth-{}", &id[id.len() - 8..])
 }
 
-/// What all lines of a machine's owner are marked with.
+/// What all lines of a machine's owner are marked with; it outlives the request that made the machine.
 fn owner_span(spec: &MachineSpec) -> Span {
-    let span = info_span!("owner", machine = %spec.id, project = %spec.project, function = Empty, version = Empty);
+    let span = info_span!(parent: None, "owner", machine = %spec.id, project = %spec.project, function = Empty, version = Empty);
     if let Some(MachineOwner::Function { function, version }) = &spec.owner {
         span.record("function", display(function)).record("version", version);
     }
