@@ -105,6 +105,8 @@ pub enum RetireReason {
     Unreachable,
     /// It still works at a call whose time is over.
     TimedOut,
+    /// Its program has ended.
+    Ended,
 }
 
 /// Ends instances.

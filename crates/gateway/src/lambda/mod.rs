@@ -190,9 +190,14 @@ async fn collect(
     let (parts, body) = response.into_parts();
     let error = match timeout_at(until.into(), Body::from(body).collect(answer_max)).await {
         Ok(Ok(body)) => {
-            place.upstream().keep(conn, &exchange.config.upstream);
+            let failed = function_error(&parts).then(|| answer::message(&body));
+            if failed.as_deref().is_some_and(has_ended) {
+                place.condemn(RetireReason::Ended);
+            } else {
+                place.upstream().keep(conn, &exchange.config.upstream);
+            }
             drop(place);
-            let failed = function_error(&parts).then(|| CallError::FunctionError(answer::message(&body)));
+            let failed = failed.map(CallError::FunctionError);
             recording.finish(bytes_in, body.len() as u64, failed);
             return Ok(Answered::Whole(parts, body));
         }
@@ -207,6 +212,12 @@ async fn collect(
     };
     drop(conn);
     Err(recording.failed(bytes_in, error))
+}
+
+/// Whether the agent says that the program has ended: the machine is about to, and takes no more calls. A program that
+/// only says so loses its instance.
+fn has_ended(message: &str) -> bool {
+    message.starts_with("Runtime.ExitError: ") || message.starts_with("Runtime.OutOfMemory: ")
 }
 
 /// Whether the program itself failed: still an answer, for the Invoke API.

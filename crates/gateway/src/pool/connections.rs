@@ -74,9 +74,13 @@ impl Upstream {
         let (sender, connection) = timeout(limits.connect_timeout, connecting)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let gone = self.gone.clone();
         let task = tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                debug!(%error, "a connection to an instance ended badly");
+            tokio::select! {
+                ended = connection.with_upgrades() => if let Err(error) = ended {
+                    debug!(%error, "a connection to an instance ended badly");
+                },
+                () = gone.cancelled() => debug!("a connection is closed: its instance is gone"),
             }
         });
         let now = Instant::now();

@@ -262,6 +262,14 @@ impl Pool {
         {
             return;
         }
+        for old in before.iter() {
+            let key = &old.instance.key;
+            if old.in_flight() > 0 && !next.iter().any(|upstream| upstream.instance.key == *key) {
+                let old = Arc::clone(old);
+                // Ends with the calls, each of which has its time.
+                tokio::spawn(async move { old.watch_gone().await });
+            }
+        }
         self.meters.instances.set(u32::try_from(next.len()).unwrap_or(u32::MAX));
         self.instances.store(Arc::new(next));
         self.starts.arrived(came);

@@ -10,13 +10,21 @@ use std::{
 };
 
 use hearth_coord::Instance;
-use tokio::sync::Notify;
+use tokio::{
+    net::TcpStream,
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{Conn, address};
 use crate::RetireReason;
 
 /// An instance that could not be reached so often in a row is not tried again.
 const STRIKES_MAX: u32 = 2;
+/// How often an instance is looked at that has calls though it is not registered any more, and how long it may take to
+/// take a connection.
+const GONE_LOOK: Duration = Duration::from_secs(1);
 
 /// An instance.
 pub(crate) struct Upstream {
@@ -34,6 +42,8 @@ pub(crate) struct Upstream {
     strikes: AtomicU32,
     /// Why it is to be retired, for the scaler to find.
     condemned: OnceLock<RetireReason>,
+    /// Cancelled once its machine is known not to be there any more: ends its connections.
+    pub(crate) gone: CancellationToken,
 }
 
 impl Upstream {
@@ -49,6 +59,7 @@ impl Upstream {
             suspect_until: AtomicU64::new(0),
             strikes: AtomicU32::new(0),
             condemned: OnceLock::new(),
+            gone: CancellationToken::new(),
         }
     }
 
@@ -152,6 +163,17 @@ impl Upstream {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Sees to the calls of an instance that is not registered any more. A machine that vanished says nothing, not even
+    /// that its connections are closed; one whose worker lost its lease still answers, and is left to.
+    pub(super) async fn watch_gone(&self) {
+        while self.in_flight() > 0 {
+            match timeout(GONE_LOOK, TcpStream::connect(self.address)).await {
+                Ok(Ok(_)) => sleep(GONE_LOOK).await,
+                Ok(Err(_)) | Err(_) => return self.gone.cancel(),
+            }
+        }
     }
 
     /// Waits until it has no calls. To be asked once it drains.

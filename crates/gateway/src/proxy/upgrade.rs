@@ -51,6 +51,7 @@ pub(crate) async fn splice(spliced: Spliced, stop: CancellationToken) {
             tokio::select! {
                 counted = pass(client, instance) => (counted.0, counted.1, None),
                 () = stop.cancelled() => (0, 0, Some(CallError::ShuttingDown)),
+                () = place.upstream().gone.cancelled() => (0, 0, Some(CallError::Crashed("its machine is gone".to_owned()))),
             }
         }
         Ok(Err(error)) => {

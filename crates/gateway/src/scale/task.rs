@@ -176,7 +176,10 @@ fn retire(pool: &Pool, scaling: &Scaling, upstream: &Arc<Upstream>, reason: Reti
         scaling.stop.clone(),
     );
     scaling.tasks.spawn(async move {
-        let waits = !matches!(reason, RetireReason::TimedOut | RetireReason::Unreachable);
+        let waits = !matches!(
+            reason,
+            RetireReason::TimedOut | RetireReason::Unreachable | RetireReason::Ended
+        );
         if waits {
             tokio::select! {
                 // Whoever keeps the instances next decides anew.

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
+use hearth_coord::InstanceRegistry as _;
 use hearth_gateway::{CallError, RetireReason};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -157,4 +158,52 @@ async fn an_instance_that_cannot_be_reached_is_left_for_another_and_retired() {
     let instance = FakeInstance::serve(async |_| instance::text("alive")).await;
     world.provision(&instance).await;
     assert_eq!(call.await.unwrap(), (200, "alive".to_owned()));
+}
+
+#[tokio::test]
+async fn a_call_on_a_machine_that_vanished_ends_before_its_time() {
+    let mut route = route("vanished");
+    route.versions.get_mut(&1).unwrap().timeout_ms = 600_000;
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let key = world.register(function, 1, listener.local_addr().unwrap()).await;
+    let call = tokio::spawn(world.client().send(request("POST", "/fn/acme/vanished", "x")));
+    let (mut stream, _) = listener.accept().await.unwrap();
+    assert!(head(&mut stream).await);
+    // The connection stays open and silent, as that to a machine without power does.
+    drop(listener);
+    world.registry.deregister(&key).await.unwrap();
+    let response = tokio::time::timeout(std::time::Duration::from_secs(20), call).await;
+    assert_eq!(response.unwrap().unwrap().status(), 502);
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_call_on_an_instance_that_is_only_not_registered_goes_on() {
+    let route = route("alive");
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let go = Arc::new(tokio::sync::Semaphore::new(0));
+    let held = Arc::clone(&go);
+    let instance = FakeInstance::serve(move |_| {
+        let go = Arc::clone(&held);
+        async move {
+            go.acquire().await.unwrap().forget();
+            instance::text("still here")
+        }
+    })
+    .await;
+    let key = world.register(function, 1, instance.address).await;
+    let call = tokio::spawn(world.client().get("/fn/acme/alive"));
+    while instance.requests() == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.registry.deregister(&key).await.unwrap();
+    // Until it was looked at.
+    while instance.load.connections.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    go.add_permits(1);
+    assert_eq!(call.await.unwrap(), (200, "still here".to_owned()));
 }

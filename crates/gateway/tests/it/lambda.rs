@@ -190,3 +190,21 @@ async fn a_streamed_answer_has_a_prelude() {
     assert_eq!(response.headers()["x-a"], "1");
     assert_eq!(text(response).await, "first");
 }
+
+#[tokio::test]
+async fn an_instance_whose_program_has_ended_gets_no_more_calls() {
+    let route = lambda("ended");
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let instance = FakeInstance::serve(async |_| {
+        let mut response = instance::text(r#"{"errorType":"Runtime.ExitError","errorMessage":"exit status 3"}"#);
+        let unhandled = "Unhandled".parse().unwrap();
+        response.headers_mut().insert("x-amz-function-error", unhandled);
+        response
+    })
+    .await;
+    let key = world.register(function, 1, instance.address).await;
+    assert_eq!(world.client().get("/fn/acme/ended").await.0, 502);
+    let retired = until(&world.told.retired, |retired| !retired.is_empty()).await;
+    assert_eq!(retired, [(key, RetireReason::Ended)]);
+}
