@@ -115,12 +115,12 @@ pub(super) async fn update_code(
 ) -> LambdaResult<Json<Value>> {
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let named = unqualified(&path)?;
+    let row = app.named_function(&tenant, &named).await?;
     let bytes = body.bytes().await?;
     let (wanted, code): (UpdateCode, Code) = (json(&bytes)?, json(&bytes)?);
     drop(bytes);
     plan::check_code(&code)?;
     plan::check_meaning(&Settings::default(), &wanted.architectures)?;
-    let row = app.named_function(&tenant, &named).await?;
     let newest = app.newest(&row).await?;
     check_revision(&row, &newest, wanted.revision_id.as_deref())?;
     if code.image_uri.is_some() == newest.spec.runtime.is_some() {

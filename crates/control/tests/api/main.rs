@@ -8,6 +8,7 @@ mod access;
 mod document;
 mod hostile;
 mod images;
+mod lambda;
 mod lifecycle;
 mod metrics;
 mod ready;
