@@ -30,7 +30,12 @@ const EXIT_NOT_RUN: i32 = 125;
 /// What a message from the guest may add to a reason.
 const MESSAGE_CHARS: usize = 400;
 
-/// All that the guest is told after its boot.
+/// The host's time, as a guest is told it.
+pub(crate) fn clock_unix_ns() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(0).saturating_mul(1_000_000)
+}
+
+/// All that the guest is told after its boot, but for the time.
 pub(crate) fn init_request(
     spec: &MachineSpec,
     config: &RootConfig,
@@ -46,7 +51,6 @@ pub(crate) fn init_request(
     Ok(InitRequest {
         tokens: None,
         hostname: host_name.clone(),
-        clock_unix_ns: i64::try_from(now_ms()).unwrap_or(0).saturating_mul(1_000_000),
         entropy: entropy.into(),
         names: Some(Names {
             nameservers: slot

@@ -130,3 +130,19 @@ fn a_name_belongs_to_one_machine() {
         assert_eq!(sh(host, &["--name", "mine"], "echo again").ok(), "again");
     });
 }
+
+/// However long a boot takes, the guest's clock is the host's when its program begins.
+#[test]
+fn a_guests_clock_is_the_hosts() {
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    on_each_driver(|host| {
+        sleeper(host, "m", &[]);
+        let before = now();
+        let told: u64 = crate::exec(host, "m", "date +%s").parse().unwrap();
+        // A second is as fine as busybox tells it.
+        assert!(
+            (before.saturating_sub(1)..=now() + 1).contains(&told),
+            "{before} {told}"
+        );
+    });
+}

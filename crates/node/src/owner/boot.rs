@@ -194,11 +194,13 @@ impl Life {
     async fn await_guest(&mut self, config: &RootConfig) -> Result<(), Reason> {
         let mut guest_boot = None;
         if let (Some(client), Some(handle)) = (self.guest_client(), self.record().handle.clone()) {
-            let request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
+            let mut request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
             let deadline = Instant::now() + Duration::from_millis(self.services.config.boot_timeout_ms);
             let ready = async {
                 client.wait_ready(deadline).await?;
                 fault::point("ready.reached");
+                // Only now: its clock would be late by as long as its boot took.
+                request.clock_unix_ns = guest_link::clock_unix_ns();
                 client.init(request).await
             };
             let outcome = tokio::select! {
