@@ -22,6 +22,7 @@ mod read;
 mod secret;
 mod sqlite;
 mod trigger;
+mod watch;
 
 use std::{path::Path, sync::Arc};
 
