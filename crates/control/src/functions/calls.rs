@@ -14,8 +14,10 @@ use tracing::info;
 const REMEMBERED: usize = 10_000;
 
 /// When and where a call ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
+    /// By which the agent marks its lines, where it does.
+    pub(crate) request: String,
     pub(crate) machine: MachineId,
     pub(crate) from_unix_ms: u64,
     pub(crate) to_unix_ms: u64,
@@ -27,7 +29,7 @@ pub(crate) struct Calls(Mutex<VecDeque<Remembered>>);
 
 #[derive(Debug)]
 struct Remembered {
-    ids: [Option<String>; 2],
+    invocation: Option<String>,
     run: Run,
 }
 
@@ -57,16 +59,17 @@ impl Calls {
         let Some(machine) = call.machine else { return };
         let began = call.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = Run {
+            request: call.request.to_string(),
             machine,
             from_unix_ms: millis(began + call.queued),
             to_unix_ms: millis(began + call.duration),
         };
-        let ids = [Some(call.request.to_string()), call.invocation.map(|id| id.to_string())];
+        let invocation = call.invocation.map(|id| id.to_string());
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if calls.len() >= REMEMBERED {
             calls.pop_front();
         }
-        calls.push_back(Remembered { ids, run });
+        calls.push_back(Remembered { invocation, run });
     }
 
     /// Where the call of a request ran, or each attempt of a kept call.
@@ -74,8 +77,8 @@ impl Calls {
         let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = calls
             .iter()
-            .filter(|call| call.ids.iter().flatten().any(|known| known == id));
-        found.map(|call| call.run).collect()
+            .filter(|call| call.run.request == id || call.invocation.as_deref() == Some(id));
+        found.map(|call| call.run.clone()).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A function's log: what its instances wrote, those that are gone and those that are there.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -107,20 +107,17 @@ impl Wanted {
     }
 }
 
-/// Cuts what one instance wrote down to a call's own lines, where the agent marked them.
-fn of_call(lines: Vec<FunctionLogRecord>, invocation: Option<&str>) -> Vec<FunctionLogRecord> {
-    let Some(id) = invocation else { return lines };
-    let start = format!("START RequestId: {id}");
-    let report = format!("REPORT RequestId: {id}");
-    let from = lines.iter().position(|line| line.line.starts_with(&start));
-    match from {
-        None => lines,
-        Some(from) => {
-            let to = lines.iter().position(|line| line.line.starts_with(&report));
-            let to = to.map_or(lines.len(), |to| to + 1);
-            lines.into_iter().take(to).skip(from).collect()
-        }
-    }
+/// What one instance wrote for a request, where the agent marked it.
+fn of_request(lines: &[FunctionLogRecord], request: &str) -> Vec<FunctionLogRecord> {
+    let marked = |word: &str| {
+        let mark = format!("{word} RequestId: {request}");
+        lines.iter().position(|line| line.line.starts_with(&mark))
+    };
+    let Some(from) = marked("START") else {
+        return Vec::new();
+    };
+    let to = marked("REPORT").map_or(lines.len(), |to| to + 1);
+    lines.get(from..to).unwrap_or_default().to_vec()
 }
 
 /// The number of the last record that was seen of each instance that is there.
@@ -158,18 +155,18 @@ async fn gather(app: &Arc<App>, wanted: &Wanted) -> ApiResult<(Vec<FunctionLogRe
     Ok((lines, seen))
 }
 
+/// Lines that are wanted: a call's by its marks, which are exact, or else by the time in which it ran.
 fn kept(own: Vec<FunctionLogRecord>, wanted: &Wanted) -> Vec<FunctionLogRecord> {
-    let marked = wanted.invocation.as_deref();
-    let own: Vec<_> = match marked {
-        Some(id)
-            if own
-                .iter()
-                .any(|line| line.line.starts_with(&format!("START RequestId: {id}"))) =>
-        {
-            return of_call(own, marked);
-        }
-        _ => own,
-    };
+    let runs = wanted.runs.iter().flatten().map(|run| run.request.as_str());
+    // One that is no longer remembered may be told by its request all the same.
+    let requests: BTreeSet<&str> = runs.chain(wanted.invocation.as_deref()).collect();
+    let marked: Vec<_> = requests
+        .into_iter()
+        .flat_map(|request| of_request(&own, request))
+        .collect();
+    if !marked.is_empty() {
+        return marked;
+    }
     own.into_iter().filter(|line| wanted.wants(line)).collect()
 }
 
@@ -278,5 +275,46 @@ async fn follow_one(
         if wanted.wants(&line) && lines.send(FunctionLogLine::Line(line)).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_calls_lines_are_found_by_the_marks_of_its_requests_whatever_the_guests_clock() {
+        let machine = MachineId::new();
+        let mut text = Lines::new(machine, 1);
+        let chunk = hearth_node_api::LogChunk {
+            sequence: 1,
+            unix_ns: 1,
+            stream: hearth_node_api::LogStream::Stdout,
+            bytes: bytes::Bytes::from_static(
+                b"init\nSTART RequestId: req1 Version: 1\none\nREPORT RequestId: req1\nSTART RequestId: req2\ntwo\n",
+            ),
+        };
+        let own = text.push(&chunk);
+        let run = |request: &str| Run {
+            request: request.to_owned(),
+            machine,
+            from_unix_ms: 60_000,
+            to_unix_ms: 61_000,
+        };
+        let of = |invocation: &str, runs| {
+            let wanted = Wanted {
+                function: FunctionId::new(),
+                since: None,
+                version: None,
+                runs: Some(runs),
+                invocation: Some(invocation.to_owned()),
+            };
+            let kept = kept(own.clone(), &wanted).into_iter();
+            kept.map(|line| line.line).collect::<Vec<_>>()
+        };
+        assert_eq!(of("inv1", vec![run("req1")])[1], "one");
+        assert_eq!(of("inv1", vec![run("req1"), run("req2")]).len(), 5);
+        assert_eq!(of("req2", Vec::new()), ["START RequestId: req2", "two"]);
+        assert!(of("inv1", vec![run("req3")]).is_empty());
     }
 }
