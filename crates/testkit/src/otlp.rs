@@ -1,5 +1,5 @@
-//! A receiver of traces by OTLP: a small server in Python over OpenTelemetry's own protobuf definitions (`opentelemetry-proto`
-//! of PyPI), since no package of Debian or PyPI has the collector itself.
+//! A receiver of traces by OTLP: a small server in Python over OpenTelemetry's own protobuf definitions (its package
+//! `opentelemetry-proto`), since no Debian or Python package has the collector itself.
 
 use std::{
     fs::{self, File},

@@ -14,7 +14,7 @@ use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    trace::{BatchSpanProcessor, SpanData, SpanProcessor as _},
+    trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor as _},
 };
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -117,8 +117,8 @@ impl Tracer {
             end_time: span.to,
             attributes: attributes.map(|(name, value)| KeyValue::new(name, value)).collect(),
             dropped_attributes_count: 0,
-            events: Default::default(),
-            links: Default::default(),
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
             status: span.error.map_or(Status::Unset, Status::error),
             instrumentation_scope: self.scope.clone(),
         });
