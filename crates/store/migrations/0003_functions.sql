@@ -48,7 +48,7 @@ CREATE TABLE invocations (
     qualifier        TEXT,
     key_text         TEXT,             -- the caller's idempotency key
     fingerprint      TEXT    NOT NULL, -- of the request, for the key
-    source           TEXT    NOT NULL, -- http, cron, lambda, replay
+    source           TEXT    NOT NULL, -- http, cron, lambda
     head             TEXT    NOT NULL, -- method, path, headers as JSON
     body             BLOB    NOT NULL,
     state            TEXT    NOT NULL, -- queued, running, succeeded, dead
@@ -66,6 +66,7 @@ CREATE TABLE invocations (
 
 CREATE INDEX invocations_due ON invocations (state, due_unix_ms);
 CREATE INDEX invocations_function ON invocations (function, id);
+CREATE INDEX invocations_project ON invocations (project, id);
 CREATE INDEX invocations_finished ON invocations (finished_unix_ms);
 
 CREATE TABLE triggers (

@@ -6,7 +6,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
 
 use crate::{
-    Store, StoreError,
+    ProjectRow, Store, StoreError, project,
     read::{Columns, signed, to_json},
 };
 
@@ -52,6 +52,19 @@ pub struct AliasRow {
     pub description: String,
     /// When it changed, in milliseconds since the Unix epoch.
     pub updated_unix_ms: u64,
+}
+
+/// All that is served, as it was at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Projects, in no order.
+    pub projects: Vec<ProjectRow>,
+    /// Functions of all projects, in no order.
+    pub functions: Vec<FunctionRow>,
+    /// Their versions, by function.
+    pub versions: Vec<VersionRow>,
+    /// Their aliases, by function.
+    pub aliases: Vec<AliasRow>,
 }
 
 /// Why a function was not changed.
@@ -104,6 +117,7 @@ impl Store {
         .await
         .map_err(failed)?;
         if inserted.rows_affected() == 1 {
+            self.settle().await?;
             return Ok(());
         }
         match self.function_by_label(spec.project, &spec.name.label()).await? {
@@ -126,6 +140,7 @@ impl Store {
         if updated.rows_affected() == 0 {
             return Err(FunctionError::Gone);
         }
+        self.settle().await?;
         Ok(())
     }
 
@@ -172,6 +187,7 @@ impl Store {
             point(&mut transaction, &id, LIVE, &traffic, None, now_unix_ms).await?;
         }
         transaction.commit().await.map_err(&failed)?;
+        self.settle().await?;
         Ok(VersionRow {
             spec,
             created_unix_ms: now_unix_ms,
@@ -206,6 +222,7 @@ impl Store {
         }
         point(&mut transaction, &id, name, traffic, description, now_unix_ms).await?;
         transaction.commit().await.map_err(failed)?;
+        self.settle().await?;
         Ok(())
     }
 
@@ -227,6 +244,7 @@ impl Store {
             .await
             .map_err(&failed)?;
         transaction.commit().await.map_err(failed)?;
+        self.settle().await?;
         Ok(removed.rows_affected() > 0)
     }
 
@@ -265,6 +283,7 @@ impl Store {
             .await
             .map_err(&failed)?;
         transaction.commit().await.map_err(failed)?;
+        self.settle().await?;
         Ok(())
     }
 
@@ -292,6 +311,7 @@ impl Store {
             .await
             .map_err(&failed)?;
         transaction.commit().await.map_err(failed)?;
+        self.settle().await?;
         Ok(removed.rows_affected() > 0)
     }
 
@@ -336,13 +356,26 @@ impl Store {
         rows.iter().map(read_function).collect()
     }
 
-    /// All functions, for the table of routes.
+    /// All that is served. Read in one transaction: an alias leads to a version that is there.
+    pub async fn served(&self) -> Result<Served, StoreError> {
+        let failed = StoreError::query("read what is served");
+        let mut snapshot = self.readers.begin().await.map_err(&failed)?;
+        let mut rows = async |sql: &'static str| sqlx::query(sql).fetch_all(&mut *snapshot).await.map_err(&failed);
+        let projects = rows("SELECT * FROM projects").await?;
+        let functions = rows("SELECT * FROM functions").await?;
+        let versions = rows("SELECT * FROM function_versions ORDER BY function, number DESC").await?;
+        let aliases = rows("SELECT * FROM function_aliases ORDER BY function, name").await?;
+        Ok(Served {
+            projects: projects.iter().map(project::read).collect::<Result<_, _>>()?,
+            functions: functions.iter().map(read_function).collect::<Result<_, _>>()?,
+            versions: versions.iter().map(read_version).collect::<Result<_, _>>()?,
+            aliases: aliases.iter().map(read_alias).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// All functions.
     pub async fn all_functions(&self) -> Result<Vec<FunctionRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM functions ORDER BY id")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(StoreError::query("list functions"))?;
-        rows.iter().map(read_function).collect()
+        Ok(self.served().await?.functions)
     }
 
     /// One version.

@@ -1,6 +1,6 @@
 //! Calls that nobody waits for: kept before they are answered for, until their result has been kept for its time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use hearth_ids::{FunctionId, InvocationId, ProjectId};
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,15 @@ pub struct NewInvocation {
     pub created_unix_ms: u64,
 }
 
+/// What kept calls take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many there are.
+    pub calls: u64,
+    /// Bytes of their requests and answers.
+    pub bytes: u64,
+}
+
 /// What became of a call that was to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
@@ -167,7 +176,23 @@ pub struct Outcome {
     pub answer_body: Vec<u8>,
     /// Why it failed.
     pub error: Option<String>,
+    /// Whether no instance ever had the request, so that the try does not count.
+    pub uncounted: bool,
 }
+
+/// Chooses among calls that are due: `$1` is now, `$2` how many, `$3` and `$4` how many of a function and of a project may
+/// run at a time. Each function's first comes before any function's second.
+const TAKE: &str = "\
+    UPDATE invocations SET state = 'running', attempts = attempts + 1 WHERE id IN ( \
+      SELECT id FROM ( \
+        SELECT id, due_unix_ms, \
+          ROW_NUMBER() OVER (PARTITION BY function ORDER BY due_unix_ms, id) AS of_function, \
+          ROW_NUMBER() OVER (PARTITION BY project ORDER BY due_unix_ms, id) AS of_project, \
+          (SELECT COUNT(*) FROM invocations AS r WHERE r.state = 'running' AND r.function = i.function) AS function_runs, \
+          (SELECT COUNT(*) FROM invocations AS r WHERE r.state = 'running' AND r.project = i.project) AS project_runs \
+        FROM invocations AS i WHERE state = 'queued' AND due_unix_ms <= $1) AS due \
+      WHERE of_function + function_runs <= $3 AND of_project + project_runs <= $4 \
+      ORDER BY of_function, due_unix_ms, id LIMIT $2)";
 
 const COLUMNS: &str = "id, project, function, qualifier, source, head, state, attempts, due_unix_ms, created_unix_ms, \
                        finished_unix_ms, version, status, answer_head, error";
@@ -180,24 +205,49 @@ impl Store {
         let mut connection = self.writer.acquire().await.map_err(&failed)?;
         crate::sqlite::sync_fully(&mut connection, true).await?;
         let kept = keep_all(&mut connection, calls).await;
-        crate::sqlite::sync_fully(&mut connection, false).await?;
+        // What is kept is kept, whether this works or not: the next commits are only slower.
+        let _ = crate::sqlite::sync_fully(&mut connection, false).await;
         kept
     }
 
-    /// Takes calls that are due, at most `limit`, and marks them as running.
-    pub async fn take_invocations(&self, now_unix_ms: u64, limit: u32) -> Result<Vec<InvocationRow>, StoreError> {
+    /// Takes calls that are due, at most `limit`, and marks them as running. No function gets more than `per_function`
+    /// that run at a time, and no project more than `per_project`: whoever has many waits for those of its own.
+    pub async fn take_invocations(
+        &self,
+        now_unix_ms: u64,
+        limit: u32,
+        per_function: u32,
+        per_project: u32,
+    ) -> Result<Vec<InvocationRow>, StoreError> {
         let failed = StoreError::query("take calls that are due");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "UPDATE invocations SET state = 'running', attempts = attempts + 1 WHERE id IN \
-             (SELECT id FROM invocations WHERE state = 'queued' AND due_unix_ms <= $1 ORDER BY due_unix_ms, id LIMIT $2) \
-             RETURNING {COLUMNS}"
-        )))
-        .bind(signed(now_unix_ms))
-        .bind(i64::from(limit))
-        .fetch_all(&self.writer)
-        .await
-        .map_err(failed)?;
-        rows.iter().map(read).collect()
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{TAKE} RETURNING {COLUMNS}")))
+            .bind(signed(now_unix_ms))
+            .bind(i64::from(limit))
+            .bind(i64::from(per_function))
+            .bind(i64::from(per_project))
+            .fetch_all(&self.writer)
+            .await
+            .map_err(failed)?;
+        let mut taken = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match read(row) {
+                Ok(call) => taken.push(call),
+                // It must not keep the others from running.
+                Err(error) => self.bury_unreadable(row, &error).await?,
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn bury_unreadable(&self, row: &SqliteRow, error: &StoreError) -> Result<(), StoreError> {
+        let id: String = Columns::new(row, "id")?.get("id")?;
+        sqlx::query("UPDATE invocations SET state = 'dead', finished_unix_ms = due_unix_ms, error = $2 WHERE id = $1")
+            .bind(id)
+            .bind(error.to_string())
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::query("set an unreadable call aside"))?;
+        Ok(())
     }
 
     /// When the next call is due.
@@ -223,7 +273,8 @@ impl Store {
     pub async fn finish_invocation(&self, id: InvocationId, outcome: &Outcome) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE invocations SET state = $2, due_unix_ms = $3, finished_unix_ms = $4, version = $5, status = $6, \
-             answer_head = $7, answer_body = $8, error = $9 WHERE id = $1 AND state = 'running'",
+             answer_head = $7, answer_body = $8, error = $9, attempts = attempts - $10, \
+             body = CASE WHEN $2 = 'succeeded' THEN x'' ELSE body END WHERE id = $1 AND state = 'running'",
         )
         .bind(id.to_string())
         .bind(outcome.state.as_str())
@@ -234,17 +285,18 @@ impl Store {
         .bind(to_json(&outcome.answer_headers))
         .bind(&outcome.answer_body)
         .bind(&outcome.error)
+        .bind(i64::from(outcome.uncounted))
         .execute(&self.writer)
         .await
         .map_err(StoreError::query("note how a call ended"))?;
         Ok(())
     }
 
-    /// Lets a call that ended be tried anew, from its first attempt; says whether it had ended.
+    /// Lets a dead call be tried anew, from its first attempt; says whether it was dead.
     pub async fn replay_invocation(&self, id: InvocationId, now_unix_ms: u64) -> Result<bool, StoreError> {
         let replayed = sqlx::query(
             "UPDATE invocations SET state = 'queued', attempts = 0, due_unix_ms = $2, finished_unix_ms = NULL, \
-             error = NULL WHERE id = $1 AND state IN ('dead', 'succeeded')",
+             error = NULL WHERE id = $1 AND state = 'dead'",
         )
         .bind(id.to_string())
         .bind(signed(now_unix_ms))
@@ -310,16 +362,25 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// How many calls of a project wait or run.
-    pub async fn invocations_open(&self, project: ProjectId) -> Result<u64, StoreError> {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM invocations WHERE project = $1 AND state IN ('queued', 'running')",
+    /// What the kept calls of each project take, ended or not.
+    pub async fn invocations_held(&self) -> Result<HashMap<ProjectId, Held>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT project, COUNT(*) AS calls, \
+             SUM(LENGTH(body) + LENGTH(head) + COALESCE(LENGTH(answer_body), 0)) AS bytes FROM invocations GROUP BY project",
         )
-        .bind(project.to_string())
-        .fetch_one(&self.readers)
+        .fetch_all(&self.readers)
         .await
-        .map_err(StoreError::query("count calls"))?;
-        Ok(u64::try_from(count).unwrap_or(0))
+        .map_err(StoreError::query("add up kept calls"))?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns::new(row, "project")?;
+                let held = Held {
+                    calls: columns.unsigned("calls")?,
+                    bytes: columns.unsigned("bytes")?,
+                };
+                Ok((columns.parse("project")?, held))
+            })
+            .collect()
     }
 
     /// Forgets calls that ended before `before_unix_ms`; gives how many.

@@ -72,6 +72,7 @@ impl Store {
             return Err(KeyError::NameTaken(key.name.clone()));
         }
         transaction.commit().await.map_err(failed)?;
+        self.settle().await?;
         Ok(())
     }
 
@@ -89,6 +90,7 @@ impl Store {
             return Ok(false);
         }
         transaction.commit().await.map_err(failed)?;
+        self.settle().await?;
         Ok(true)
     }
 
@@ -145,6 +147,7 @@ impl Store {
             .await
             .map_err(StoreError::query("revoke a key"))?;
         self.known_keys.forget_all();
+        self.settle().await?;
         Ok(removed.rows_affected() == 1)
     }
 }

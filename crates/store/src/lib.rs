@@ -29,9 +29,11 @@ use std::{path::Path, sync::Arc};
 pub use audit::{AUDIT_AGE_MAX_MS, AUDIT_MAX, AuditFilter, AuditRow};
 pub use error::{InsertError, StoreError};
 pub use event::{EVENTS_MAX, EventFilter, EventKind, EventRecord};
-pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, VERSIONS_MAX, VersionRow};
+pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, Served, VERSIONS_MAX, VersionRow};
 pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};
-pub use invocation::{InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead};
+pub use invocation::{
+    Held, InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead,
+};
 pub use key::{KEYS_MAX, KeyError, KeyRow};
 pub use lambda::OF_FUNCTION;
 pub use machine::{Desired, Lookup, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
@@ -68,6 +70,12 @@ impl Store {
     /// Whether it can be written, by a write that changes nothing.
     pub async fn check_writable(&self) -> Result<(), StoreError> {
         sqlite::check_writable(&self.writer).await
+    }
+
+    /// Returns when what was committed is on the disk, whatever becomes of the host. For what nobody else knows: functions,
+    /// keys, secrets. What machines do is found again from their folders.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        sqlite::settle(&self.writer).await
     }
 
     /// Writes everything to the database's own file and closes it.

@@ -219,7 +219,7 @@ pub(crate) async fn quotas(connection: &mut SqliteConnection, id: ProjectId) -> 
         .unwrap_or_default())
 }
 
-fn read(row: &SqliteRow) -> Result<ProjectRow, StoreError> {
+pub(crate) fn read(row: &SqliteRow) -> Result<ProjectRow, StoreError> {
     let columns = Columns::new(row, "id")?;
     Ok(ProjectRow {
         id: columns.parse("id")?,

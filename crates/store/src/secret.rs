@@ -82,6 +82,7 @@ impl Store {
         .map_err(&failed)?;
         let row = read(&row)?;
         transaction.commit().await.map_err(&failed)?;
+        self.settle().await?;
         Ok(Some(row))
     }
 

@@ -77,6 +77,15 @@ pub(crate) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError
     Ok(())
 }
 
+/// Brings what was committed onto the disk: a checkpoint syncs the log before it reads it.
+pub(crate) async fn settle(writer: &SqlitePool) -> Result<(), StoreError> {
+    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+        .execute(writer)
+        .await
+        .map_err(StoreError::query("bring the store onto the disk"))?;
+    Ok(())
+}
+
 async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)")
         .fetch_one(pool)

@@ -62,7 +62,7 @@ impl Store {
         last_unix_ms: Option<u64>,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE triggers SET handled_unix_ms = $2, last_unix_ms = COALESCE($3, last_unix_ms) WHERE id = $1",
+            "UPDATE triggers SET handled_unix_ms = MAX(handled_unix_ms, $2), last_unix_ms = COALESCE($3, last_unix_ms) WHERE id = $1",
         )
         .bind(id.to_string())
         .bind(signed(handled_unix_ms))

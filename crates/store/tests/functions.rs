@@ -177,14 +177,14 @@ async fn a_call_is_taken_when_it_is_due_and_ends_once() {
     let kept = call(FunctionId::new(), None, "x");
     f.store.keep_invocations(std::slice::from_ref(&kept)).await.unwrap();
     assert_eq!(f.store.next_invocation_due().await.unwrap(), Some(10));
-    assert!(f.store.take_invocations(9, 5).await.unwrap().is_empty());
-    let taken = f.store.take_invocations(10, 5).await.unwrap();
+    assert!(f.store.take_invocations(9, 5, 5, 5).await.unwrap().is_empty());
+    let taken = f.store.take_invocations(10, 5, 5, 5).await.unwrap();
     assert_eq!((taken[0].id, taken[0].attempts), (kept.id, 1));
-    assert!(f.store.take_invocations(99, 5).await.unwrap().is_empty());
+    assert!(f.store.take_invocations(99, 5, 5, 5).await.unwrap().is_empty());
 
     // The process dies here.
     assert_eq!(f.store.requeue_running_invocations(20).await.unwrap(), 1);
-    let again = f.store.take_invocations(20, 5).await.unwrap();
+    let again = f.store.take_invocations(20, 5, 5, 5).await.unwrap();
     assert_eq!(again[0].attempts, 2);
 
     let dead = Outcome {
@@ -196,6 +196,7 @@ async fn a_call_is_taken_when_it_is_due_and_ends_once() {
         answer_headers: BTreeMap::new(),
         answer_body: b"oops".to_vec(),
         error: Some("it broke".into()),
+        uncounted: false,
     };
     f.store.finish_invocation(kept.id, &dead).await.unwrap();
     let row = f.store.invocation(ProjectId::DEFAULT, kept.id).await.unwrap().unwrap();
@@ -206,7 +207,7 @@ async fn a_call_is_taken_when_it_is_due_and_ends_once() {
     assert_eq!(f.store.invocation(ProjectId::new(), kept.id).await.unwrap(), None);
     assert!(f.store.replay_invocation(kept.id, 40).await.unwrap());
     assert!(!f.store.replay_invocation(kept.id, 40).await.unwrap());
-    assert_eq!(f.store.take_invocations(40, 5).await.unwrap()[0].attempts, 1);
+    assert_eq!(f.store.take_invocations(40, 5, 5, 5).await.unwrap()[0].attempts, 1);
     f.store.finish_invocation(kept.id, &dead).await.unwrap();
     assert_eq!(f.store.forget_invocations(31).await.unwrap(), 1);
 }

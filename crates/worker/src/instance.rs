@@ -1,14 +1,15 @@
 //! Instances that are there: taking them up after a restart, seeing them end, ending them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use hearth_coord::InstanceKey;
-use hearth_domain::{MachineOwner, MachineSpec};
+use hearth_domain::{MachineOwner, MachineSpec, TIMEOUT_MAX_MS};
 use hearth_ids::{FunctionId, MachineId};
 use hearth_node_api::{LogQuery, NodeEvent};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
-    time::sleep,
+    task::JoinHandle,
+    time::{Instant, sleep},
 };
 use tracing::{info, warn};
 
@@ -18,17 +19,38 @@ use crate::{
     worker::{Entry, Inner},
 };
 
-/// The waits between tries to end an instance.
-const RETRY_PAUSES: [Duration; 4] = [
+/// The first waits between tries to end an instance, and all further ones.
+const RETRY_PAUSES: [Duration; 3] = [
     Duration::from_millis(200),
     Duration::from_secs(1),
     Duration::from_secs(5),
-    Duration::from_secs(30),
 ];
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often instances are looked for whose version is gone.
+const ORPHAN_LOOK: Duration = Duration::from_secs(30);
+/// Longer than any call may take.
+const ORPHAN_AGE: Duration = Duration::from_millis(TIMEOUT_MAX_MS + 60_000);
+
+/// Tasks that take up instances of before.
+#[derive(Default)]
+pub(crate) struct TakenUp(Vec<JoinHandle<()>>);
+
+impl TakenUp {
+    /// Waits for all of them.
+    pub(crate) async fn join_all(self) {
+        for task in self.0 {
+            if let Err(error) = task.await {
+                warn!(%error, "taking up an instance broke off");
+            }
+        }
+    }
+}
 
 impl Inner {
     /// Takes up what the node has: instances of a process before this one, and what that one was about to make or end.
-    pub(crate) async fn take_up(self: &Arc<Self>) {
+    /// Gives the tasks that do so. They go on if nobody waits for them.
+    pub(crate) async fn take_up(self: &Arc<Self>) -> TakenUp {
+        let mut taken_up = TakenUp::default();
         for spec in self.parts.node.machines() {
             let Some((key, version)) = instance_of(&spec) else {
                 continue;
@@ -53,11 +75,14 @@ impl Inner {
                         new: false,
                     };
                     let inner = Arc::clone(self);
-                    self.tasks.spawn(async move { inner.take_up_one(plan).await });
+                    taken_up
+                        .0
+                        .push(self.tasks.spawn(async move { inner.take_up_one(plan).await }));
                 }
                 _ => self.retire(key),
             }
         }
+        taken_up
     }
 
     async fn take_up_one(self: Arc<Self>, plan: Plan) {
@@ -84,7 +109,7 @@ impl Inner {
     }
 
     /// Those that are on their way are seen to by whoever waits for them.
-    fn machine_ended(self: &Arc<Self>, id: MachineId) {
+    pub(crate) fn machine_ended(self: &Arc<Self>, id: MachineId) {
         let serving = match self.lock().get(&id) {
             Some(Entry::Serving(instance)) => Some(instance.key.clone()),
             _ => None,
@@ -122,45 +147,79 @@ impl Inner {
         self.tasks.spawn(async move { inner.end(key).await });
     }
 
-    pub(crate) fn retire_all(self: &Arc<Self>, function: FunctionId, version: Option<u32>) {
-        let specs = self.parts.node.machines();
-        let ours = specs.iter().filter_map(instance_of);
-        for (key, its_version) in ours {
-            if key.function == function && version.is_none_or(|version| version == its_version) {
-                self.retire(key);
-            }
+    pub(crate) fn retire_starting(self: &Arc<Self>, function: FunctionId, version: Option<u32>) {
+        let starting: Vec<InstanceKey> = {
+            let instances = self.lock();
+            let wanted = instances.values().filter(|entry| {
+                matches!(entry, Entry::Starting(..))
+                    && entry.key().function == function
+                    && version.is_none_or(|version| version == entry.version())
+            });
+            wanted.map(|entry| entry.key().clone()).collect()
+        };
+        for key in starting {
+            self.retire(key);
         }
     }
 
-    /// Takes an instance out of service and removes its machine. What fails is tried again; what is left at the end is
-    /// taken up at the next start.
+    /// Takes an instance out of service and removes its machine. What fails is tried again; what is left when we go down
+    /// is taken up at the next start.
     async fn end(self: Arc<Self>, key: InstanceKey) {
         let id = key.machine;
-        for pause in RETRY_PAUSES {
-            match self.try_end(&key).await {
-                Ok(()) => {
-                    self.lock().remove(&id);
-                    info!(function = %key.function, machine = %id, "instance ended");
-                    return;
+        let mut pauses = RETRY_PAUSES.into_iter();
+        loop {
+            if let Err(error) = self.try_end(&key).await {
+                warn!(machine = %id, error, "cannot end an instance; trying again");
+                tokio::select! {
+                    () = self.shutdown.cancelled() => return,
+                    () = sleep(pauses.next().unwrap_or(RETRY_PAUSE_MAX)) => {}
                 }
-                Err(error) => warn!(machine = %id, error, "cannot end an instance; trying again"),
+                continue;
             }
+            let known = self.lock().remove(&id);
+            // It may have been made just while we saw nothing to end.
+            match known.filter(|_| self.parts.node.spec(id).is_some()) {
+                None => break,
+                Some(entry) => self.lock().insert(id, entry),
+            };
+        }
+        info!(function = %key.function, machine = %id, "instance ended");
+    }
+
+    /// Ends instances that nobody calls any more since their version is gone, and that the gateway does not know of: it
+    /// ends those that it knows. Their last calls have ended after this time in any case.
+    pub(crate) async fn end_orphans(self: Arc<Self>) {
+        let mut gone: HashMap<MachineId, Instant> = HashMap::new();
+        loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
-                () = sleep(pause) => {}
+                () = sleep(ORPHAN_LOOK) => {}
             }
+            let mut still = HashMap::new();
+            for instance in self.serving() {
+                let contract = self
+                    .parts
+                    .blueprints
+                    .contract(instance.key.function, instance.version)
+                    .await;
+                if contract.is_some() {
+                    continue;
+                }
+                let since = gone.get(&instance.key.machine).copied().unwrap_or_else(Instant::now);
+                still.insert(instance.key.machine, since);
+                if since.elapsed() > ORPHAN_AGE {
+                    info!(machine = %instance.key.machine, "nobody calls this instance any more");
+                    self.retire(instance.key);
+                }
+            }
+            gone = still;
         }
-        warn!(machine = %id, "an instance could not be ended; remove its machine by hand, or start again");
     }
 
     async fn try_end(&self, key: &InstanceKey) -> Result<(), String> {
         let id = key.machine;
         let node = &self.parts.node;
-        self.parts
-            .registry
-            .deregister(key)
-            .await
-            .map_err(|error| error.to_string())?;
+        self.deregister(key).await.map_err(|error| error.to_string())?;
         fault::point("retire.deregistered");
         let Some(spec) = node.spec(id) else {
             return Ok(());

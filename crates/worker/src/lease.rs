@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_coord::{CoordError, Instance, LeaseId};
+use hearth_coord::{CoordError, Instance, InstanceKey, LeaseId};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -26,27 +26,50 @@ impl Inner {
                 () = self.shutdown.cancelled() => return,
                 () = sleep(KEEP_ALIVE) => {}
             }
-            let kept = match self.lease.load(Ordering::SeqCst) {
-                0 => Err(CoordError::LeaseGone(0)),
-                lease => self.parts.registry.keep_alive(lease).await,
-            };
-            if let Err(error) = kept {
-                warn!(%error, "the lease of this worker is lost; taking a new one");
-                if let Err(error) = self.renew_lease().await {
-                    warn!(%error, "cannot take a lease; trying again");
-                    sleep(RETRY_PAUSE).await;
-                }
-            } else {
-                self.note_kept();
+            if let Err(error) = self.keep_or_renew().await {
+                warn!(%error, "cannot keep this worker's lease; trying again");
+                sleep(RETRY_PAUSE).await;
             }
+        }
+    }
+
+    /// Keeps the lease alive, or takes a new one, and sees to it that every instance that serves is under it: what was
+    /// missed before is made up for.
+    async fn keep_or_renew(&self) -> Result<(), CoordError> {
+        let _one_at_a_time = self.registering.lock().await;
+        let lease = self.lease.load(Ordering::SeqCst);
+        let kept = match lease {
+            0 => Err(CoordError::LeaseGone(0)),
+            lease => self.parts.registry.keep_alive(lease).await,
+        };
+        match kept {
+            Ok(()) => {
+                self.note_kept();
+                self.register_all(lease).await
+            }
+            Err(CoordError::LeaseGone(_)) => {
+                warn!(lease, "the lease of this worker is lost; taking a new one");
+                self.renew().await
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// Takes a lease and registers all instances that serve under it.
     pub(crate) async fn renew_lease(&self) -> Result<(), CoordError> {
+        let _one_at_a_time = self.registering.lock().await;
+        self.renew().await
+    }
+
+    async fn renew(&self) -> Result<(), CoordError> {
         let lease = self.parts.registry.grant(LEASE_TTL).await?;
         self.lease.store(lease, Ordering::SeqCst);
         self.note_kept();
+        self.register_all(lease).await
+    }
+
+    /// Whoever takes one out of service afterwards waits to deregister it until we are done.
+    async fn register_all(&self, lease: LeaseId) -> Result<(), CoordError> {
         for instance in self.serving() {
             self.parts.registry.register(lease, instance).await?;
         }
@@ -63,13 +86,23 @@ impl Inner {
         kept.is_some_and(|at| at.elapsed() < LEASE_TTL)
     }
 
-    /// Registers an instance; under a new lease, if the old one has run out meanwhile.
+    /// Registers an instance, unless it has been taken out of service meanwhile.
     pub(crate) async fn register(&self, instance: Instance) -> Result<(), CoordError> {
+        let _one_at_a_time = self.registering.lock().await;
+        if !self.serves(instance.key.machine) {
+            return Ok(());
+        }
         let lease: LeaseId = self.lease.load(Ordering::SeqCst);
         match self.parts.registry.register(lease, instance).await {
             // The instance is among those that serve, and so registered with them.
-            Err(CoordError::LeaseGone(_)) => self.renew_lease().await,
+            Err(CoordError::LeaseGone(_)) => self.renew().await,
             registered => registered,
         }
+    }
+
+    /// Takes the entry of an instance out of the registry, after whoever may just be registering it.
+    pub(crate) async fn deregister(&self, key: &InstanceKey) -> Result<(), CoordError> {
+        let _one_at_a_time = self.registering.lock().await;
+        self.parts.registry.deregister(key).await
     }
 }

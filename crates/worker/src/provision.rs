@@ -110,6 +110,9 @@ impl Inner {
                 return Err(error);
             }
             fault::point("provision.created");
+            if self.is_unwanted(&plan).await {
+                return Err(NodeError::new(ErrorKind::Conflict, "it is not wanted any more"));
+            }
             self.parts.node.start(id).await?;
             fault::point("provision.started");
             meters::phase("create", began.elapsed());
@@ -120,13 +123,34 @@ impl Inner {
             Err(error) => Err(failure_of(error)),
         };
         if outcome.is_err() {
-            self.retire(key.clone());
+            self.give_up(&plan);
         }
         outcome.map(|()| key)
     }
 
+    /// Whether the function, or its version, went while the machine was made, or the instance was ended.
+    async fn is_unwanted(&self, plan: &Plan) -> bool {
+        let starting = matches!(self.lock().get(&plan.key.machine), Some(Entry::Starting(..)));
+        !starting
+            || self
+                .parts
+                .blueprints
+                .contract(plan.key.function, plan.version)
+                .await
+                .is_none()
+    }
+
+    /// Ends an instance that did not come to serve. Whoever ended it before may have found no machine yet.
+    fn give_up(self: &Arc<Self>, plan: &Plan) {
+        let (id, key) = (plan.key.machine, plan.key.clone());
+        self.lock()
+            .entry(id)
+            .or_insert_with(|| Entry::Starting(key.clone(), plan.version));
+        self.retire(key);
+    }
+
     /// Waits until an instance can be called, and registers it.
-    pub(crate) async fn bring_into_service(&self, plan: &Plan) -> Result<(), ProvisionFailure> {
+    pub(crate) async fn bring_into_service(self: &Arc<Self>, plan: &Plan) -> Result<(), ProvisionFailure> {
         let instance = self.await_ready(plan).await?;
         fault::point("provision.ready");
         let id = plan.key.machine;
@@ -149,6 +173,18 @@ impl Inner {
             .await
             .map_err(|error| ProvisionFailure::Broken(format!("it cannot be registered: {error}")))?;
         fault::point("provision.registered");
+        // It may have ended before it was known to serve, and so unheard.
+        if self
+            .parts
+            .node
+            .status(id)
+            .is_none_or(|status| status.state.is_at_rest())
+        {
+            self.machine_ended(id);
+            return Err(ProvisionFailure::Broken(
+                "its machine ended as soon as it was ready".into(),
+            ));
+        }
         if plan.new {
             meters::phase("register", began.elapsed());
         }

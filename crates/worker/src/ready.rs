@@ -85,9 +85,11 @@ async fn initialised(address: SocketAddr) -> Answer {
         let body = Limited::new(response.into_body(), REFUSAL_MAX).collect().await.ok()?;
         Some((status, body.to_bytes()))
     };
+    tokio::pin!(asking);
     let answered = tokio::select! {
-        answered = asking => answered,
-        _ = connection => None,
+        answered = &mut asking => answered,
+        // An agent that closes after its answer has given one all the same.
+        _ = connection => asking.await,
     };
     match answered {
         Some((StatusCode::OK, _)) => Answer::Ready,

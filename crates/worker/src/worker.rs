@@ -16,6 +16,9 @@ use tracing::warn;
 
 use crate::{Blueprints, LogArchive, Outcomes};
 
+/// How long the instances of before may take to be registered before anything else is done.
+const TAKE_UP_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How the worker works.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -62,6 +65,8 @@ pub(crate) struct Inner {
     /// When the lease was taken or kept alive last.
     pub(crate) lease_kept: Mutex<Option<Instant>>,
     pub(crate) room: Arc<Semaphore>,
+    /// Held while entries of the registry change: what is taken out of service is deregistered after it was registered.
+    pub(crate) registering: tokio::sync::Mutex<()>,
     instances: Mutex<HashMap<MachineId, Entry>>,
 }
 
@@ -126,13 +131,22 @@ impl Worker {
             lease: AtomicU64::new(0),
             lease_kept: Mutex::default(),
             room,
+            registering: tokio::sync::Mutex::default(),
             instances: Mutex::default(),
         });
         // Heard from before the look at what there is, so that nothing is missed between.
         let events = inner.parts.node.events();
         inner.renew_lease().await?;
-        inner.take_up().await;
+        // Whoever asks next is to find what there is, rather than want it anew.
+        let taken_up = inner.take_up().await;
+        if tokio::time::timeout(TAKE_UP_TIMEOUT, taken_up.join_all())
+            .await
+            .is_err()
+        {
+            warn!("not all instances of before answer yet; they are taken up when they do");
+        }
         inner.tasks.spawn(Arc::clone(&inner).keep_lease());
+        inner.tasks.spawn(Arc::clone(&inner).end_orphans());
         inner.tasks.spawn(Arc::clone(&inner).watch_machines(events));
         inner.tasks.spawn(Arc::clone(&inner).serve_queue());
         Ok(Self { inner })
@@ -144,9 +158,10 @@ impl Worker {
         self.inner.retire(key);
     }
 
-    /// Ends all instances of a function, or of one version of it.
-    pub fn retire_all(&self, function: FunctionId, version: Option<u32>) {
-        self.inner.retire_all(function, version);
+    /// Ends those instances of a function, or of one version of it, that do not serve yet. Those that serve may have calls:
+    /// the gateway ends them when these are answered.
+    pub fn retire_starting(&self, function: FunctionId, version: Option<u32>) {
+        self.inner.retire_starting(function, version);
     }
 
     /// Instances of a function that are there now, on their way in or out too.
@@ -196,6 +211,10 @@ impl Worker {
 impl Inner {
     pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<MachineId, Entry>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn serves(&self, machine: MachineId) -> bool {
+        matches!(self.lock().get(&machine), Some(Entry::Serving(_)))
     }
 
     pub(crate) fn serving(&self) -> Vec<Instance> {

@@ -74,7 +74,7 @@ pub(crate) async fn remove_row(app: &App, row: &FunctionRow) -> ApiResult<()> {
     app.store.remove_function(id).await?;
     // No call reaches it any more; then its instances may go.
     app.plane().routes_changed(app).await?;
-    app.plane().retire(id, None);
+    app.plane().retire_starting(id, None);
     for version in versions {
         super::source::unpin(app, &version.spec).await;
     }
@@ -104,7 +104,7 @@ pub(crate) async fn remove_version_row(app: &App, row: &FunctionRow, version: &V
         .remove_version(row.spec.id, version.number, now_unix_ms())
         .await?;
     app.plane().routes_changed(app).await?;
-    app.plane().retire(row.spec.id, Some(version.number));
+    app.plane().retire_starting(row.spec.id, Some(version.number));
     super::source::unpin(app, version).await;
     Ok(())
 }

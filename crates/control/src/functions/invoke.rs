@@ -20,7 +20,7 @@ use crate::{
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiPath, ApiQuery, read_body},
-    invocations::accept::{Wanted, new_invocation},
+    invocations::accept::{Wanted, new_invocation, readable},
 };
 
 /// The longest body of a call that is kept, in bytes.
@@ -86,15 +86,12 @@ async fn accept(
         project: row.spec.project,
         function: row.spec.id,
         qualifier: Some(qualifier).filter(|qualifier| !qualifier.is_empty()),
-        key,
+        key: key.map(|key| format!("api:{key}")),
         source: InvocationSource::Lambda,
         head: RequestHead {
             method: Method::POST.to_string(),
             path: path.to_string(),
-            headers: headers
-                .iter()
-                .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-                .collect(),
+            headers: readable(&headers),
         },
         body: body.into(),
     });
@@ -165,6 +162,7 @@ impl From<CallError> for ApiError {
             CallError::NotAccepted(NotAccepted::Conflict) => ProblemCode::IdempotencyMismatch,
             CallError::NotAccepted(_)
             | CallError::KeysUnavailable
+            | CallError::BodiesFull
             | CallError::QueueFull { .. }
             | CallError::NoInstance { .. }
             | CallError::NoRoom

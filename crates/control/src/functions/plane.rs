@@ -1,11 +1,10 @@
 //! What makes and calls instances: gateway, queue, registry and worker, put together and kept with the store.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
-    num::NonZeroU32,
     path::PathBuf,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -72,23 +71,9 @@ impl Plane {
         let registry = Arc::new(EmbeddedRegistry::new());
         let archive = Archive::new(config.logs_dir);
         let weak = Arc::downgrade(app);
-        let ties = Arc::new(Ties(weak.clone()));
         let keeper = Arc::new(Keeper::new(app.store.clone()));
-        let domain = config.gateway.domain.clone();
-        let gateway = Gateway::new(
-            config.gateway,
-            GatewayParts {
-                registry: registry.clone(),
-                queue: queue.clone(),
-                keys: ties.clone(),
-                invocations: keeper.clone(),
-                hosts: ties.clone(),
-                rates: ties.clone(),
-                observer: ties.clone(),
-            },
-        );
-        // An instance whose version the gateway does not know would be let go.
-        gateway.set_routes(RouteTable::new(&domain, routes(app).await?));
+        let told = Arc::new(Told::default());
+        // Before the gateway: it is to find the instances that there are, rather than want new ones.
         let worker = Worker::open(
             WorkerConfig {
                 id: "local".into(),
@@ -99,9 +84,9 @@ impl Plane {
             WorkerParts {
                 node: app.node.clone(),
                 queue: queue.clone(),
-                registry,
+                registry: registry.clone(),
                 blueprints: Arc::new(StoredBlueprints(weak.clone())),
-                outcomes: Arc::new(Told(Arc::downgrade(&gateway))),
+                outcomes: told.clone(),
                 archive: Arc::new(OfKnown {
                     app: weak.clone(),
                     archive: archive.clone(),
@@ -109,12 +94,33 @@ impl Plane {
             },
         )
         .await?;
+        let worker = Arc::new(worker);
+        let ties = Arc::new(Ties {
+            app: weak,
+            worker: worker.clone(),
+        });
+        let domain = config.gateway.domain.clone();
+        let gateway = Gateway::new(
+            config.gateway,
+            GatewayParts {
+                registry,
+                queue: queue.clone(),
+                keys: ties.clone(),
+                invocations: keeper.clone(),
+                hosts: ties.clone(),
+                rates: ties.clone(),
+                observer: ties.clone(),
+            },
+        );
+        gateway.set_routes(RouteTable::new(&domain, routes(app).await?));
+        // It is empty until here.
+        let _ = told.0.set(Arc::downgrade(&gateway));
         Ok(Self {
             gateway,
             archive,
             keeper,
             triggers_changed: Arc::default(),
-            worker: Arc::new(worker),
+            worker,
             queue,
             domain,
             base_url: config.base_url,
@@ -157,9 +163,10 @@ impl Plane {
         self.worker.instances(function)
     }
 
-    /// Ends the instances of a function, or of one of its versions.
-    pub(crate) fn retire(&self, function: FunctionId, version: Option<u32>) {
-        self.worker.retire_all(function, version);
+    /// Ends the instances of a function, or of one of its versions, that do not serve yet; the gateway ends the others,
+    /// once their calls are answered.
+    pub(crate) fn retire_starting(&self, function: FunctionId, version: Option<u32>) {
+        self.worker.retire_starting(function, version);
     }
 
     /// Removes the logs of a function that is gone. Those of instances that are just ending may come after.
@@ -191,16 +198,18 @@ fn series_of(routes: &[Route]) -> HashSet<[String; 3]> {
 
 /// All functions as the gateway wants them.
 async fn routes(app: &App) -> Result<Vec<Route>, StoreError> {
-    let projects = app.store.projects().await?;
-    for project in &projects {
-        let rate = project.quotas.requests_per_second.and_then(NonZeroU32::new);
-        app.limits.learn(project.id, rate);
+    let served = app.store.served().await?;
+    for project in &served.projects {
+        app.limits.learn(project.id, project.quotas.rate());
     }
-    let (versions, aliases) = (app.store.versions(None).await?, app.store.aliases(None).await?);
-    let functions = app.store.all_functions().await?;
-    let routes = functions.into_iter().filter_map(|row| {
-        let project = projects.iter().find(|project| project.id == row.spec.project)?;
-        Some(route(row, project.name.to_string(), &versions, &aliases))
+    let names: HashMap<_, _> = served
+        .projects
+        .iter()
+        .map(|project| (project.id, &project.name))
+        .collect();
+    let routes = served.functions.into_iter().filter_map(|row| {
+        let name = names.get(&row.spec.project)?.to_string();
+        Some(route(row, name, &served.versions, &served.aliases))
     });
     Ok(routes.collect())
 }
@@ -239,12 +248,15 @@ fn facts(row: &VersionRow) -> VersionFacts {
 }
 
 /// What the gateway asks of the application. Held loosely: the application holds the gateway.
-struct Ties(Weak<App>);
+struct Ties {
+    app: Weak<App>,
+    worker: Arc<Worker>,
+}
 
 #[async_trait]
 impl KeyCheck for Ties {
     async fn check(&self, token: &str, project: ProjectId, _function: FunctionId) -> Result<(), Denied> {
-        let app = self.0.upgrade().ok_or(Denied::Unavailable)?;
+        let app = self.app.upgrade().ok_or(Denied::Unavailable)?;
         let row = key::of_token(&app, token).await.map_err(|error| {
             if error.problem.status >= 500 {
                 Denied::Unavailable
@@ -263,24 +275,21 @@ impl KeyCheck for Ties {
 #[async_trait]
 impl InstanceHost for Ties {
     async fn retire(&self, key: InstanceKey, reason: RetireReason) {
-        let Some(app) = self.0.upgrade() else { return };
-        if let Some(plane) = app.plane.get() {
-            debug!(machine = %key.machine, ?reason, "the gateway lets an instance go");
-            plane.worker.retire(key);
-        }
+        debug!(machine = %key.machine, ?reason, "the gateway lets an instance go");
+        self.worker.retire(key);
     }
 }
 
 impl RateLimit for Ties {
     fn take(&self, project: ProjectId) -> Result<(), Duration> {
-        let taken = self.0.upgrade().map_or(Ok(()), |app| app.limits.take_known(project));
+        let taken = self.app.upgrade().map_or(Ok(()), |app| app.limits.take_known(project));
         taken.map_err(|wait| Duration::from_millis(wait.0))
     }
 }
 
 impl CallObserver for Ties {
     fn finished(&self, call: CallRecord) {
-        let Some(app) = self.0.upgrade() else { return };
+        let Some(app) = self.app.upgrade() else { return };
         app.calls.note(call);
     }
 }
@@ -308,12 +317,14 @@ impl LogArchive for OfKnown {
     }
 }
 
-/// Tells the gateway what became of its requests.
-struct Told(Weak<Gateway>);
+/// Tells the gateway what became of its requests. Before there is one there are none.
+#[derive(Default)]
+struct Told(OnceLock<Weak<Gateway>>);
 
 impl Outcomes for Told {
     fn provisioned(&self, request: &ProvisionRequest, outcome: Result<InstanceKey, ProvisionFailure>) {
-        let (Some(gateway), Err(failure)) = (self.0.upgrade(), outcome) else {
+        let gateway = self.0.get().and_then(Weak::upgrade);
+        let (Some(gateway), Err(failure)) = (gateway, outcome) else {
             return;
         };
         let failure = match failure {

@@ -1,14 +1,18 @@
 //! Keeping calls: many in one commit, each answered for once it is on the disk.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use hearth_gateway::{AsyncCall, AsyncInvocations, NotAccepted};
 use hearth_ids::{InvocationId, ProjectId};
-use hearth_store::{InvocationSource, Kept, NewInvocation, RequestHead, Store};
+use hearth_store::{Held, InvocationSource, Kept, NewInvocation, RequestHead, Store};
+use http::header;
 use sha2::{Digest as _, Sha256};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinHandle,
 };
 use tracing::error;
@@ -17,15 +21,24 @@ use crate::time::now_unix_ms;
 
 /// Calls in one commit.
 const BATCH_MAX: usize = 512;
-/// Calls that wait for their commit; further ones are refused.
+/// Calls that wait for their commit, and their bytes in KiB; further ones are refused.
 const WAITING_MAX: usize = 8192;
+const WAITING_KIB: usize = 64 * 1024;
+/// What the kept calls of a project may take: calls, and bytes of their requests and answers.
+const HELD_CALLS_MAX: u64 = 200_000;
+const HELD_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 type Answer = oneshot::Sender<Result<Kept, NotAccepted>>;
+/// A call, and its share of the bytes that may wait.
+type Waiting = (NewInvocation, OwnedSemaphorePermit, Answer);
 
 /// Keeps calls.
 pub(crate) struct Keeper {
     store: Store,
-    waiting: mpsc::Sender<(NewInvocation, Answer)>,
+    waiting: mpsc::Sender<Waiting>,
+    waiting_kib: Arc<Semaphore>,
+    /// What projects' calls take, as last read, and what came since.
+    held: Mutex<HashMap<ProjectId, Held>>,
     /// Wakes whoever runs them.
     pub(crate) kept: Arc<Notify>,
     writer: std::sync::Mutex<Option<JoinHandle<()>>>,
@@ -41,6 +54,8 @@ impl Keeper {
         Self {
             store,
             waiting,
+            waiting_kib: Arc::new(Semaphore::new(WAITING_KIB)),
+            held: Mutex::default(),
             kept,
             writer: std::sync::Mutex::new(Some(writer)),
             stop,
@@ -49,12 +64,38 @@ impl Keeper {
 
     /// Keeps a call; it is on the disk when this returns.
     pub(crate) async fn keep(&self, call: NewInvocation) -> Result<Kept, NotAccepted> {
+        self.hold(&call)?;
+        let kib = u32::try_from(size(&call) / 1024 + 1).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.waiting_kib).try_acquire_many_owned(kib);
+        let room = room.map_err(|_| NotAccepted::Full)?;
         let (answer, answered) = oneshot::channel();
-        self.waiting.try_send((call, answer)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => NotAccepted::Full,
-            mpsc::error::TrySendError::Closed(_) => going_down(),
-        })?;
+        self.waiting
+            .try_send((call, room, answer))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => NotAccepted::Full,
+                mpsc::error::TrySendError::Closed(_) => going_down(),
+            })?;
         answered.await.map_err(|_| going_down())?
+    }
+
+    /// Counts a call in, if its project may have one more.
+    fn hold(&self, call: &NewInvocation) -> Result<(), NotAccepted> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.entry(call.project).or_default();
+        let after = Held {
+            calls: held.calls + 1,
+            bytes: held.bytes + size(call),
+        };
+        if after.calls > HELD_CALLS_MAX || after.bytes > HELD_BYTES_MAX {
+            return Err(NotAccepted::Full);
+        }
+        *held = after;
+        Ok(())
+    }
+
+    /// Learns what projects' calls take now.
+    pub(crate) fn learn(&self, held: HashMap<ProjectId, Held>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
     /// Keeps a call of a caller who wants its ID.
@@ -83,7 +124,7 @@ fn going_down() -> NotAccepted {
 
 async fn write(
     store: Store,
-    mut calls: mpsc::Receiver<(NewInvocation, Answer)>,
+    mut calls: mpsc::Receiver<Waiting>,
     kept: Arc<Notify>,
     stop: tokio_util::sync::CancellationToken,
 ) {
@@ -98,7 +139,10 @@ async fn write(
                 continue;
             }
         }
-        let (new, answers): (Vec<NewInvocation>, Vec<Answer>) = batch.drain(..).unzip();
+        let (new, answers): (Vec<NewInvocation>, Vec<_>) = batch
+            .drain(..)
+            .map(|(call, room, answer)| (call, (room, answer)))
+            .unzip();
         let outcomes: Vec<Result<Kept, NotAccepted>> = match store.keep_invocations(&new).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => {
@@ -107,13 +151,14 @@ async fn write(
                     calls = new.len(),
                     "cannot keep calls"
                 );
-                let reason = error.to_string();
+                let full = if error.is_disk_full() { ": its disk is full" } else { "" };
+                let reason = format!("{error}{full}");
                 new.iter()
                     .map(|_| Err(NotAccepted::Unavailable(reason.clone())))
                     .collect()
             }
         };
-        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+        for ((_room, answer), outcome) in answers.into_iter().zip(outcomes) {
             // Whoever asked may have gone; the call is kept all the same.
             let _ = answer.send(outcome);
         }
@@ -137,7 +182,8 @@ impl AsyncInvocations for Keeper {
             project: function.spec.project,
             function: call.function,
             qualifier: Some(qualifier).filter(|qualifier| !qualifier.is_empty()),
-            key: call.idempotency_key,
+            // Those of strangers are not those of the API and of triggers.
+            key: call.idempotency_key.map(|key| format!("http:{key}")),
             source: InvocationSource::Http,
             head,
             body: call.body.into(),
@@ -146,9 +192,22 @@ impl AsyncInvocations for Keeper {
     }
 }
 
-/// Headers that are text; others cannot be kept.
-fn readable(headers: &http::HeaderMap) -> Vec<(String, String)> {
-    let pairs = headers.iter().filter_map(|(name, value)| {
+/// Bytes that a call takes, about.
+fn size(call: &NewInvocation) -> u64 {
+    let head: usize = call
+        .head
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    (call.body.len() + head + call.head.path.len()) as u64
+}
+
+/// Headers that are text; others cannot be kept, and what proves who called need not be.
+pub(crate) fn readable(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    let proofs = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+    let pairs = headers.iter().filter(|(name, _)| !proofs.contains(name));
+    let pairs = pairs.filter_map(|(name, value)| {
         let value = value.to_str().ok()?;
         Some((name.as_str().to_owned(), value.to_owned()))
     });

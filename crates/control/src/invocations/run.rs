@@ -10,31 +10,40 @@ use std::{
 
 use hearth_domain::{Retry, RetryRule, plan_retry};
 use hearth_gateway::{Body, CallError, CallOptions, Qualifier, Target};
+use hearth_ids::InvocationId;
 use hearth_store::{InvocationRow, InvocationSource, InvocationState, Outcome, StoreError};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, warn};
 
 use crate::{app::App, metrics, time::now_unix_ms};
 
-/// Kept calls that run at a time.
+/// Kept calls that run at a time: in all, of a project, of a function. Others' wait for none of these.
 const RUNNING_MAX: usize = 256;
+const RUNNING_OF_PROJECT: u32 = 128;
+const RUNNING_OF_FUNCTION: u32 = 64;
 /// How long a result is kept, in milliseconds.
 const RESULT_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// What is kept of an answer, in bytes.
 const ANSWER_MAX: usize = 256 * 1024;
 /// How long nothing is looked for at most: clocks jump, and results grow old.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How often old results are looked for, and what there is is added up: that reads the whole table.
+const SWEEP_PAUSE: Duration = Duration::from_secs(5);
 /// The wait after a store that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-const RULE: RetryRule = RetryRule {
-    max_attempts: 3,
-    base_ms: 1000,
-    max_ms: 5 * 60 * 1000,
-    max_age_ms: 6 * 60 * 60 * 1000,
-};
+/// How long a call waits that no instance had, at least and at most: a share of its age between.
+const UNSENT_PAUSE_MS: u64 = 2_000;
+const UNSENT_PAUSE_MAX_MS: u64 = 60_000;
+const UNSENT_PAUSE_SHARE: u64 = 4;
+/// The waits between tries to note how a call ended.
+const NOTE_PAUSE: Duration = Duration::from_secs(2);
+const NOTE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Lambda's header of an answer that is an error of the function's own.
 const FUNCTION_ERROR: &str = "x-amz-function-error";
 
@@ -47,10 +56,11 @@ pub(crate) async fn run(app: Weak<App>, tasks: TaskTracker, stop: CancellationTo
     else {
         return;
     };
+    let mut swept: Option<Instant> = None;
     loop {
         let wait = match app.upgrade() {
             None => return,
-            Some(app) => match start_due(&app, &tasks, &room).await {
+            Some(app) => match look(&app, &tasks, &room, &mut swept).await {
                 Ok(wait) => wait,
                 Err(error) => {
                     error!(
@@ -69,17 +79,40 @@ pub(crate) async fn run(app: Weak<App>, tasks: TaskTracker, stop: CancellationTo
     }
 }
 
+/// Sweeps, if that is due, and starts what is; says when to look again.
+async fn look(
+    app: &Arc<App>,
+    tasks: &TaskTracker,
+    room: &Arc<Semaphore>,
+    swept: &mut Option<Instant>,
+) -> Result<Duration, StoreError> {
+    if swept.is_none_or(|at| at.elapsed() > SWEEP_PAUSE) {
+        sweep(app).await?;
+        *swept = Some(Instant::now());
+    }
+    start_due(app, tasks, room).await
+}
+
+/// Forgets results whose time is over, and learns what projects' calls take.
+async fn sweep(app: &App) -> Result<(), StoreError> {
+    let before = now_unix_ms().saturating_sub(RESULT_KEPT_MS);
+    app.store.forget_invocations(before).await?;
+    app.plane().keeper.learn(app.store.invocations_held().await?);
+    Ok(())
+}
+
 /// Starts what is due; says when to look again.
 async fn start_due(app: &Arc<App>, tasks: &TaskTracker, room: &Arc<Semaphore>) -> Result<Duration, StoreError> {
-    let now = now_unix_ms();
-    app.store.forget_invocations(now.saturating_sub(RESULT_KEPT_MS)).await?;
     loop {
         let free = u32::try_from(room.available_permits()).unwrap_or(u32::MAX);
         if free == 0 {
             // Whoever ends wakes us.
             return Ok(LOOK_AGAIN);
         }
-        let due = app.store.take_invocations(now_unix_ms(), free).await?;
+        let due = app
+            .store
+            .take_invocations(now_unix_ms(), free, RUNNING_OF_FUNCTION, RUNNING_OF_PROJECT)
+            .await?;
         if due.is_empty() {
             break;
         }
@@ -107,6 +140,8 @@ async fn start_due(app: &Arc<App>, tasks: &TaskTracker, room: &Arc<Semaphore>) -
 /// What a try came to.
 enum Tried {
     Answered(Answer),
+    /// No instance had it: that is no fault of its own, and no try.
+    Unsent(String),
     /// It may go better another time.
     Failed(Option<Answer>, String),
     /// It never will.
@@ -124,20 +159,31 @@ async fn attempt(app: &App, call: InvocationRow) {
     let id = call.id;
     let tried = match app.store.invocation_body(id).await {
         Ok(body) => invoke(app, &call, body).await,
-        Err(error) => Tried::Failed(None, error.to_string()),
+        Err(error) => Tried::Unsent(error.to_string()),
     };
     let outcome = outcome(&call, tried, now_unix_ms(), rand::random());
     metrics::attempted(outcome.state);
     debug!(%id, attempt = call.attempts, state = outcome.state.as_str(), error = outcome.error, "tried a kept call");
-    // If this is lost, the call is tried once more after the next start.
-    if let Err(error) = app.store.finish_invocation(id, &outcome).await {
-        warn!(%id, error = hearth_domain::chain(&error), "cannot note how a kept call ended");
+    note(app, id, &outcome).await;
+}
+
+/// Notes how a try ended, however often that fails. If we go down before, the call is tried once more after the next
+/// start.
+async fn note(app: &App, id: InvocationId, outcome: &Outcome) {
+    let mut pause = NOTE_PAUSE;
+    while let Err(error) = app.store.finish_invocation(id, outcome).await {
+        warn!(%id, error = hearth_domain::chain(&error), "cannot note how a kept call ended; trying again");
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(NOTE_PAUSE_MAX);
     }
 }
 
 async fn invoke(app: &App, call: &InvocationRow, body: Vec<u8>) -> Tried {
     let Some(plane) = app.plane.get() else {
-        return Tried::Failed(None, "the server goes down".into());
+        return Tried::Unsent("the server goes down".into());
     };
     let Ok(qualifier) = call.qualifier.as_deref().unwrap_or_default().parse::<Qualifier>() else {
         return Tried::Refused(None, "its qualifier is not valid".into());
@@ -156,10 +202,29 @@ async fn invoke(app: &App, call: &InvocationRow, body: Vec<u8>) -> Tried {
     };
     match plane.gateway.call(target, request, options).await {
         Ok(response) => judged(collect(response).await),
-        Err(error @ (CallError::NoRoute | CallError::BadRequest(_) | CallError::BodyTooLarge { .. })) => {
-            Tried::Refused(None, error.to_string())
+        Err(error) => failed(app, call, &error).await,
+    }
+}
+
+async fn failed(app: &App, call: &InvocationRow, error: &CallError) -> Tried {
+    let reason = error.to_string();
+    match error {
+        // The gateway may know of a change a moment later than the store.
+        CallError::NoRoute => match app.store.function(call.function).await {
+            Ok(Some(_)) if call.qualifier.is_none() => Tried::Unsent(reason),
+            Ok(_) => Tried::Refused(None, reason),
+            Err(error) => Tried::Unsent(error.to_string()),
+        },
+        CallError::BadRequest(_) | CallError::BodyTooLarge { .. } | CallError::UriTooLong { .. } => {
+            Tried::Refused(None, reason)
         }
-        Err(error) => Tried::Failed(None, error.to_string()),
+        CallError::NoRoom
+        | CallError::NoInstance { .. }
+        | CallError::QueueFull { .. }
+        | CallError::RateLimited { .. }
+        | CallError::KeysUnavailable
+        | CallError::ShuttingDown => Tried::Unsent(reason),
+        _ => Tried::Failed(None, reason),
     }
 }
 
@@ -229,11 +294,15 @@ fn judged(answer: Result<Answer, String>) -> Tried {
 }
 
 fn outcome(call: &InvocationRow, tried: Tried, now_unix_ms: u64, random: f64) -> Outcome {
+    let rule = RetryRule::default();
     let age_ms = now_unix_ms.saturating_sub(call.created_unix_ms);
+    let uncounted = matches!(tried, Tried::Unsent(_));
     let (answer, error, again_ms) = match tried {
         Tried::Answered(answer) => (Some(answer), None, None),
         Tried::Refused(answer, reason) => (answer, Some(reason), None),
-        Tried::Failed(answer, reason) => match plan_retry(RULE, call.attempts, age_ms, random) {
+        Tried::Unsent(reason) if age_ms > rule.max_age_ms => (None, Some(reason), None),
+        Tried::Unsent(reason) => (None, Some(reason), Some(unsent_pause(age_ms, random))),
+        Tried::Failed(answer, reason) => match plan_retry(rule, call.attempts, age_ms, random) {
             Retry::After(wait_ms) => (answer, Some(reason), Some(wait_ms)),
             Retry::GiveUp(why) => (answer, Some(format!("{reason}; {why}")), None),
         },
@@ -261,7 +330,20 @@ fn outcome(call: &InvocationRow, tried: Tried, now_unix_ms: u64, random: f64) ->
         answer_headers,
         answer_body,
         error,
+        uncounted,
     }
+}
+
+/// Longer the longer it waits already, and not the same for all.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a pause of a minute at most, which need not be exact"
+)]
+fn unsent_pause(age_ms: u64, random: f64) -> u64 {
+    let pause = (age_ms / UNSENT_PAUSE_SHARE).clamp(UNSENT_PAUSE_MS, UNSENT_PAUSE_MAX_MS) as f64;
+    (pause * (0.5 + random.clamp(0.0, 1.0) / 2.0)) as u64
 }
 
 #[cfg(test)]
@@ -315,7 +397,9 @@ mod tests {
             (answered(429, false), 1, Queued),
             (answered(404, false), 1, Dead),
             (answered(500, false), 3, Dead),
-            (Tried::Failed(None, "no room".into()), 1, Queued),
+            (Tried::Failed(None, "it crashed".into()), 1, Queued),
+            (Tried::Unsent("no room".into()), 3, Queued),
+            (Tried::Unsent("no room".into()), 99, Queued),
             (Tried::Refused(None, "gone".into()), 1, Dead),
         ] {
             let outcome = outcome(&call(attempts), tried, 2000, 0.5);
@@ -324,7 +408,11 @@ mod tests {
             assert_eq!(outcome.error.is_some(), state != Succeeded);
             assert!(state != Queued || outcome.due_unix_ms >= 2000);
         }
-        let old = outcome(&call(1), answered(500, false), RULE.max_age_ms + 2000, 0.5);
-        assert_eq!(old.state, Dead);
+        let too_old = RetryRule::default().max_age_ms + 2000;
+        assert_eq!(outcome(&call(1), answered(500, false), too_old, 0.5).state, Dead);
+        assert_eq!(
+            outcome(&call(1), Tried::Unsent(String::new()), too_old, 0.5).state,
+            Dead
+        );
     }
 }
