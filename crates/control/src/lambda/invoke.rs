@@ -39,6 +39,8 @@ const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 pub(super) const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 pub(super) const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 pub(super) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+/// The gateway's ID of a call.
+const CALL_ID: HeaderName = HeaderName::from_static("x-hearth-request-id");
 /// The same for all tries of AWS's clients to make one call.
 const SDK_INVOCATION: HeaderName = HeaderName::from_static("amz-sdk-invocation-id");
 /// Lambda's bound on a client context, in bytes.
@@ -112,7 +114,15 @@ async fn answered(
     if let Some(ExecutedVersion(version)) = parts.extensions.get() {
         headers.insert(EXECUTED_VERSION, executed(row, named, *version));
     }
+    same_id(&parts.headers, headers);
     Ok(response)
+}
+
+/// Gives an answer the ID by which the program knows its call, and its log tells of it.
+pub(super) fn same_id(call: &HeaderMap, answer: &mut HeaderMap) {
+    if let Some(id) = call.get(CALL_ID) {
+        answer.insert(HeaderName::from_static(super::REQUEST_ID), id.clone());
+    }
 }
 
 /// Calls the function with an event.

@@ -20,7 +20,9 @@ use super::{
     body::LambdaBody,
     error::{LambdaError, LambdaResult},
     eventstream::{self, PAYLOAD_MAX},
-    invoke::{EXECUTED_VERSION, FUNCTION_ERROR, LOG_RESULT, UNHANDLED, call, executed, own_failure, passed, refused},
+    invoke::{
+        EXECUTED_VERSION, FUNCTION_ERROR, LOG_RESULT, UNHANDLED, call, executed, own_failure, passed, refused, same_id,
+    },
     name::Named,
     wire::Qualified,
 };
@@ -61,15 +63,18 @@ pub(super) async fn invoke(
         }
     }
     let event = body.bytes().await?;
+    let mut ids = HeaderMap::new();
     let (messages, version) = match call(&app, &row, &named, passed(&headers)?, event).await {
         Ok(answer) => {
             let version = answer.extensions().get::<ExecutedVersion>().copied();
+            same_id(answer.headers(), &mut ids);
             (messages(answer).await, version)
         }
         Err(error) => (failure(&app, &named, &error)?, None),
     };
     let mut response = Response::new(ApiBody::from_stream(messages.map(Ok::<_, std::convert::Infallible>)));
     let headers = response.headers_mut();
+    headers.extend(ids);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static(eventstream::CONTENT_TYPE),
