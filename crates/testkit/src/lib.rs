@@ -1,5 +1,6 @@
 //! Fixtures and real servers for tests. The leak check is `scripts/leak-check`, which looks from outside.
 
+pub mod aws;
 pub mod envoy;
 pub mod firecracker;
 pub mod images;
