@@ -116,7 +116,8 @@ impl Recording {
         let record = &mut inner.record;
         record.duration = inner.began.elapsed();
         (record.bytes_in, record.bytes_out) = (bytes_in, bytes_out);
-        if record.status == 0 {
+        // Of a program's own error the agent tells with a 200; the call has failed all the same.
+        if record.status == 0 || matches!(error, Some(CallError::FunctionError(_))) {
             // 499, as others call it: nobody was there to be answered.
             let status = |error: &CallError| match error {
                 CallError::ClientGone => 499,
