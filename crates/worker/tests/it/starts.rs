@@ -1,0 +1,150 @@
+//! From a request to an instance, or to why there is none.
+
+use std::time::Duration;
+
+use hearth_coord::ProvisionQueue as _;
+use hearth_domain::{Contract, MachineEvent};
+use hearth_ids::FunctionId;
+use hearth_node_api::{ErrorKind, NodeError, NodeService as _, fake::FakeNode};
+use hearth_worker::{InstanceCounts, ProvisionFailure};
+
+use crate::world::{World, agent, listener, request, until};
+
+#[tokio::test]
+async fn a_request_becomes_an_instance_that_is_registered() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("serve", &listener);
+    let key = world.instance(function).await;
+    let registered = world.registered().await;
+    let [instance] = registered.as_slice() else {
+        panic!("{registered:?}")
+    };
+    assert_eq!(instance.key, key);
+    assert_eq!(instance.proxy_port, listener.local_addr().unwrap().port());
+    assert_eq!(instance.internal_vm_ip.to_string(), "127.0.0.1");
+    assert_eq!((instance.version, instance.worker_id.as_str()), (1, "here"));
+    let known = world.worker.instances(function);
+    assert!(known.len() == 1 && known[0].serving && known[0].machine == key.machine);
+    let counts = InstanceCounts {
+        serving: 1,
+        ..InstanceCounts::default()
+    };
+    assert_eq!(world.worker.counts(), counts);
+    assert!(world.worker.serves());
+    until(async || (world.queue.stats().claimed == 0).then_some(())).await;
+    assert!(world.around.withdrawn.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_comes_twice_is_served_once_and_two_are_two() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("serve", &listener);
+    let twice = request(function);
+    world.queue.push(twice.clone()).await.unwrap();
+    world.queue.push(twice.clone()).await.unwrap();
+    world.outcome(twice.request_id).await.unwrap();
+    world.instance(function).await;
+    assert_eq!(world.registered().await.len(), 2);
+    assert_eq!(world.node.count(), 2);
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_ready_is_one_that_says_so() {
+    let world = World::new().await;
+    let ready = agent("200 OK", "").await;
+    let function = world.function("serve", Contract::Lambda, ready.port());
+    world.instance(function).await;
+    let failed = agent(
+        "500 Internal Server Error",
+        r#"{"errorType":"Runtime.ImportModuleError","errorMessage":"no module named main"}"#,
+    )
+    .await;
+    let function = world.function("serve", Contract::Lambda, failed.port());
+    let id = world.ask(function).await;
+    let failure = world.outcome(id).await.unwrap_err();
+    let told = "its runtime failed to start: Runtime.ImportModuleError: no module named main";
+    assert_eq!(failure, ProvisionFailure::Broken(told.into()));
+    until(async || (world.node.count() == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_program_that_never_listens_is_given_up_with_its_last_words() {
+    let world = World::on(FakeNode::new(), std::sync::Arc::default(), Duration::from_millis(200)).await;
+    let port = listener().await.local_addr().unwrap().port();
+    let function = world.function("serve", Contract::Http { port }, port);
+    let id = world.ask(function).await;
+    let failure = world.outcome(id).await.unwrap_err().to_string();
+    assert!(
+        failure.contains(&format!("nothing listens on its port {port}")),
+        "{failure}"
+    );
+    assert!(failure.ends_with("its last words:\nstarted"), "{failure}");
+    until(async || (world.node.count() == 0).then_some(())).await;
+    assert!(world.registered().await.is_empty());
+    assert_eq!(world.around.archived.borrow().len(), 1, "its log is kept all the same");
+}
+
+#[tokio::test]
+async fn a_program_that_ends_before_it_is_ready_says_why() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("crash", &listener);
+    let id = world.ask(function).await;
+    let failure = world.outcome(id).await.unwrap_err().to_string();
+    assert!(failure.contains("ended with code 1 before it was ready"), "{failure}");
+    assert!(failure.contains("boom: no such module"), "{failure}");
+    until(async || (world.node.count() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_leaves_nothing() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("serve", &listener);
+    for (kind, no_room) in [(ErrorKind::NoCapacity, true), (ErrorKind::Internal, false)] {
+        let error = NodeError::new(kind, "the node is odd");
+        *world.node.refusal.lock().unwrap() = Some(error);
+        let id = world.ask(function).await;
+        let failure = world.outcome(id).await.unwrap_err();
+        assert_eq!(matches!(failure, ProvisionFailure::NoRoom(_)), no_room, "{failure}");
+        assert!(failure.to_string().contains("the node is odd"));
+    }
+    assert_eq!(world.around.withdrawn.lock().unwrap().len(), 2, "off the books again");
+    let id = world.ask(FunctionId::new()).await;
+    assert!(world.outcome(id).await.unwrap_err().to_string().contains("gone"));
+    until(async || (world.worker.counts() == InstanceCounts::default()).then_some(())).await;
+    assert_eq!(world.node.count(), 0);
+    world.instance(function).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_is_retired_on_its_way_never_serves() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("wait", &listener);
+    let id = world.ask(function).await;
+    let machine = until(async || {
+        let machine = world.worker.instances(function).first()?.machine;
+        world.node.status(machine).filter(|status| status.sequence == 2)?;
+        Some(machine)
+    })
+    .await;
+    assert_eq!(world.worker.counts().starting, 1);
+    world.worker.retire_starting(function, Some(2));
+    assert_eq!(world.worker.counts().starting, 1, "another version's");
+    world.worker.retire_starting(function, Some(1));
+    assert!(world.outcome(id).await.is_err());
+    until(async || world.node.spec(machine).is_none().then_some(())).await;
+    assert!(world.registered().await.is_empty());
+
+    // The same, when it became ready at that moment.
+    let id = world.ask(function).await;
+    let machine = until(async || {
+        let machine = world.worker.instances(function).first()?.machine;
+        world.node.status(machine).filter(|status| status.sequence == 2)?;
+        Some(machine)
+    })
+    .await;
+    world.node.happen(machine, MachineEvent::Ready).unwrap();
+    world.worker.retire_starting(function, None);
+    assert!(world.outcome(id).await.is_err());
+    until(async || world.node.spec(machine).is_none().then_some(())).await;
+    assert!(world.registered().await.is_empty());
+}
