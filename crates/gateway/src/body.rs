@@ -9,6 +9,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
+use crate::{
+    CallError,
+    room::{Held, NoSpace},
+};
+
 /// What a body may fail with.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,6 +34,8 @@ enum Kind {
 pub(crate) enum NotCollected {
     TooLarge,
     Broken,
+    /// There is no room for it now.
+    NoSpace,
 }
 
 impl Body {
@@ -67,6 +74,45 @@ impl Body {
                 Err(_) => Err(NotCollected::Broken),
             },
         }
+    }
+
+    /// The same of what a client sends: room is taken as it comes.
+    pub(crate) async fn collect_in(mut self, held: &mut Held, max: usize) -> Result<Bytes, NotCollected> {
+        if let Kind::Full(Some(bytes)) = &self.0 {
+            if bytes.len() > max {
+                return Err(NotCollected::TooLarge);
+            }
+            held.set(bytes.len())?;
+            return Ok(bytes.clone());
+        }
+        let mut whole = Vec::new();
+        while let Some(frame) = self.frame().await {
+            let frame = frame.map_err(|_| NotCollected::Broken)?;
+            let Some(data) = frame.data_ref() else { continue };
+            if whole.len() + data.len() > max {
+                return Err(NotCollected::TooLarge);
+            }
+            whole.extend_from_slice(data);
+            held.set(whole.capacity())?;
+        }
+        Ok(whole.into())
+    }
+}
+
+impl NotCollected {
+    /// Why a call has failed whose body may have `max` bytes.
+    pub(crate) fn of_call(self, max: usize) -> CallError {
+        match self {
+            Self::TooLarge => CallError::BodyTooLarge { max: max as u64 },
+            Self::Broken => CallError::ClientGone,
+            Self::NoSpace => CallError::BodiesFull,
+        }
+    }
+}
+
+impl From<NoSpace> for NotCollected {
+    fn from(_: NoSpace) -> Self {
+        Self::NoSpace
     }
 }
 

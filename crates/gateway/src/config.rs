@@ -51,6 +51,10 @@ pub struct ClientLimits {
     pub event_bytes: usize,
     /// Bytes of a body of an asynchronous call.
     pub async_bytes: usize,
+    /// Bytes of events and bodies of asynchronous calls that are held in memory at once, of all clients.
+    pub held_bytes: usize,
+    /// The same of one client's address.
+    pub held_bytes_per_address: usize,
     /// How long a request's head may take, and how long a connection may be idle.
     pub head_timeout: Duration,
     /// How long a body may stand still, and how long a client may not read.
@@ -76,6 +80,8 @@ impl Default for ClientLimits {
             body_bytes: None,
             event_bytes: 6 * 1024 * 1024,
             async_bytes: 1024 * 1024,
+            held_bytes: crate::room::default_max(),
+            held_bytes_per_address: 64 * 1024 * 1024,
             head_timeout: Duration::from_secs(30),
             body_idle: Duration::from_mins(1),
             handshake_timeout: Duration::from_secs(10),

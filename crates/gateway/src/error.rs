@@ -41,6 +41,9 @@ pub enum CallError {
         /// What it may have.
         max: u64,
     },
+    /// Too many bodies are held in memory, of this client or of all.
+    #[error("the bodies of other calls take all the memory that there is for them")]
+    BodiesFull,
     /// The request's body stood still too long.
     #[error("the request's body did not come in time")]
     BodyTimeout,
@@ -104,6 +107,7 @@ impl CallError {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::KeysUnavailable
+            | Self::BodiesFull
             | Self::QueueFull { .. }
             | Self::NoInstance { .. }
             | Self::NoRoom
@@ -132,6 +136,7 @@ impl CallError {
             Self::BadRequest(_) => "bad_request",
             Self::UriTooLong { .. } => "uri_too_long",
             Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodiesFull => "bodies_full",
             Self::BodyTimeout => "body_timeout",
             Self::ClientGone => "client_gone",
             Self::QueueFull { .. } => "queue_full",
@@ -162,7 +167,9 @@ impl CallError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::QueueFull { .. } | Self::ShuttingDown | Self::KeysUnavailable => Some(Duration::from_secs(1)),
+            Self::BodiesFull | Self::QueueFull { .. } | Self::ShuttingDown | Self::KeysUnavailable => {
+                Some(Duration::from_secs(1))
+            }
             Self::NoInstance { .. } | Self::NoRoom => Some(Duration::from_secs(5)),
             Self::NotAccepted(crate::NotAccepted::Full | crate::NotAccepted::Unavailable(_)) => {
                 Some(Duration::from_secs(5))

@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::{
     CallError, GatewayConfig, GatewayParts, ProvisionFailure, Route, RouteTable, keeper,
     pool::{Pool, PoolKey, PoolRule},
+    room::Room,
     scale::{self, Scaling},
 };
 
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub(crate) config: Arc<GatewayConfig>,
     pub(crate) parts: GatewayParts,
     pub(crate) pools: Pools,
+    /// For bodies that are held in memory.
+    pub(crate) room: Arc<Room>,
     /// Tasks that end with the gateway.
     pub(crate) tasks: TaskTracker,
     /// Cancelled when it goes down.
@@ -47,6 +50,7 @@ impl Gateway {
             stop: stop.clone(),
         };
         let gateway = Arc::new(Self {
+            room: Room::new(&config.client),
             config: Arc::new(config),
             parts,
             pools: Pools::default(),

@@ -49,14 +49,11 @@ pub(crate) async fn invoke(
 ) -> Result<Response<Body>, CallError> {
     let limits = &gateway.config.client;
     let (parts, body) = request.into_parts();
-    let read = tokio::time::timeout(limits.body_idle, body.collect(limits.event_bytes)).await;
+    let mut held = gateway.room.hold(call.client);
+    let read = tokio::time::timeout(limits.body_idle, body.collect_in(&mut held, limits.event_bytes)).await;
     let body = match read {
         Ok(Ok(body)) => body,
-        Ok(Err(NotCollected::TooLarge)) => {
-            let max = limits.event_bytes as u64;
-            return Err(recording.failed(0, CallError::BodyTooLarge { max }));
-        }
-        Ok(Err(NotCollected::Broken)) => return Err(recording.failed(0, CallError::ClientGone)),
+        Ok(Err(error)) => return Err(recording.failed(0, error.of_call(limits.event_bytes))),
         Err(_) => return Err(recording.failed(0, CallError::BodyTimeout)),
     };
     let bytes_in = body.len() as u64;
@@ -64,6 +61,10 @@ pub(crate) async fn invoke(
         body
     } else {
         Bytes::from(event::of(&call, &parts, &body))
+    };
+    // It may wait for an instance.
+    let Ok(event) = held.keep(event) else {
+        return Err(recording.failed(0, CallError::BodiesFull));
     };
     let raw = call.raw_event;
     let headers = headers(gateway, &call, &parts.headers);
@@ -202,7 +203,7 @@ async fn collect(
             return Ok(Answered::Whole(parts, body));
         }
         Ok(Err(NotCollected::TooLarge)) => CallError::BadAnswer(format!("it is longer than {answer_max} bytes")),
-        Ok(Err(NotCollected::Broken)) => CallError::Crashed("it broke off its answer".to_owned()),
+        Ok(Err(_)) => CallError::Crashed("it broke off its answer".to_owned()),
         Err(_) => {
             place.condemn(RetireReason::TimedOut);
             CallError::Timeout {

@@ -12,7 +12,6 @@ use metrics::counter;
 
 use crate::{
     AsyncCall, Body, CallError, Denied, Gateway, Route, answer,
-    body::NotCollected,
     call::{Call, without_prefix},
     proxy::{REQUEST_ID, clean_request, upgrade_wanted},
     routes::Found,
@@ -202,13 +201,12 @@ fn is_async(headers: &HeaderMap) -> bool {
 async fn accept(gateway: &Gateway, call: Call, request: Request<Body>) -> Result<Response<Body>, CallError> {
     let limits = &gateway.config.client;
     let (mut parts, body) = request.into_parts();
-    let read = tokio::time::timeout(limits.body_idle, body.collect(limits.async_bytes)).await;
-    let body = read.map_err(|_| CallError::BodyTimeout)?.map_err(|error| match error {
-        NotCollected::TooLarge => CallError::BodyTooLarge {
-            max: limits.async_bytes as u64,
-        },
-        NotCollected::Broken => CallError::ClientGone,
-    })?;
+    let mut held = gateway.room.hold(call.client);
+    let read = tokio::time::timeout(limits.body_idle, body.collect_in(&mut held, limits.async_bytes)).await;
+    let body = read
+        .map_err(|_| CallError::BodyTimeout)?
+        .map_err(|error| error.of_call(limits.async_bytes))?;
+    let body = held.keep(body).map_err(|_| CallError::BodiesFull)?;
     let idempotency_key = parts.headers.get(IDEMPOTENCY_KEY).map(|key| match key.to_str() {
         Ok(key) if key.len() <= IDEMPOTENCY_KEY_MAX => Ok(key.to_owned()),
         _ => Err(CallError::BadRequest(

@@ -8,7 +8,7 @@ use std::{
 
 use metrics::{Gauge, counter, gauge};
 
-use crate::ClientLimits;
+use crate::{ClientLimits, network::network};
 
 /// Counts connections.
 pub(super) struct Doors {
@@ -61,17 +61,6 @@ impl Doors {
             doors: Arc::clone(self),
             address,
         })
-    }
-}
-
-/// Who has one IPv6 address mostly has a whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() >> 64 << 64;
-            std::net::Ipv6Addr::from_bits(bits).into()
-        }
     }
 }
 

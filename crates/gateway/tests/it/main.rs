@@ -10,6 +10,7 @@ mod harm;
 mod hostile;
 mod instance;
 mod lambda;
+mod memory;
 mod scaling;
 mod shutdown;
 mod streams;
