@@ -1,5 +1,7 @@
 //! Images: what the image store has, and how more comes in.
 
+mod names;
+
 use std::{pin::Pin, sync::Arc};
 
 use axum::{
@@ -133,10 +135,8 @@ pub(crate) async fn pull(State(app): State<Arc<App>>, caller: Caller, body: ApiB
         };
         return Ok(ndjson(&app, stream::iter([line])));
     }
-    if !tenant.host {
-        free_name(&app, &reference).await?;
-    }
     let options = PullOptions {
+        claim: names::of_pull(&app, &tenant, &reference).await?,
         credentials: request.auth.map(credentials),
     };
     let images = app.images.clone();
@@ -156,39 +156,11 @@ pub(crate) async fn import(
 ) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::ImageWrite).await?;
     let mut options = import_options(&query)?;
-    if !tenant.host {
-        options = own_name(&app, options).await?;
-    }
+    options.claim = names::of_import(&tenant, options.name.as_ref())?;
     let source = ImportSource::Stream(Box::pin(reader(request.into_body())));
     let images = app.images.clone();
     let work = |progress| async move { images.import(source, options, progress).await };
     Ok(ndjson(&app, with_progress(work)))
-}
-
-/// Images are the host's: whoever does not administer it gives an image a name of its own choice, which is free.
-async fn own_name(app: &App, options: ImportOptions) -> ApiResult<ImportOptions> {
-    let Some(name) = &options.name else {
-        return Err(ApiError::field(
-            "name",
-            "name is missing: only admins of the host may leave it to the archive, which may name what others use",
-        ));
-    };
-    free_name(app, name).await?;
-    Ok(options)
-}
-
-/// Refuses a name that is taken, and so may be what machines of other projects are made from.
-async fn free_name(app: &App, name: &Reference) -> ApiResult<()> {
-    match resolve(app, name.to_string()).await {
-        Err(error) if error.problem.code == ProblemCode::ImageNotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => Err(ApiError::new(
-            ProblemCode::Forbidden,
-            format!(
-                "there is an image {name} already, and only admins of the host may replace it; choose another name"
-            ),
-        )),
-    }
 }
 
 fn import_options(query: &ImportImageQuery) -> ApiResult<ImportOptions> {
@@ -210,6 +182,7 @@ fn import_options(query: &ImportImageQuery) -> ApiResult<ImportOptions> {
     }
     Ok(ImportOptions {
         name,
+        claim: None,
         kind: Some(kind),
         overrides: overrides(query)?,
     })
@@ -331,6 +304,7 @@ impl From<ImageError> for ApiError {
     fn from(error: ImageError) -> Self {
         let code = match (&error, error.kind()) {
             (ImageError::Ambiguous { .. } | ImageError::SeveralNames { .. }, _) => ProblemCode::Ambiguous,
+            (ImageError::NameTaken(_), _) => ProblemCode::Forbidden,
             (ImageError::Reference(_), _) => ProblemCode::InvalidField,
             (_, ErrorKind::NotFound) => ProblemCode::ImageNotFound,
             (_, ErrorKind::InvalidInput) => ProblemCode::InvalidRequest,

@@ -9,7 +9,7 @@ use crate::config::ConfigError;
 use crate::credentials::CredentialError;
 use crate::digest::{Digest, ImageId};
 use crate::manifest::ManifestError;
-use crate::reference::ReferenceError;
+use crate::reference::{Reference, ReferenceError};
 use crate::registry::RegistryError;
 use crate::source::SourceError;
 
@@ -275,6 +275,9 @@ pub enum ImageError {
         /// Its names.
         names: Vec<String>,
     },
+    /// The name leads to another image already, and is not of whoever claims it.
+    #[error("the name {0} is taken, and only admins of the host may let it lead to another image; choose another name")]
+    NameTaken(Reference),
     /// A holder that cannot be recorded.
     #[error("holder {0:?} is not a plain name of at most 128 letters, digits, '-', '_' and '.'")]
     Holder(String),
@@ -350,7 +353,7 @@ impl ImageError {
             Self::Ambiguous { .. } | Self::SeveralNames { .. } | Self::Holder(_) | Self::Reference(_) => {
                 ErrorKind::InvalidInput
             }
-            Self::InUse { .. } => ErrorKind::InUse,
+            Self::InUse { .. } | Self::NameTaken(_) => ErrorKind::InUse,
             Self::NoSpace { .. } => ErrorKind::NoSpace,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::TimedOut { .. } => ErrorKind::Unreachable,

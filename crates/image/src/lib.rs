@@ -37,4 +37,4 @@ pub use platform::Platform;
 pub use progress::{Phase, Progress, ProgressSink};
 pub use reference::{Reference, ReferenceError};
 pub use source::{SourceError, SourceOptions};
-pub use store::{HeldImage, ImageRecord, ImageStore, PruneReport, PullOptions, RemoveReport, StoreConfig};
+pub use store::{HeldImage, ImageRecord, ImageStore, NameClaim, PruneReport, PullOptions, RemoveReport, StoreConfig};

@@ -2,12 +2,15 @@
 
 use hearth_api::{
     CheckList, Image, ImageLine, ImageList, ImportKernel, KernelLine, KernelList, NodeInfo, ProblemCode, PruneResult,
-    PullImage, PullPolicy, Version,
+    PullImage, PullPolicy, Role, Version,
 };
 use http::{Method, StatusCode};
 use http_body_util::Full;
 
-use crate::fixture::{Fixture, IMAGE, machine, request, root_tar};
+use crate::{
+    fixture::{Fixture, IMAGE, machine, request, root_tar},
+    tenancy::Realm,
+};
 
 fn escaped(reference: &str) -> String {
     reference.replace('/', "%2F")
@@ -51,6 +54,60 @@ async fn an_image_comes_is_used_and_goes() {
     let pruned: PruneResult = f.post("/v1/images/prune").await.json();
     assert!(pruned.removed.is_empty());
     f.make(machine(&["sleep"])).await;
+}
+
+#[tokio::test]
+async fn projects_name_images_below_their_own_names() {
+    let r = Realm::new().await;
+    for project in ["a", "b", "library", "hearth"] {
+        r.project(project, serde_json::json!({})).await;
+    }
+    let tar = std::fs::read(root_tar(r.f.folder.path())).unwrap();
+    let import = async |key: &str, name: &str, cmd: &str| {
+        let path = format!("/v1/images/import?kind=root&name={name}&cmd=%5B%22{cmd}%22%5D");
+        let body = Full::from(tar.clone());
+        r.send(Some(key), request(Method::POST, &path).body(body).unwrap())
+            .await
+    };
+    let a = r.key("a", Role::Developer, None).await.token;
+    for name in [
+        "hearth/runtime-node",
+        "python:3.12",
+        "b/app",
+        "library/python:3.12",
+        "localhost/a/app",
+        IMAGE,
+    ] {
+        let refused = import(&a, name, "x").await.problem();
+        assert_eq!(refused.code, ProblemCode::Forbidden, "{name}");
+    }
+    for project in ["library", "hearth"] {
+        let key = r.key(project, Role::Admin, None).await.token;
+        let refused = import(&key, &format!("{project}/runtime-node"), "x").await.problem();
+        assert_eq!(refused.code, ProblemCode::Forbidden, "{project}");
+    }
+    for cmd in ["one", "two"] {
+        let lines: Vec<ImageLine> = import(&a, "a/app:1", cmd).await.lines();
+        assert!(matches!(lines.last(), Some(ImageLine::Result { .. })), "{lines:?}");
+        let image: Image = r.f.get("/v1/images/a%2Fapp:1").await.json();
+        assert_eq!(image.config.cmd, [cmd]);
+    }
+    // What the host named so stays as it is.
+    let path = "/v1/images/import?kind=root&name=a/base&cmd=%5B%22host%22%5D";
+    let body = Full::from(tar.clone());
+    r.f.send(request(Method::POST, path).body(body).unwrap()).await;
+    let lines: Vec<ImageLine> = import(&a, "a/base", "mine").await.lines();
+    let Some(ImageLine::Problem(problem)) = lines.last() else {
+        panic!("{lines:?}")
+    };
+    assert_eq!(problem.problem.code, ProblemCode::Forbidden);
+    let image: Image = r.f.get("/v1/images/a%2Fbase").await.json();
+    assert_eq!(image.config.cmd, ["host"]);
+    for reference in ["hearth/runtime-node", "b/app"] {
+        let pull = serde_json::json!({ "reference": reference, "policy": "always" });
+        let refused = r.ask(&a, Method::POST, "/v1/images/pull", Some(pull)).await.problem();
+        assert_eq!(refused.code, ProblemCode::Forbidden, "{reference}");
+    }
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use crate::error::{ImageError, ImportError};
 use crate::platform::Platform;
 use crate::progress::{Phase, ProgressSink};
 use crate::reference::Reference;
-use crate::store::{ImageRecord, ImageStore, Label, Layer, StoredImage};
+use crate::store::{ImageRecord, ImageStore, Label, Layer, NameClaim, Naming, StoredImage};
 
 /// What an archive is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ impl fmt::Debug for ImportSource {
 pub struct ImportOptions {
     /// What to call the image; without it, what the archive calls it.
     pub name: Option<Reference>,
+    /// On whose behalf the image is named; without it, on the host's, whose names move.
+    pub claim: Option<NameClaim>,
     /// What the archive is; found out if not given.
     pub kind: Option<ImportKind>,
     /// Changes to the configuration.
@@ -120,12 +122,13 @@ impl ImageStore {
             .iter()
             .fold(0_u64, |sum, layer| sum.saturating_add(layer.size_bytes));
         self.require_space(&label, needed_bytes)?;
-        let name = options.name.clone().or(plan.name);
+        let claim = options.claim;
+        let name = options.name.or(plan.name).map(|name| Naming { name, claim });
         match plan.document {
             Some(document) => {
                 let document = amended(document, &options.overrides)?;
                 let label = Label {
-                    name: name.as_ref(),
+                    name,
                     source: format!("import of {label}"),
                     document,
                     owner: None,
@@ -133,7 +136,7 @@ impl ImageStore {
                 self.build_once(work, plan.layers, label, progress).await
             }
             None => {
-                self.build_root(work, plan.layers, name.as_ref(), &label, &options.overrides, progress)
+                self.build_root(work, plan.layers, name, &label, &options.overrides, progress)
                     .await
             }
         }
@@ -163,7 +166,7 @@ impl ImageStore {
         &self,
         work: tempfile::TempDir,
         layers: Vec<Layer>,
-        name: Option<&Reference>,
+        name: Option<Naming>,
         label: &str,
         overrides: &ConfigOverrides,
         progress: &ProgressSink,

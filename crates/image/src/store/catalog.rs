@@ -52,6 +52,40 @@ impl StoredImage {
 struct StoredName {
     name: Reference,
     image: ImageId,
+    /// Who claimed it; nobody where it is the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+}
+
+/// On whose behalf a name is given, where it is not the host that gives it: all share the names, so that what others made
+/// stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameClaim {
+    /// Who is to have the name.
+    pub owner: String,
+    /// Whether a name that the owner has already may move to another image.
+    pub may_move: bool,
+}
+
+/// A name that an image is to have.
+#[derive(Clone, Debug)]
+pub(crate) struct Naming {
+    pub(crate) name: Reference,
+    /// Without it the name moves, whoever had it.
+    pub(crate) claim: Option<NameClaim>,
+}
+
+impl Naming {
+    /// Whether the name may lead to `image`, if it is `there`.
+    fn may_give(&self, there: Option<&StoredName>, image: ImageId) -> bool {
+        match (&self.claim, there) {
+            (None, _) | (_, None) => true,
+            (Some(claim), Some(there)) => {
+                there.image == image || (claim.may_move && there.owner.as_ref() == Some(&claim.owner))
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -110,7 +144,7 @@ impl Catalog {
                 continue;
             };
             match serde_json::from_slice(&bytes) {
-                Ok(StoredName { name, image }) => found.push((name, image)),
+                Ok(StoredName { name, image, .. }) => found.push((name, image)),
                 Err(error) => tracing::warn!(%file, %error, "skipping a damaged image name"),
             }
         }
@@ -128,10 +162,14 @@ impl Catalog {
     }
 
     pub(crate) fn named(&self, name: &Reference) -> Result<Option<ImageId>, StoreError> {
+        Ok(self.stored_name(name)?.map(|stored| stored.image))
+    }
+
+    fn stored_name(&self, name: &Reference) -> Result<Option<StoredName>, StoreError> {
         let path = self.paths.name(name);
         match read_small(&path, NAME_MAX_BYTES) {
-            Ok(bytes) => match serde_json::from_slice::<StoredName>(&bytes) {
-                Ok(stored) => Ok(Some(stored.image)),
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(stored) => Ok(Some(stored)),
                 Err(source) => Err(StoreError::Record { path, source }),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -182,10 +220,13 @@ impl Catalog {
         &self,
         root: TempPath,
         image: StoredImage,
-        name: Option<&Reference>,
+        naming: Option<&Naming>,
         owner: Option<&str>,
     ) -> Result<StoredImage, ImageError> {
         let _change = self.lock()?;
+        if let Some(naming) = naming {
+            self.check_naming(naming, image.id)?;
+        }
         if let Some(owner) = owner {
             check_holder(owner)?;
             // First, since an image without it may be pruned; a pin without an image is nothing.
@@ -195,8 +236,8 @@ impl Catalog {
             Some(there) => there,
             None => self.store_root(root, image)?,
         };
-        if let Some(name) = name {
-            self.set_name(name, image.id)?;
+        if let Some(naming) = naming {
+            self.set_name(naming, image.id)?;
         }
         Ok(image)
     }
@@ -220,21 +261,39 @@ impl Catalog {
         Ok(image)
     }
 
-    /// Names an image that is there already; `None` if it is not.
-    pub(crate) fn adopt(&self, id: ImageId, name: Option<&Reference>) -> Result<Option<StoredImage>, StoreError> {
+    /// Names an image that is there already; `None` if it is not. A name that the image could not have is refused
+    /// either way.
+    pub(crate) fn adopt(&self, id: ImageId, naming: Option<&Naming>) -> Result<Option<StoredImage>, ImageError> {
         let _change = self.lock()?;
         let image = self.image(id)?;
-        if let (Some(_), Some(name)) = (&image, name) {
-            self.set_name(name, id)?;
+        if let Some(naming) = naming {
+            self.check_naming(naming, id)?;
+            if image.is_some() {
+                self.set_name(naming, id)?;
+            }
         }
         Ok(image)
     }
 
-    fn set_name(&self, name: &Reference, image: ImageId) -> Result<(), StoreError> {
+    fn check_naming(&self, naming: &Naming, image: ImageId) -> Result<(), ImageError> {
+        if naming.may_give(self.stored_name(&naming.name)?.as_ref(), image) {
+            return Ok(());
+        }
+        Err(ImageError::NameTaken(naming.name.clone()))
+    }
+
+    /// The caller holds the lock and has checked the naming.
+    fn set_name(&self, naming: &Naming, image: ImageId) -> Result<(), StoreError> {
+        let Naming { name, claim } = naming;
+        if claim.is_some() && self.named(name)? == Some(image) {
+            // Whoever had it keeps it.
+            return Ok(());
+        }
         let path = self.paths.name(name);
         let bytes = serde_json::to_vec(&StoredName {
             name: name.clone(),
             image,
+            owner: claim.as_ref().map(|claim| claim.owner.clone()),
         })
         .map_err(|source| StoreError::Record {
             path: path.clone(),

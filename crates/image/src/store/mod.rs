@@ -18,7 +18,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::catalog::StoredImage;
+pub use self::catalog::NameClaim;
+pub(crate) use self::catalog::{Naming, StoredImage};
 pub(crate) use self::convert::{Layer, Opener};
 pub(crate) use self::paths::open_regular;
 pub use self::prune::PruneReport;
@@ -223,7 +224,11 @@ impl ImageStore {
     /// Gives an image one more name, taking it from the image that had it.
     pub fn tag(&self, name_or_id: &str, name: &Reference) -> Result<ImageRecord, ImageError> {
         let id = self.inner.catalog.resolve(name_or_id)?.id;
-        let image = self.inner.catalog.adopt(id, Some(name))?;
+        let naming = Naming {
+            name: name.clone(),
+            claim: None,
+        };
+        let image = self.inner.catalog.adopt(id, Some(&naming))?;
         self.describe(image.ok_or_else(|| ImageError::NotFound(name_or_id.to_owned()))?)
     }
 

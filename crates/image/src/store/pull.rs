@@ -7,7 +7,7 @@ use std::{fs, io};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
-use super::catalog::{Catalog, StoredImage};
+use super::catalog::{Catalog, NameClaim, Naming, StoredImage};
 use super::convert::{CancelOnDrop, Converted, Layer, convert};
 use super::flight::Turn;
 use super::lock::FileLock;
@@ -31,11 +31,13 @@ const PARALLEL_LAYERS: usize = 4;
 pub struct PullOptions {
     /// Who to be; without it docker's configuration is asked, if the store knows one.
     pub credentials: Option<Credentials>,
+    /// On whose behalf the image is named; without it, on the host's, whose names move.
+    pub claim: Option<NameClaim>,
 }
 
 /// What the catalogue is to say about an image.
-pub(crate) struct Label<'a> {
-    pub(crate) name: Option<&'a Reference>,
+pub(crate) struct Label {
+    pub(crate) name: Option<Naming>,
     pub(crate) source: String,
     pub(crate) document: Vec<u8>,
     /// Who pins the image as it appears.
@@ -86,7 +88,11 @@ impl ImageStore {
         let repository = inner.client.connect(reference, credentials).await?;
         let manifest = repository.resolve(reference, &inner.config.platform).await?.manifest;
         let id = ImageId::new(manifest.config.digest);
-        if let Some(image) = self.adopt(id, Some(reference)).await? {
+        let naming = Naming {
+            name: reference.clone(),
+            claim: options.claim,
+        };
+        if let Some(image) = self.adopt(id, Some(&naming)).await? {
             return Ok(image);
         }
         let document = repository.small_blob(&manifest.config, CONFIG_MAX_BYTES).await?;
@@ -94,7 +100,7 @@ impl ImageStore {
         config.check(&inner.config.platform, manifest.layers.len())?;
 
         let turn = self.take_turn(id, progress).await?;
-        if let Some(image) = self.adopt(id, Some(reference)).await? {
+        if let Some(image) = self.adopt(id, Some(&naming)).await? {
             return Ok(image);
         }
         let progress = turn.progress();
@@ -104,7 +110,7 @@ impl ImageStore {
             .download(&repository, &manifest.layers, work.path(), &progress)
             .await?;
         let label = Label {
-            name: Some(reference),
+            name: Some(naming),
             source: reference.canonical(),
             document,
             owner: None,
@@ -216,12 +222,12 @@ impl ImageStore {
         &self,
         work: tempfile::TempDir,
         layers: Vec<Layer>,
-        label: Label<'_>,
+        label: Label,
         progress: &ProgressSink,
     ) -> Result<StoredImage, ImageError> {
         let id = ImageId::new(Digest::of(&label.document));
         let turn = self.take_turn(id, progress).await?;
-        if let Some(image) = self.adopt(id, label.name).await? {
+        if let Some(image) = self.adopt(id, label.name.as_ref()).await? {
             return Ok(image);
         }
         self.build(work, layers, label, &turn.progress()).await
@@ -234,9 +240,9 @@ impl ImageStore {
     }
 
     /// Names an image that is there already; `None` if it is not.
-    async fn adopt(&self, id: ImageId, name: Option<&Reference>) -> Result<Option<StoredImage>, ImageError> {
-        let name = name.cloned();
-        self.change(move |catalog| Ok(catalog.adopt(id, name.as_ref())?)).await
+    async fn adopt(&self, id: ImageId, naming: Option<&Naming>) -> Result<Option<StoredImage>, ImageError> {
+        let naming = naming.cloned();
+        self.change(move |catalog| catalog.adopt(id, naming.as_ref())).await
     }
 
     /// A change of the catalogue waits for the disk, so it happens on a blocking thread.
@@ -253,7 +259,7 @@ impl ImageStore {
         &self,
         work: tempfile::TempDir,
         layers: Vec<Layer>,
-        label: Label<'_>,
+        label: Label,
         progress: &ProgressSink,
     ) -> Result<StoredImage, ImageError> {
         let (_work, converted) = self.convert(work, layers, progress).await?;
@@ -261,16 +267,20 @@ impl ImageStore {
     }
 
     /// Makes a root visible under its label.
-    pub(crate) async fn publish(&self, converted: Converted, label: Label<'_>) -> Result<StoredImage, ImageError> {
+    pub(crate) async fn publish(&self, converted: Converted, label: Label) -> Result<StoredImage, ImageError> {
+        let Label {
+            name,
+            source,
+            document,
+            owner,
+        } = label;
         let image = StoredImage {
-            id: ImageId::new(Digest::of(&label.document)),
+            id: ImageId::new(Digest::of(&document)),
             size_bytes: converted.size_bytes,
             stored_at: Timestamp::now(),
-            source: label.source,
-            document: String::from_utf8(label.document).map_err(|_| ConfigError::NotText)?,
+            source,
+            document: String::from_utf8(document).map_err(|_| ConfigError::NotText)?,
         };
-        let name = label.name.cloned();
-        let owner = label.owner;
         self.change(move |catalog| catalog.publish(converted.root, image, name.as_ref(), owner.as_deref()))
             .await
     }

@@ -337,6 +337,7 @@ async fn a_token_is_fetched_shown_to_the_registry_and_to_nobody_else() {
         password: "secret".into(),
     };
     let options = PullOptions {
+        claim: None,
         credentials: Some(credentials),
     };
     let bench = Bench::new().await;
@@ -384,6 +385,7 @@ async fn a_redirects_target_is_not_given_the_credentials_it_asks_for() {
             password: "secret".into(),
         };
         let options = PullOptions {
+            claim: None,
             credentials: Some(credentials),
         };
         let bench = Bench::new().await;

@@ -1,21 +1,85 @@
 //! What keeps images, what removes them, and what happens at the same time.
 
-use hearth_image::{ErrorKind, ImageError, ImageStore, ImportOptions, ImportSource, ProgressSink, PullOptions};
+use hearth_image::{
+    ErrorKind, ImageError, ImageRecord, ImageStore, ImportOptions, ImportSource, NameClaim, ProgressSink, PullOptions,
+};
 use hearth_testkit::images::{Image, gzip, sha256_hex};
 
 use crate::proxy::{Action, Proxy};
 use crate::support::{Bench, assert_kind, bulky, config, files, reference, registry_with};
 
-async fn import(bench: &Bench, marker: &str, name: Option<&str>) -> hearth_image::ImageRecord {
+async fn import(bench: &Bench, marker: &str, name: Option<&str>) -> ImageRecord {
+    import_claiming(bench, marker, name, None).await.unwrap()
+}
+
+async fn import_claiming(
+    bench: &Bench,
+    marker: &str,
+    name: Option<&str>,
+    claim: Option<NameClaim>,
+) -> Result<ImageRecord, ImageError> {
     let folder = tempfile::tempdir().unwrap();
     let layout =
         hearth_testkit::images::Layout::with_image(folder.path(), &Image::busybox(marker).unwrap(), "x").unwrap();
     let options = ImportOptions {
         name: name.map(reference),
+        claim,
         ..ImportOptions::default()
     };
     let source = ImportSource::Path(layout.folder().to_owned());
-    bench.store.import(source, options, ProgressSink::none()).await.unwrap()
+    bench.store.import(source, options, ProgressSink::none()).await
+}
+
+fn claim(owner: &str, may_move: bool) -> Option<NameClaim> {
+    Some(NameClaim {
+        owner: owner.into(),
+        may_move,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimed_name_is_free_or_the_claimers_own() {
+    let bench = Bench::new().await;
+    let old = import_claiming(&bench, "old", Some("app:1"), claim("a", true))
+        .await
+        .unwrap()
+        .id;
+    let theirs = import_claiming(&bench, "new", Some("app:1"), claim("b", true)).await;
+    let theirs = assert_kind(theirs, ErrorKind::InUse);
+    assert!(matches!(theirs, ImageError::NameTaken(_)), "{theirs}");
+    assert_kind(
+        import_claiming(&bench, "new", Some("app:1"), claim("a", false)).await,
+        ErrorKind::InUse,
+    );
+    assert_eq!(bench.store.list().unwrap().len(), 1, "what has no name left nothing");
+    // The same image may be named so by all, and stays whose it was.
+    import_claiming(&bench, "old", Some("app:1"), claim("b", true))
+        .await
+        .unwrap();
+    assert_eq!(bench.store.resolve("app:1").unwrap().id, old);
+    import_claiming(&bench, "new", Some("app:1"), claim("a", true))
+        .await
+        .unwrap();
+    assert_ne!(bench.store.resolve("app:1").unwrap().id, old);
+    // What the host names is the host's from then on.
+    import(&bench, "old", Some("app:1")).await;
+    assert_kind(
+        import_claiming(&bench, "new", Some("app:1"), claim("a", true)).await,
+        ErrorKind::InUse,
+    );
+    assert_eq!(bench.store.resolve("app:1").unwrap().id, old);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_claim_a_name_at_once_one_has_it() {
+    let bench = Bench::new().await;
+    let (one, other) = tokio::join!(
+        import_claiming(&bench, "one", Some("app:1"), claim("a", true)),
+        import_claiming(&bench, "other", Some("app:1"), claim("b", true)),
+    );
+    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+    let had = one.or(other).unwrap();
+    assert_eq!(bench.store.resolve("app:1").unwrap().id, had.id);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,6 +136,7 @@ async fn a_password_comes_with_the_pull_or_from_docker() {
     let with = |password: &str| {
         let (username, password) = (login.0.clone(), password.to_owned());
         PullOptions {
+            claim: None,
             credentials: Some(Credentials::Basic { username, password }),
         }
     };
