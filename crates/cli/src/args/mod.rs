@@ -12,6 +12,8 @@ mod image;
 mod kernel;
 mod machine;
 mod project;
+#[cfg(test)]
+mod reference;
 mod value;
 
 use std::{ffi::OsString, path::PathBuf};
