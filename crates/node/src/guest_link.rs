@@ -185,10 +185,10 @@ pub(crate) fn driver_error(action: &str, error: DriverError) -> NodeError {
     NodeError::new(kind, format!("cannot {action}: {error}")).caused_by(error)
 }
 
-/// For drivers that start no guest.
+/// For drivers that start no guest: trying again later would not help.
 pub(crate) fn no_guest(driver: DriverKind) -> NodeError {
     NodeError::new(
-        ErrorKind::Unavailable,
+        ErrorKind::Conflict,
         format!("driver {driver} starts no guest that could be spoken to"),
     )
 }

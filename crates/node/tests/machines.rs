@@ -117,7 +117,7 @@ async fn wrong_commands_are_refused() {
     assert_eq!(node.remove(id, false).await.unwrap_err().kind, ErrorKind::Conflict);
     assert_eq!(
         node.exec(id, ExecRequest::default()).await.err().unwrap().kind,
-        ErrorKind::Unavailable
+        ErrorKind::Conflict
     );
     let nobody = MachineId::new();
     assert_eq!(node.start(nobody).await.unwrap_err().kind, ErrorKind::NotFound);
