@@ -139,9 +139,9 @@ impl Control {
         let stop_observer = CancellationToken::new();
         let observer = tokio::spawn(observer::run(Arc::clone(&app), news, flushes, stop_observer.clone()));
         let plane = Plane::open(&app, functions).await?;
-        plane.routes_changed(&app).await?;
         // It is empty until here.
         let _ = app.plane.set(plane);
+        functions::reconcile::run(&app).await;
         let (background, stop_background) = (TaskTracker::new(), CancellationToken::new());
         app.store.requeue_running_invocations(time::now_unix_ms()).await?;
         let weak = Arc::downgrade(&app);
