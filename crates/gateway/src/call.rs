@@ -10,6 +10,7 @@ use hearth_domain::Contract;
 use hearth_ids::{FunctionId, InvocationId, RequestId};
 use http::{Request, Response, StatusCode, Uri, uri::PathAndQuery};
 use hyper::{body::Body as _, upgrade::OnUpgrade};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Body, CallError, CallRecord, Gateway, Qualifier, Route, VersionFacts, answer, lambda,
@@ -63,6 +64,8 @@ pub(crate) struct Call {
     pub(crate) raw_event: bool,
     pub(crate) client: Option<IpAddr>,
     pub(crate) tls: bool,
+    /// Cancelled to end the client's connection.
+    pub(crate) connection: Option<CancellationToken>,
     /// The name by which the caller reached us.
     pub(crate) host: Option<String>,
     /// What was cut off the path.
@@ -97,6 +100,7 @@ impl Gateway {
             raw_event: options.raw_event,
             client: options.client,
             tls: false,
+            connection: None,
             host: None,
             prefix: String::new(),
             upgrade: None,
@@ -180,7 +184,13 @@ impl Gateway {
         if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(call.upgrade.take(), sent, recording);
         }
-        let response = Returning::new(sent, exchange.progress, recording, exchange.timeout_ms);
+        let response = Returning::new(
+            sent,
+            exchange.progress,
+            recording,
+            exchange.timeout_ms,
+            exchange.connection,
+        );
         let mut response = response.map(Body::new);
         clean_answer(response.headers_mut());
         Ok(response)
@@ -202,6 +212,7 @@ impl Gateway {
             body_max,
             progress,
             begun: AtomicBool::new(false),
+            connection: call.connection.clone(),
             lambda: call.facts.contract == Contract::Lambda,
         }
     }

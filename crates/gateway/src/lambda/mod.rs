@@ -166,7 +166,7 @@ async fn run(
     recording.status(sent.response.status());
     let streaming = sent.response.headers().get(RESPONSE_MODE);
     if streaming.is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming")) {
-        let response = Returning::new(sent, None, recording, exchange.timeout_ms);
+        let response = Returning::new(sent, None, recording, exchange.timeout_ms, exchange.connection);
         drop(caller.send(Ok(Answered::Streaming(response))));
         return;
     }

@@ -11,6 +11,7 @@ use std::{
 use http::{HeaderName, Method, Request, Response, Uri, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Outgoing, Progress};
@@ -37,6 +38,8 @@ pub(crate) struct Exchange {
     pub(crate) progress: Option<Arc<Progress>>,
     /// Whether an instance was given the request.
     pub(crate) begun: AtomicBool,
+    /// Cancelled to end the client's connection.
+    pub(crate) connection: Option<CancellationToken>,
 }
 
 /// A request that was answered.

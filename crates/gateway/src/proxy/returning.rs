@@ -1,9 +1,14 @@
-//! An answer's body on its way to the client. It holds the instance's place and connection until its end.
+//! An answer's body on its way to the client. It holds the instance's place and connection until its end, or until its
+//! time is over: a client that does not read has nobody poll the body, so a task of its own watches the time.
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,8 +17,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::{
     runtime::Handle,
-    time::{Instant, Sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{Progress, Sent};
 use crate::{
@@ -26,11 +32,21 @@ use crate::{
 pub(crate) struct Returning {
     /// Absent only while it is dropped.
     body: Option<Incoming>,
+    shared: Arc<Shared>,
+    until: Instant,
+    /// Ends with the body.
+    watch: Option<AbortOnDropHandle<()>>,
+}
+
+/// What body and watch have together.
+struct Shared {
     /// Absent once the end is reached.
-    held: Option<Held>,
-    until: Pin<Box<Sleep>>,
+    held: Mutex<Option<Held>>,
+    /// Bytes that were passed on.
+    bytes: AtomicU64,
+    /// Its time was over before its end.
+    late: AtomicBool,
     timeout_ms: u64,
-    bytes: u64,
 }
 
 struct Held {
@@ -68,6 +84,7 @@ impl Returning {
         progress: Option<Arc<Progress>>,
         recording: Recording,
         timeout_ms: u64,
+        client: Option<CancellationToken>,
     ) -> http::Response<Self> {
         let Sent {
             response,
@@ -76,19 +93,31 @@ impl Returning {
             until,
         } = sent;
         response.map(|body| {
+            let idle = place.pool().config.client.body_idle;
+            let held = Held {
+                conn,
+                place,
+                progress,
+                recording,
+            };
+            let shared = Shared {
+                held: Mutex::new(Some(held)),
+                bytes: AtomicU64::new(0),
+                late: AtomicBool::new(false),
+                timeout_ms,
+            };
             let mut returning = Self {
                 body: Some(body),
-                held: Some(Held {
-                    conn,
-                    place,
-                    progress,
-                    recording,
-                }),
-                until: Box::pin(sleep_until(until.into())),
-                timeout_ms,
-                bytes: 0,
+                shared: Arc::new(shared),
+                until: until.into(),
+                watch: None,
             };
-            returning.end_if_whole();
+            if returning.is_whole() {
+                returning.shared.end();
+            } else {
+                let watching = watch(Arc::clone(&returning.shared), returning.until, idle, client);
+                returning.watch = Some(AbortOnDropHandle::new(tokio::spawn(watching)));
+            }
             returning
         })
     }
@@ -96,37 +125,57 @@ impl Returning {
     fn is_whole(&self) -> bool {
         self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
+}
 
-    fn end_if_whole(&mut self) {
-        if self.is_whole() {
-            self.end();
+impl Shared {
+    fn take(&self) -> Option<Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The answer is whole, unless its machine has vanished: the end of a connection is no end of an answer then.
+    fn end(&self) {
+        let Some(held) = self.take() else { return };
+        if held.place.upstream().gone.is_cancelled() {
+            return held.cut(self.bytes(), CallError::Crashed("its machine is gone".to_owned()));
+        }
+        let config = Arc::clone(&held.place.pool().config);
+        held.done(&config.upstream, self.bytes());
+    }
+
+    fn cut(&self, error: CallError) {
+        if let Some(held) = self.take() {
+            held.cut(self.bytes(), error);
         }
     }
 
-    fn end(&mut self) {
-        if let Some(held) = self.held.take() {
-            let config = Arc::clone(&held.place.pool().config);
-            held.done(&config.upstream, self.bytes);
-        }
-    }
-
-    fn cut(&mut self, error: CallError) {
-        if let Some(held) = self.held.take() {
-            held.cut(self.bytes, error);
-        }
-    }
-
-    fn time_is_over(&mut self) -> CallError {
-        let error = CallError::Timeout {
+    fn too_late(&self) -> CallError {
+        CallError::Timeout {
             timeout_ms: self.timeout_ms,
-        };
-        if let Some(held) = &self.held
-            && held.place.pool().rule().facts.contract == Contract::Lambda
-        {
+        }
+    }
+
+    /// Frees place and connection. The end of the connection wakes the body, which then sees that it is late.
+    fn time_is_over(&self) {
+        let Some(held) = self.take() else { return };
+        self.late.store(true, Ordering::Release);
+        if held.place.pool().rule().facts.contract == Contract::Lambda {
             held.place.condemn(RetireReason::TimedOut);
         }
-        self.cut(error.clone());
-        error
+        held.cut(self.bytes(), self.too_late());
+    }
+}
+
+/// Ends the exchange when its time is over; and then the client's connection, if the client does not even take the end.
+async fn watch(shared: Arc<Shared>, until: Instant, idle: Duration, client: Option<CancellationToken>) {
+    sleep_until(until).await;
+    shared.time_is_over();
+    if let Some(client) = client {
+        sleep(idle).await;
+        client.cancel();
     }
 }
 
@@ -138,24 +187,28 @@ impl HttpBody for Returning {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        match Pin::new(body).poll_frame(cx) {
-            Poll::Pending => {
-                if self.held.is_some() && self.until.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Some(Err(self.time_is_over().into())));
-                }
-                Poll::Pending
-            }
+        let polled = Pin::new(body).poll_frame(cx);
+        // Looked at after it was polled: what a closed connection says is not the instance's word.
+        if self.shared.late.load(Ordering::Acquire) {
+            self.body = None;
+            return Poll::Ready(Some(Err(self.shared.too_late().into())));
+        }
+        match polled {
+            Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
-                self.end();
+                self.shared.end();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
-                self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.end_if_whole();
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+                if self.is_whole() {
+                    self.shared.end();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.cut(CallError::Crashed(hearth_domain::chain(&error)));
+                self.shared.cut(CallError::Crashed(hearth_domain::chain(&error)));
                 Poll::Ready(Some(Err(error.into())))
             }
         }
@@ -174,18 +227,18 @@ impl Drop for Returning {
     fn drop(&mut self) {
         // The server reads no further than the last byte, so the end may not have been seen.
         if self.is_whole() {
-            self.end();
+            self.shared.end();
             return;
         }
-        let (Some(held), Some(body)) = (self.held.take(), self.body.take()) else {
+        let (Some(held), Some(body)) = (self.shared.take(), self.body.take()) else {
             return;
         };
+        let bytes = self.shared.bytes();
         if held.place.pool().rule().facts.contract == Contract::Lambda && Handle::try_current().is_ok() {
             // A Lambda program cannot be told to stop: its place is free when it has ended.
-            let (until, timeout_ms) = (self.until.deadline(), self.timeout_ms);
-            tokio::spawn(read_to_end(body, held, self.bytes, until, timeout_ms));
+            tokio::spawn(read_to_end(body, held, bytes, self.until, self.shared.timeout_ms));
         } else {
-            held.cut(self.bytes, CallError::ClientGone);
+            held.cut(bytes, CallError::ClientGone);
         }
     }
 }

@@ -9,6 +9,7 @@ use http::{
 };
 use hyper::body::Incoming;
 use metrics::counter;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     AsyncCall, Body, CallError, Denied, Gateway, Route, answer,
@@ -25,10 +26,12 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const IDEMPOTENCY_KEY_MAX: usize = 256;
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) address: IpAddr,
     pub(super) tls: bool,
+    /// Cancelled to end the connection.
+    pub(super) connection: CancellationToken,
 }
 
 /// What is known of the caller.
@@ -105,6 +108,7 @@ async fn handle(
         raw_event: false,
         client: Some(client.address),
         tls: client.tls,
+        connection: Some(client.connection),
         host,
         prefix: path,
         upgrade,

@@ -113,6 +113,7 @@ async fn connection(
     let client = |tls| Client {
         address: peer.ip(),
         tls,
+        connection: CancellationToken::new(),
     };
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let Some(acceptor) = tls else {
@@ -148,9 +149,10 @@ where
 {
     let limits = &server.gateway.config.client;
     let gateway = Arc::clone(&server.gateway);
+    let ended = client.connection.clone();
     // Not a type of its own: so hyper keeps the future of an HTTP/1 request in one place for the whole connection.
     let service = service_fn(move |request| {
-        let gateway = Arc::clone(&gateway);
+        let (gateway, client) = (Arc::clone(&gateway), client.clone());
         async move { Ok::<_, Infallible>(answer_to(&gateway, client, request).await) }
     });
     let io = TokioIo::new(Stalling::new(stream, limits.body_idle));
@@ -160,6 +162,7 @@ where
             let mut connection = pin!($connection);
             tokio::select! {
                 ended = connection.as_mut() => return ended.map_err(io::Error::other),
+                () = ended.cancelled() => return Err(io::ErrorKind::TimedOut.into()),
                 () = server.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
             }
             return match timeout(limits.grace, connection).await {

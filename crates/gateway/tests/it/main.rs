@@ -13,6 +13,7 @@ mod lambda;
 mod memory;
 mod scaling;
 mod shutdown;
+mod slow;
 mod streams;
 mod tls;
 mod vertical;
