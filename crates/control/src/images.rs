@@ -17,8 +17,8 @@ use hearth_api::{
 };
 use hearth_domain::Action;
 use hearth_image::{
-    ConfigOverrides, Credentials, ErrorKind, ImageError, ImageRecord, ImportOptions, ImportSource, Phase, Progress,
-    ProgressSink, PullOptions, Reference,
+    ConfigOverrides, Credentials, ErrorKind, ImageError, ImageId, ImageRecord, ImageStore, ImportOptions, ImportSource,
+    Phase, Progress, ProgressSink, PullOptions, Reference,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,7 +44,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResu
     let images = app.images.clone();
     let records = app.blocking(move || images.list()).await??;
     let mut images = Vec::with_capacity(records.len());
-    for record in records {
+    for record in records.into_iter().filter(|record| tenant.host || !record.is_source()) {
         images.push(shown(&app, &tenant, record).await?);
     }
     Ok(Json(ImageList { images }))
@@ -60,7 +60,7 @@ pub(crate) async fn get(
     ApiPath(wanted): ApiPath,
 ) -> ApiResult<Json<Image>> {
     let tenant = caller.may(&app, Action::ImageRead).await?;
-    let record = resolve(&app, wanted).await?;
+    let record = resolve(&app, &tenant, wanted).await?;
     shown(&app, &tenant, record).await.map(Json)
 }
 
@@ -128,7 +128,7 @@ pub(crate) async fn pull(State(app): State<Arc<App>>, caller: Caller, body: ApiB
     let request: PullImage = body.json().await?;
     let reference = parse_reference("reference", &request.reference)?;
     if request.policy == PullPolicy::Missing
-        && let Ok(record) = resolve(&app, reference.to_string()).await
+        && let Ok(record) = resolve(&app, &tenant, reference.to_string()).await
     {
         let line = ImageLine::Result {
             image: Box::new(image(record)),
@@ -239,10 +239,30 @@ where
     }))
 }
 
-/// The image of a reference or ID.
-pub(crate) async fn resolve(app: &App, wanted: String) -> ApiResult<ImageRecord> {
-    let images = app.images.clone();
-    Ok(app.blocking(move || images.resolve(&wanted)).await??)
+/// The image of a reference or ID. Functions' sources are their projects', and images of the host's admins alone.
+async fn resolve(app: &App, tenant: &Tenant, wanted: String) -> ApiResult<ImageRecord> {
+    let (images, host) = (app.images.clone(), tenant.host);
+    let found = app.blocking(move || {
+        let record = images.resolve(&wanted)?;
+        if record.is_source() && !host {
+            return Err(ImageError::NotFound(wanted));
+        }
+        Ok(record)
+    });
+    Ok(found.await??)
+}
+
+/// What a machine may be made of: no function's source, but for admins of the host. Blocks.
+pub(crate) fn find(
+    images: &ImageStore,
+    host: bool,
+    wanted: &str,
+) -> Result<(ImageId, hearth_image::ImageConfig), ImageError> {
+    if host {
+        images.find(wanted)
+    } else {
+        images.find_image(wanted)
+    }
 }
 
 fn parse_reference(field: &'static str, text: &str) -> ApiResult<Reference> {

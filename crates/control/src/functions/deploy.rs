@@ -17,6 +17,7 @@ use crate::{
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
+    images,
     time::now_unix_ms,
 };
 
@@ -63,7 +64,7 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
         ..Facts::default()
     };
     plan::version(request.clone(), spec.id, &anything)?;
-    let facts = facts(app, &request).await?;
+    let facts = facts(app, tenant, &request).await?;
     let live = !request.no_traffic;
     let wanted = plan::version(request, spec.id, &facts)?;
     check_surroundings(app, tenant, &wanted).await?;
@@ -102,12 +103,12 @@ async fn note_function(app: &App, before: Option<&FunctionSpec>, spec: &Function
 }
 
 /// Looks up the image.
-async fn facts(app: &App, request: &DeployFunction) -> ApiResult<Facts> {
+async fn facts(app: &App, tenant: &Tenant, request: &DeployFunction) -> ApiResult<Facts> {
     let image = plan::image(request)?;
     let runtime = request.runtime;
-    let images = app.images.clone();
+    let (images, host) = (app.images.clone(), tenant.host);
     let wanted = image.clone();
-    let found = app.blocking(move || images.find(&wanted)).await?;
+    let found = app.blocking(move || images::find(&images, host, &wanted)).await?;
     let (image_id, config) = found.map_err(|error| match runtime {
         Some(_) => ApiError::new(
             ProblemCode::ImageNotFound,
@@ -137,7 +138,7 @@ async fn check_surroundings(app: &App, tenant: &Tenant, version: &VersionSpec) -
         }
     }
     for source in &version.layers {
-        super::source::check(app, source).await?;
+        super::source::check(app, tenant, source).await?;
     }
     let driver = match version.driver {
         Some(driver) => driver,

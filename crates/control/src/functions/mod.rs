@@ -9,6 +9,7 @@ pub(crate) mod find;
 pub(crate) mod invoke;
 mod lines;
 pub(crate) mod logs;
+mod owned;
 pub(crate) mod plan;
 pub(crate) mod plane;
 pub(crate) mod read;

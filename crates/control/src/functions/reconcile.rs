@@ -50,7 +50,7 @@ async fn images(app: &App) -> ApiResult<()> {
         let images = app.images.clone();
         app.blocking(move || images.unpin(&owner)).await??;
     }
-    Ok(())
+    super::owned::sweep(app).await
 }
 
 async fn logs(app: &App) -> ApiResult<()> {

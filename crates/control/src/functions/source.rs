@@ -1,7 +1,6 @@
 //! Sources: what is laid over a runtime's image.
 //!
-//! An image of its own, pinned by the version that it belongs to. One that was uploaded and never deployed goes with the
-//! next prune.
+//! An image of its own, held for the project that uploaded it ([`owned`]), and pinned by the versions that it belongs to.
 
 use std::sync::Arc;
 
@@ -12,14 +11,16 @@ use axum::{
 use futures::TryStreamExt as _;
 use hearth_api::{FunctionSource, ProblemCode};
 use hearth_domain::{Action, VersionSpec};
-use hearth_image::{ImportSource, ProgressSink, SourceOptions};
+use hearth_ids::FunctionId;
+use hearth_image::{ErrorKind, ImageError, ImportSource, ProgressSink, SourceOptions};
 use tokio_util::io::StreamReader;
 use tracing::warn;
 
+use super::owned;
 use crate::{
     api_doc::Problems,
     app::App,
-    caller::Caller,
+    caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::{ApiPath, chunks},
 };
@@ -38,36 +39,54 @@ pub(crate) async fn upload(
     ApiPath(name): ApiPath,
     request: Request,
 ) -> ApiResult<Json<FunctionSource>> {
-    caller.may(&app, Action::FunctionWrite).await?;
+    let tenant = caller.may(&app, Action::FunctionWrite).await?;
     super::plan::name(&name)?;
     let pieces = chunks(request.into_body()).map_err(std::io::Error::other);
     let source = ImportSource::Stream(Box::pin(StreamReader::new(pieces)));
-    import(&app, source).await.map(Json)
+    import(&app, &tenant, source).await.map(Json)
 }
 
-/// Makes a source of an archive.
-pub(crate) async fn import(app: &App, archive: ImportSource) -> ApiResult<FunctionSource> {
+/// Makes a source of an archive, for the tenant's project.
+pub(crate) async fn import(app: &App, tenant: &Tenant, archive: ImportSource) -> ApiResult<FunctionSource> {
+    owned::admit_upload(app, tenant.project).await?;
+    let options = SourceOptions {
+        owner: Some(owned::upload_holder(tenant.project)),
+        ..SourceOptions::default()
+    };
     let record = app
         .images
-        .import_source(archive, SourceOptions::default(), ProgressSink::none())
-        .await?;
+        .import_source(archive, options, ProgressSink::none())
+        .await
+        .map_err(refused)?;
     Ok(FunctionSource {
         source: record.id.to_string(),
         size_bytes: record.size_bytes,
     })
 }
 
-/// Refuses a source that is not here.
-pub(crate) async fn check(app: &App, source: &str) -> ApiResult<()> {
-    let (images, wanted) = (app.images.clone(), source.to_owned());
-    match app.blocking(move || images.find(&wanted)).await? {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ApiError::new(
-            ProblemCode::SourceInvalid,
-            format!("source {source:?} is not here; upload it first"),
-        )
-        .caused_by(error)),
+/// What is wrong with an archive is wrong with the source.
+fn refused(error: ImageError) -> ApiError {
+    match error.kind() {
+        ErrorKind::InvalidInput => {
+            ApiError::new(ProblemCode::SourceInvalid, hearth_domain::chain(&error)).caused_by(error)
+        }
+        _ => error.into(),
     }
+}
+
+/// Refuses a source that is not here, or is another project's.
+pub(crate) async fn check(app: &App, tenant: &Tenant, source: &str) -> ApiResult<()> {
+    let (images, wanted) = (app.images.clone(), source.to_owned());
+    let absent = || {
+        let detail = format!("source {source:?} is not here; upload it first");
+        ApiError::new(ProblemCode::SourceInvalid, detail)
+    };
+    let record = app.blocking(move || images.resolve(&wanted)).await?;
+    let record = record.map_err(|error| absent().caused_by(error))?;
+    if record.is_source() && owned::has(app, tenant, &record.holders).await? {
+        return Ok(());
+    }
+    Err(absent())
 }
 
 /// Keeps the images of a version: nothing that is pinned is pruned.
@@ -96,6 +115,12 @@ pub(crate) async fn unpin(app: &App, version: &VersionSpec) {
 /// By what name a version holds its images.
 pub(crate) fn owner(version: &VersionSpec) -> String {
     format!("{OWNER}{}.{}", version.function, version.number)
+}
+
+/// Of which function a version holds an image, if this holder is one.
+pub(crate) fn function_of(holder: &str) -> Option<FunctionId> {
+    let (function, _) = holder.strip_prefix(OWNER)?.rsplit_once('.')?;
+    function.parse().ok()
 }
 
 /// Whether a holder of an image is a version of a function.

@@ -51,7 +51,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: La
         ..VersionFacts::default()
     };
     let code = wanted.code.unwrap_or_default();
-    code::take(&app, code, &mut request, &mut version_facts).await?;
+    code::take(&app, &tenant, code, &mut request, &mut version_facts).await?;
     let facts = FunctionFacts {
         role: Some(role),
         tags: wanted.tags,
@@ -133,7 +133,7 @@ pub(super) async fn update_code(
     if wanted.dry_run {
         return app.shown_configuration(&row, &newest, None).await.map(Json);
     }
-    code::take(&app, code, &mut request, &mut facts).await?;
+    code::take(&app, &tenant, code, &mut request, &mut facts).await?;
     let deployed = deployed(&app, &tenant, &named.name, request, facts).await?;
     shown(&app, &deployed, wanted.publish).await.map(Json)
 }

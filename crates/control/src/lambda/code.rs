@@ -11,7 +11,7 @@ use super::{
     plan,
     wire::Code,
 };
-use crate::{app::App, functions::source};
+use crate::{app::App, caller::Tenant, functions::source};
 
 /// The longest zip, in bytes: Lambda's bound for one that is sent along.
 pub(super) const ZIP_MAX: usize = 52_428_800;
@@ -19,6 +19,7 @@ pub(super) const ZIP_MAX: usize = 52_428_800;
 /// Takes the code in, and puts it into a deployment and what is kept of it.
 pub(super) async fn take(
     app: &App,
+    tenant: &Tenant,
     code: Code,
     request: &mut DeployFunction,
     facts: &mut VersionFacts,
@@ -34,7 +35,7 @@ pub(super) async fn take(
     facts.code_size = zip.bytes.len() as u64;
     facts.code_sha256 = Some(zip.sha256);
     let archive = ImportSource::Stream(Box::pin(std::io::Cursor::new(zip.bytes)));
-    let source = source::import(app, archive).await.map_err(|error| {
+    let source = source::import(app, tenant, archive).await.map_err(|error| {
         let error = LambdaError::from(error);
         if error.is(Kind::InvalidRequestContent) {
             error.of_kind(Kind::InvalidParameterValue)

@@ -65,7 +65,7 @@ pub(crate) async fn create(
         Some(driver) => driver.into(),
         None => app.default_driver().await?,
     };
-    let facts = facts(&app, &request, driver).await?;
+    let facts = facts(&app, &request, driver, tenant.host).await?;
     let start = request.start;
     let row = match insert(&app, &tenant, request, sealed, &facts, driver, key.clone()).await {
         Ok(row) => row,
@@ -143,7 +143,7 @@ async fn in_progress(app: &App, project: ProjectId, key: &IdempotencyKey) -> Api
 }
 
 /// Looks up image and kernel.
-async fn facts(app: &App, request: &CreateMachine, driver: DriverKind) -> ApiResult<Facts> {
+async fn facts(app: &App, request: &CreateMachine, driver: DriverKind, host: bool) -> ApiResult<Facts> {
     let (images, kernels) = (app.images.clone(), Arc::clone(&app.kernels));
     let (image, kernel) = (request.image.clone(), request.kernel.clone());
     let (image, kernel) = app
@@ -152,7 +152,7 @@ async fn facts(app: &App, request: &CreateMachine, driver: DriverKind) -> ApiRes
                 Some(wanted) => kernels.get(&wanted).map(Some),
                 None => Ok(kernels.default_bundle()),
             };
-            (images.find(&image), kernel)
+            (crate::images::find(&images, host, &image), kernel)
         })
         .await?;
     let (image_id, config) = image?;

@@ -1,11 +1,12 @@
 //! Images and kernels, in their real stores; and the node.
 
 use hearth_api::{
-    CheckList, Image, ImageLine, ImageList, ImportKernel, KernelLine, KernelList, NodeInfo, ProblemCode, PruneResult,
-    PullImage, PullPolicy, Role, Version,
+    CheckList, FunctionSource, Image, ImageLine, ImageList, ImportKernel, KernelLine, KernelList, NodeInfo,
+    ProblemCode, PruneResult, PullImage, PullPolicy, Role, Version,
 };
 use http::{Method, StatusCode};
 use http_body_util::Full;
+use serde_json::json;
 
 use crate::{
     fixture::{Fixture, IMAGE, machine, request, root_tar},
@@ -60,7 +61,7 @@ async fn an_image_comes_is_used_and_goes() {
 async fn projects_name_images_below_their_own_names() {
     let r = Realm::new().await;
     for project in ["a", "b", "library", "hearth"] {
-        r.project(project, serde_json::json!({})).await;
+        r.project(project, json!({})).await;
     }
     let tar = std::fs::read(root_tar(r.f.folder.path())).unwrap();
     let import = async |key: &str, name: &str, cmd: &str| {
@@ -104,7 +105,7 @@ async fn projects_name_images_below_their_own_names() {
     let image: Image = r.f.get("/v1/images/a%2Fbase").await.json();
     assert_eq!(image.config.cmd, ["host"]);
     for reference in ["hearth/runtime-node", "b/app"] {
-        let pull = serde_json::json!({ "reference": reference, "policy": "always" });
+        let pull = json!({ "reference": reference, "policy": "always" });
         let refused = r.ask(&a, Method::POST, "/v1/images/pull", Some(pull)).await.problem();
         assert_eq!(refused.code, ProblemCode::Forbidden, "{reference}");
     }
@@ -188,4 +189,55 @@ async fn the_node_tells_of_itself() {
     let version: Version = f.get("/v1/version").await.json();
     assert_eq!(version.api_version, "v1");
     assert_eq!(f.get("/openapi.json").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_source_is_of_the_project_that_uploaded_it() {
+    let r = Realm::new().await;
+    let mut keys = Vec::new();
+    for project in ["a", "b"] {
+        r.project(project, json!({})).await;
+        keys.push(r.key(project, Role::Developer, None).await.token);
+    }
+    let [a, b] = [keys.remove(0), keys.remove(0)];
+    let tar = std::fs::read(root_tar(r.f.folder.path())).unwrap();
+    let upload = async |key: &str| {
+        let request = request(Method::POST, "/v1/functions/web/source").body(Full::from(tar.clone()));
+        r.send(Some(key), request.unwrap()).await
+    };
+    let import = "/v1/images/import?kind=root&name=hearth/runtime-python3:latest&cmd=%5B%22/hello%22%5D";
+    r.f.send(request(Method::POST, import).body(Full::from(tar.clone())).unwrap())
+        .await;
+    let source = upload(&a).await.json::<FunctionSource>().source;
+    let deploy = async |key: &str, name: &str| {
+        let body = json!({ "source": source, "runtime": "python3", "handler": "main.handler" });
+        let path = format!("/v1/functions/{name}");
+        r.ask(key, Method::PUT, &path, Some(body)).await
+    };
+    let path = format!("/v1/images/{source}");
+    for key in [&a, &b] {
+        let list: ImageList = r.ask(key, Method::GET, "/v1/images", None).await.json();
+        assert!(list.images.iter().all(|image| image.id != source), "{list:?}");
+        let hidden = r.ask(key, Method::GET, &path, None).await.problem();
+        assert_eq!(hidden.code, ProblemCode::ImageNotFound);
+        let body = json!({ "image": source, "cmd": ["cat", "/var/task/main.py"] });
+        let refused = r
+            .ask(key, Method::POST, "/v1/machines", Some(body.clone()))
+            .await
+            .problem();
+        assert_eq!(refused.code, ProblemCode::ImageNotFound);
+        let refused = r
+            .ask(key, Method::PUT, "/v1/functions/root", Some(body))
+            .await
+            .problem();
+        assert_eq!(refused.code, ProblemCode::ImageNotFound);
+    }
+    assert_eq!(r.f.get(&path).await.json::<Image>().id, source);
+    assert_eq!(deploy(&b, "web").await.problem().code, ProblemCode::SourceInvalid);
+    let deployed = deploy(&a, "web").await;
+    assert_eq!(deployed.status, StatusCode::OK, "{deployed:?}");
+    assert_eq!(deploy(&b, "web").await.problem().code, ProblemCode::SourceInvalid);
+    // Whoever has the same files has the source.
+    upload(&b).await;
+    assert_eq!(deploy(&b, "web").await.status, StatusCode::OK);
 }

@@ -25,6 +25,8 @@ use crate::import::{ImportSource, spool};
 use crate::progress::ProgressSink;
 use crate::store::{ImageRecord, ImageStore, Label, Layer, open_regular};
 
+/// Where images that are sources came from.
+pub(crate) const SOURCE: &str = "a function's source";
 /// Packed bytes that are taken beyond the limit of what they unpack to: headers and padding.
 const PACKED_SLACK_BYTES: u64 = 64 << 20;
 
@@ -105,7 +107,7 @@ impl ImageStore {
         };
         let label = Label {
             name: None,
-            source: "a function's source".to_owned(),
+            source: SOURCE.to_owned(),
             document: config.to_document(),
             owner,
         };

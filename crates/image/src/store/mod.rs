@@ -31,11 +31,12 @@ use self::flight::Flights;
 use self::paths::Paths;
 use self::session::Session;
 use crate::config::ImageConfig;
-use crate::digest::ImageId;
+use crate::digest::{ImageId, clip};
 use crate::error::{ImageError, StoreError};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::{RegistryClient, RegistryConfig};
+use crate::source::SOURCE;
 
 /// How a store works.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,6 +94,13 @@ pub struct ImageRecord {
     pub holders: Vec<String>,
     /// How to run it.
     pub config: ImageConfig,
+}
+
+impl ImageRecord {
+    /// Whether it came by [`ImageStore::import_source`].
+    pub fn is_source(&self) -> bool {
+        self.source == SOURCE
+    }
 }
 
 /// An image that stays until its holder releases it.
@@ -191,6 +199,15 @@ impl ImageStore {
     /// The same, as far as a machine needs it: what it costs does not grow with the names and holders of the image.
     pub fn find(&self, name_or_id: &str) -> Result<(ImageId, ImageConfig), ImageError> {
         let image = self.inner.catalog.resolve(name_or_id)?;
+        Ok((image.id, image.config()?))
+    }
+
+    /// The same, of what is an image in its own right: no function's source.
+    pub fn find_image(&self, name_or_id: &str) -> Result<(ImageId, ImageConfig), ImageError> {
+        let image = self.inner.catalog.resolve(name_or_id)?;
+        if image.source == SOURCE {
+            return Err(ImageError::NotFound(clip(name_or_id)));
+        }
         Ok((image.id, image.config()?))
     }
 
