@@ -87,12 +87,13 @@ impl From<NodeError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        let code = if error.is_disk_full() {
-            ProblemCode::DiskFull
+        let (code, detail) = if error.is_disk_full() {
+            let detail = format!("{error}: its disk is full; make room where the state folder lies");
+            (ProblemCode::DiskFull, detail)
         } else {
-            ProblemCode::Internal
+            (ProblemCode::Internal, error.to_string())
         };
-        Self::new(code, error.to_string()).caused_by(error)
+        Self::new(code, detail).caused_by(error)
     }
 }
 
