@@ -9,7 +9,7 @@ use std::{
 };
 
 use hearth_domain::{Retry, RetryRule, plan_retry};
-use hearth_gateway::{Body, CallError, CallOptions, Qualifier, Target};
+use hearth_gateway::{Body, CallError, CallOptions, ExecutedVersion, Qualifier, Target};
 use hearth_ids::InvocationId;
 use hearth_store::{InvocationRow, InvocationSource, InvocationState, Outcome, StoreError};
 use http::{HeaderMap, Request, StatusCode};
@@ -256,14 +256,10 @@ async fn collect(response: http::Response<Body>) -> Result<Answer, String> {
     };
     Ok(Answer {
         status: parts.status,
-        version: version(&parts.headers),
+        version: parts.extensions.get::<ExecutedVersion>().map(|version| version.0),
         headers: readable(&parts.headers),
         body,
     })
-}
-
-fn version(headers: &HeaderMap) -> Option<u32> {
-    headers.get("x-hearth-function-version")?.to_str().ok()?.parse().ok()
 }
 
 fn readable(headers: &HeaderMap) -> BTreeMap<String, String> {
