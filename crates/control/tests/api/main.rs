@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that fails ends its test")]
 
 mod fixture;
+mod program;
 
 mod access;
 mod document;
+mod functions;
 mod hostile;
 mod images;
+mod invocations;
 mod lambda;
 mod lifecycle;
 mod metrics;
