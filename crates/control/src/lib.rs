@@ -218,6 +218,8 @@ impl Control {
             .collect::<Vec<_>>();
         shutdown.cancelled().await;
         self.app.shutdown.cancel();
+        // No kept call is begun any more.
+        self.stop_background.cancel();
         for server in servers {
             if let Err(error) = server.await {
                 warn!(%error, "a server ended badly");
@@ -233,7 +235,6 @@ impl Control {
         {
             warn!(left = self.app.sessions.len(), "sessions did not end in time");
         }
-        self.stop_background.cancel();
         self.background.close();
         // Kept calls that run on are tried again after the next start.
         if tokio::time::timeout(SESSIONS_GRACE, self.background.wait())

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use http::Request;
+use http::{Request, Uri};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -112,6 +112,12 @@ async fn accept(listener: &Listener) -> io::Result<(Accepted, Peer)> {
     }
 }
 
+/// Whether a function is called: that ends with its client, and what of it must not be lost is kept by others.
+fn is_call(uri: &Uri) -> bool {
+    let last = uri.path().rsplit('/').next().unwrap_or_default();
+    matches!(last, "invoke" | "invocations" | "response-streaming-invocations")
+}
+
 /// What answers the requests of one connection.
 struct Service {
     router: Router,
@@ -121,10 +127,10 @@ struct Service {
 
 impl Service {
     /// A request that changes something is a task of its own: a client that goes away in the middle of it must not
-    /// leave it half done. One that only reads ends with its client.
+    /// leave it half done. One that only reads, or calls a function, ends with its client.
     async fn answer(&self, mut request: Request<Incoming>) -> io::Result<Response> {
         request.extensions_mut().insert(self.peer);
-        let reads = request.method().is_safe();
+        let reads = request.method().is_safe() || is_call(request.uri());
         let tasks = self.tasks.clone();
         let request = request.map(|body| Body::new(Drained::new(body, tasks)));
         let answer = self.router.clone().oneshot(request);

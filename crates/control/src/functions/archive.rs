@@ -16,12 +16,15 @@ use hearth_ids::{FunctionId, MachineId};
 use hearth_node_api::{LogChunk, NodeError};
 use hearth_worker::LogArchive;
 
-use super::lines::Lines;
+use super::lines::{Lines, Newest};
 use crate::time::{now_unix_ms, timestamp};
 
 /// What is kept of a function's instances that are gone, in bytes and in instances.
 const KEPT_BYTES: u64 = 64 * 1024 * 1024;
 const KEPT_INSTANCES: usize = 500;
+/// What is kept of one instance: its last lines, and their bytes.
+const INSTANCE_LINES: usize = 20_000;
+const INSTANCE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The archive. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -124,30 +127,36 @@ impl LogArchive for Archive {
         let Some(MachineOwner::Function { function, version }) = spec.owner else {
             return Ok(());
         };
-        let folder = self.of(function);
-        fs::create_dir_all(&folder)?;
-        // Its name is its machine's: of two tries the later replaces what the earlier left.
-        let aside = folder.join(format!(".{}", file_name(spec.id)));
-        let mut file = io::BufWriter::new(fs::File::create(&aside)?);
         let mut lines = Lines::new(spec.id, version);
-        while let Some(Ok(chunk)) = log.next().await {
-            write(&mut file, &lines.push(&chunk))?;
+        let mut newest = Newest::new(INSTANCE_LINES, INSTANCE_BYTES);
+        while let Some(piece) = log.next().await {
+            newest.extend(lines.push(&piece.map_err(io::Error::other)?));
         }
-        write(&mut file, &lines.rest(timestamp(now_unix_ms())))?;
-        file.flush()?;
-        drop(file);
-        fs::rename(&aside, folder.join(file_name(spec.id)))?;
-        self.make_room(function);
-        Ok(())
+        newest.extend(lines.rest(timestamp(now_unix_ms())));
+        let (archive, machine) = (self.clone(), spec.id);
+        let written = move || archive.write(function, machine, &newest.into_lines());
+        tokio::task::spawn_blocking(written).await.map_err(io::Error::other)?
     }
 }
 
-fn write(file: &mut impl io::Write, lines: &[FunctionLogRecord]) -> io::Result<()> {
-    for line in lines {
-        serde_json::to_writer(&mut *file, line)?;
-        file.write_all(b"\n")?;
+impl Archive {
+    /// Blocks.
+    fn write(&self, function: FunctionId, machine: MachineId, lines: &[FunctionLogRecord]) -> io::Result<()> {
+        let folder = self.of(function);
+        fs::create_dir_all(&folder)?;
+        // Its name is its machine's: of two tries the later replaces what the earlier left.
+        let aside = folder.join(format!(".{}", file_name(machine)));
+        let mut file = io::BufWriter::new(fs::File::create(&aside)?);
+        for line in lines {
+            serde_json::to_writer(&mut file, line)?;
+            file.write_all(b"\n")?;
+        }
+        file.flush()?;
+        drop(file);
+        fs::rename(&aside, folder.join(file_name(machine)))?;
+        self.make_room(function);
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

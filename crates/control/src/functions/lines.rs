@@ -1,5 +1,7 @@
 //! From pieces of output, cut anywhere, to lines.
 
+use std::collections::VecDeque;
+
 use hearth_api::{FunctionLogRecord, LogStream};
 use hearth_ids::MachineId;
 use hearth_node_api::LogChunk;
@@ -81,9 +83,62 @@ fn time(unix_ns: u64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(unix_ns)).unwrap_or(Timestamp::MAX)
 }
 
+/// The last lines of many: a function may write as many as it likes, and empty ones too.
+#[derive(Debug)]
+pub(crate) struct Newest {
+    lines: VecDeque<FunctionLogRecord>,
+    lines_max: usize,
+    bytes_max: usize,
+    bytes: usize,
+}
+
+impl Newest {
+    pub(crate) fn new(lines_max: usize, bytes_max: usize) -> Self {
+        Self {
+            lines: VecDeque::new(),
+            lines_max,
+            bytes_max,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, line: FunctionLogRecord) {
+        self.bytes += line.line.len();
+        self.lines.push_back(line);
+        while self.lines.len() > self.lines_max || self.bytes > self.bytes_max {
+            let Some(oldest) = self.lines.pop_front() else { return };
+            self.bytes -= oldest.line.len();
+        }
+    }
+
+    pub(crate) fn into_lines(self) -> Vec<FunctionLogRecord> {
+        self.lines.into()
+    }
+}
+
+impl Extend<FunctionLogRecord> for Newest {
+    fn extend<T: IntoIterator<Item = FunctionLogRecord>>(&mut self, lines: T) {
+        for line in lines {
+            self.push(line);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_lines_the_newest_stay() {
+        let mut newest = Newest::new(3, 10);
+        let lines = Lines::new(MachineId::new(), 1);
+        let record = |text: &str| lines.record(Timestamp::UNIX_EPOCH, LogStream::Stdout, text.as_bytes());
+        newest.extend(["a", "", "", "b"].map(record));
+        assert_eq!(newest.lines.len(), 3);
+        newest.push(record("0123456789"));
+        let left: Vec<_> = newest.into_lines().into_iter().map(|line| line.line).collect();
+        assert_eq!(left, ["0123456789"]);
+    }
 
     fn chunk(stream: hearth_node_api::LogStream, text: &str) -> LogChunk {
         LogChunk {

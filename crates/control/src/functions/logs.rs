@@ -16,7 +16,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::DropGuard;
 
-use super::{calls::Run, lines::Lines};
+use super::{
+    calls::Run,
+    lines::{Lines, Newest},
+};
 use crate::{
     api_doc::Problems,
     app::App,
@@ -29,8 +32,9 @@ use crate::{
 };
 
 const TAIL_MAX: u64 = 1_000_000;
-/// Lines that are gathered; of more, the newest.
-const LINES_MAX: usize = 200_000;
+/// Lines that are gathered, and their bytes; of more, the newest.
+const LINES_MAX: usize = 100_000;
+const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Lines that a slow client may be behind.
 const BACKLOG: usize = 1024;
 /// How often new instances are looked for.
@@ -125,8 +129,10 @@ type Seen = HashMap<MachineId, u64>;
 
 /// All that is there, and how far it was read.
 async fn gather(app: &Arc<App>, wanted: &Wanted) -> ApiResult<(Vec<FunctionLogRecord>, Seen)> {
+    // Each holds much for a while.
+    let _turn = app.plane().gathering.acquire().await;
     let mut seen = Seen::new();
-    let mut lines = Vec::new();
+    let mut lines = newest();
     let mut live = HashSet::new();
     for instance in app.plane().instances(wanted.function) {
         if !wanted.wants_machine(instance.machine, instance.version) {
@@ -137,22 +143,28 @@ async fn gather(app: &Arc<App>, wanted: &Wanted) -> ApiResult<(Vec<FunctionLogRe
             continue;
         };
         live.insert(instance.machine);
-        let mut own = Vec::new();
+        let mut own = newest();
         let mut text = Lines::new(instance.machine, instance.version);
         while let Some(Ok(chunk)) = log.next().await {
             seen.insert(instance.machine, chunk.sequence);
             own.extend(text.push(&chunk));
         }
         own.extend(text.rest(timestamp(now_unix_ms())));
-        lines.extend(kept(own, wanted));
+        lines.extend(kept(own.into_lines(), wanted));
     }
     let (archive, asked) = (app.plane().archive.clone(), wanted.clone());
     let archived = app.blocking(move || read_archive(&archive, &asked, &live)).await?;
-    lines.extend(archived.map_err(|error| ApiError::internal("an archived log cannot be read").caused_by(error))?);
-    lines.sort_by_key(|line| line.at);
-    let skip = lines.len().saturating_sub(LINES_MAX);
-    lines.drain(..skip);
-    Ok((lines, seen))
+    let archived = archived.map_err(|error| ApiError::internal("an archived log cannot be read").caused_by(error))?;
+    let mut all = archived;
+    all.extend(lines.into_lines());
+    all.sort_by_key(|line| line.at);
+    let skip = all.len().saturating_sub(LINES_MAX);
+    all.drain(..skip);
+    Ok((all, seen))
+}
+
+fn newest() -> Newest {
+    Newest::new(LINES_MAX, BYTES_MAX)
 }
 
 /// Lines that are wanted: a call's by its marks, which are exact, or else by the time in which it ran.
@@ -175,16 +187,16 @@ fn read_archive(
     wanted: &Wanted,
     live: &HashSet<MachineId>,
 ) -> std::io::Result<Vec<FunctionLogRecord>> {
-    let mut lines = Vec::new();
+    let mut lines = newest();
     for machine in archive.machines(wanted.function) {
         if live.contains(&machine) {
             continue;
         }
-        let mut own = Vec::new();
+        let mut own = newest();
         archive.read(wanted.function, machine, |line| own.push(line))?;
-        lines.extend(kept(own, wanted));
+        lines.extend(kept(own.into_lines(), wanted));
     }
-    Ok(lines)
+    Ok(lines.into_lines())
 }
 
 /// What is written from now on. Ends when the client goes, or the function.

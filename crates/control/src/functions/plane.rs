@@ -23,7 +23,7 @@ use hearth_ids::{FunctionId, ProjectId};
 use hearth_node_api::{LogChunk, NodeError};
 use hearth_store::{AliasRow, FunctionRow, LIVE, StoreError, VersionRow};
 use hearth_worker::{KnownInstance, LogArchive, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tracing::{debug, warn};
 
 use super::{archive::Archive, blueprint::StoredBlueprints};
@@ -33,6 +33,8 @@ use crate::{OpenError, app::App, invocations::accept::Keeper, key, metrics};
 const QUEUE_MAX: usize = 10_000;
 /// Instances that are made at a time: each is a boot, which keeps a CPU busy.
 const PROVISIONS_MAX: usize = 16;
+/// Functions' logs that are read at a time.
+const GATHERING_MAX: usize = 4;
 /// How long work on instances may take to end when the server goes down.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,8 @@ pub(crate) struct Plane {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) archive: Archive,
     pub(crate) keeper: Arc<Keeper>,
+    /// Whoever reads a function's log holds one.
+    pub(crate) gathering: Semaphore,
     /// Wakes whoever runs triggers.
     pub(crate) triggers_changed: Arc<Notify>,
     pub(crate) worker: Arc<Worker>,
@@ -119,6 +123,7 @@ impl Plane {
             gateway,
             archive,
             keeper,
+            gathering: Semaphore::new(GATHERING_MAX),
             triggers_changed: Arc::default(),
             worker,
             queue,
