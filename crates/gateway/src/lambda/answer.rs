@@ -22,6 +22,8 @@ const WITH_PRELUDE: &str = "application/vnd.awslambda.http-integration-response"
 const SEPARATOR: [u8; 8] = [0; 8];
 /// The longest prelude, in bytes.
 const PRELUDE_MAX: usize = 64 * 1024;
+/// How many headers and cookies an answer may have.
+const HEADERS_MAX: usize = 128;
 /// The longest text of a program's error that is passed on, in characters.
 const MESSAGE_MAX: usize = 1000;
 
@@ -70,10 +72,15 @@ pub(super) async fn streaming(response: Response<Returning>) -> Result<Response<
     }
     let mut body = response.into_body();
     let mut read = BytesMut::new();
+    let mut looked = 0;
     let at = loop {
-        if let Some(at) = read.windows(SEPARATOR.len()).position(|window| window == SEPARATOR) {
-            break at;
+        // It may have begun in what was looked at before, but did not end there.
+        let from = usize::saturating_sub(looked, SEPARATOR.len() - 1);
+        let mut windows = read[from..].windows(SEPARATOR.len());
+        if let Some(at) = windows.position(|window| window == SEPARATOR) {
+            break from + at;
         }
+        looked = read.len();
         if read.len() > PRELUDE_MAX {
             return Err(CallError::BadAnswer("its prelude has no end".to_owned()));
         }
@@ -100,6 +107,9 @@ fn head(shaped: &Shaped, body: Body) -> Result<Response<Body>, CallError> {
         Some(Value::String(text)) => status(text.parse().ok()).ok_or_else(wrong)?,
         Some(_) => return Err(wrong()),
     };
+    if shaped.headers.len() + shaped.cookies.len() > HEADERS_MAX {
+        return Err(CallError::BadAnswer(format!("it has more than {HEADERS_MAX} headers")));
+    }
     let headers = response.headers_mut();
     for (name, value) in &shaped.headers {
         put(headers, name, value)?;

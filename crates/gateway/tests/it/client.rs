@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::world::LONG;
+use crate::{doubles::GOOD_KEY, world::LONG};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client {
@@ -76,4 +76,11 @@ pub(crate) async fn text(response: Response<Incoming>) -> String {
     let whole = timeout(LONG, response.into_body().collect()).await;
     let bytes = whole.expect("no end in time").unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The same from somebody whose key may call.
+pub(crate) fn with_key(mut request: Request<Body>) -> Request<Body> {
+    let key = format!("Bearer {GOOD_KEY}").parse().unwrap();
+    request.headers_mut().insert("authorization", key);
+    request
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use hearth_domain::Contract;
 use hearth_gateway::{Body, CallOptions, Qualifier, RetireReason, Route, Target};
 use http::{Request, Response};
@@ -12,7 +12,7 @@ use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{get, request, text},
+    client::{get, request, text, with_key},
     doubles::until,
     instance::{self, FakeInstance},
     world::{World, route},
@@ -51,7 +51,7 @@ async fn a_request_becomes_an_event_and_its_answer_a_response() {
     })
     .await;
     world.register(function, 1, instance.address).await;
-    let mut wish = request("POST", "/fn/acme/hello-1:1/a%20b?x=1&x=2", r#"{"a":1}"#);
+    let mut wish = with_key(request("POST", "/fn/acme/hello-1:1/a%20b?x=1&x=2", r#"{"a":1}"#));
     wish.headers_mut()
         .insert("content-type", "application/json".parse().unwrap());
     wish.headers_mut().insert("cookie", "k=v".parse().unwrap());
@@ -207,4 +207,41 @@ async fn an_instance_whose_program_has_ended_gets_no_more_calls() {
     assert_eq!(world.client().get("/fn/acme/ended").await.0, 502);
     let retired = until(&world.told.retired, |retired| !retired.is_empty()).await;
     assert_eq!(retired, [(key, RetireReason::Ended)]);
+}
+
+#[tokio::test]
+async fn an_answer_with_too_many_headers_is_not_valid() {
+    let route = lambda("headers");
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let instance = FakeInstance::serve(async |_| {
+        let headers: serde_json::Map<_, _> = (0..30_000).map(|n| (format!("x-{n}"), json!(""))).collect();
+        instance::text(json!({"statusCode": 200, "headers": headers}).to_string())
+    })
+    .await;
+    world.register(function, 1, instance.address).await;
+    assert_eq!(world.client().get("/fn/acme/headers").await.0, 502);
+}
+
+#[tokio::test]
+async fn a_prelude_in_many_pieces_is_read_once() {
+    let mut route = lambda("pieces");
+    route.versions.get_mut(&1).unwrap().timeout_ms = 15_000;
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let instance = FakeInstance::serve(async |_| {
+        let space = " ".repeat(60_000);
+        let whole = format!("{{{space}\"statusCode\":201}}\0\0\0\0\0\0\0\0first");
+        let pieces = stream::iter(whole.into_bytes()).map(|byte| Bytes::copy_from_slice(&[byte]));
+        let frames = pieces.map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece)));
+        let response = Response::builder()
+            .header("x-hearth-response-mode", "streaming")
+            .header("content-type", "application/vnd.awslambda.http-integration-response");
+        response.body(Body::new(StreamBody::new(frames))).unwrap()
+    })
+    .await;
+    world.register(function, 1, instance.address).await;
+    let response = world.client().send(get("/fn/acme/pieces")).await;
+    assert_eq!(response.status(), 201);
+    assert_eq!(text(response).await, "first");
 }
