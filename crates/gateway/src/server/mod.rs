@@ -27,8 +27,9 @@ use crate::Gateway;
 
 /// The wait after a failed accept: mostly the process has no file descriptors left, and some come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often to look for the second of the first bytes, if they come one by one.
+/// The first wait for the second of the first bytes, if they come one by one; doubles up to the most.
 const PEEK_PAUSE: Duration = Duration::from_millis(10);
+const PEEK_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How a connection begins that speaks HTTP/2 without TLS. No method of HTTP/1 begins so.
 const H2_PREFACE: &[u8] = b"PRI ";
 /// How long a connection may be silent in HTTP/2 before it is asked whether it is there.
@@ -133,13 +134,15 @@ async fn connection(
 /// Whether the client begins as HTTP/2 does. Nothing is taken from the stream.
 async fn speaks_h2(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0; H2_PREFACE.len()];
+    let mut pause = PEEK_PAUSE;
     loop {
         let read = stream.peek(&mut first).await?;
         if read == H2_PREFACE.len() || read == 0 || !H2_PREFACE.starts_with(&first[..read]) {
             return Ok(first == H2_PREFACE);
         }
         // What is there stays readable, so there is nothing to wait on.
-        sleep(PEEK_PAUSE).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(PEEK_PAUSE_MAX);
     }
 }
 

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
 use crate::{
     instance::{self, FakeInstance},
-    world::{World, route},
+    world::{LONG, World, route},
 };
 
 /// How long a connection is listened to that has nothing more to say.
@@ -172,4 +178,33 @@ async fn a_bad_chunk_ends_the_request_and_the_connection() {
         assert!(answer.matches("HTTP/1.1").count() <= 1, "{chunks:?}: {answer}");
     }
     assert_eq!(world.client().get("/fn/acme/h").await, (200, "whole".to_owned()));
+}
+
+/// RFC 9112, 6.3, lets a server refuse such a request or go by its encoding; then it must close the connection. The HTTP
+/// library takes the length away before anybody sees it, so the second is done: nothing that follows is ever read.
+#[tokio::test]
+async fn length_and_encoding_together_end_the_connection() {
+    let route = route("h");
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let instance = FakeInstance::serve(async |request: http::Request<hyper::body::Incoming>| {
+        let body = http_body_util::BodyExt::collect(request.into_body()).await;
+        instance::text(if body.is_ok() { "whole" } else { "broken" })
+    })
+    .await;
+    world.register(function, 1, instance.address).await;
+    let fields = ["Content-Length: 4", "Transfer-Encoding: chunked"];
+    for (number, [first, second]) in [fields, [fields[1], fields[0]]].into_iter().enumerate() {
+        let body = "5\r\nhello\r\n0\r\n\r\nGET /hidden HTTP/1.1\r\nHost: h.acme.fn.localhost\r\n\r\n";
+        let request = format!("POST / HTTP/1.1\r\nHost: h.acme.fn.localhost\r\n{first}\r\n{second}\r\n\r\n{body}");
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // What is not read resets the connection in the end.
+        let ended = timeout(LONG, stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "the connection goes on");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.matches("HTTP/1.1").count() <= 1, "{answer}");
+        assert_eq!(instance.requests() as usize, number + 1);
+    }
 }
