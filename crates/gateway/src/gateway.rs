@@ -25,7 +25,7 @@ const SHARDS: usize = 64;
 pub struct Gateway {
     pub(crate) config: Arc<GatewayConfig>,
     pub(crate) parts: GatewayParts,
-    pub(crate) pools: Pools,
+    pub(crate) pools: Arc<Pools>,
     /// For bodies that are held in memory.
     pub(crate) room: Arc<Room>,
     /// Tasks that end with the gateway.
@@ -42,7 +42,9 @@ impl Gateway {
     /// A gateway without routes, which begins to watch the registry. Needs a tokio runtime.
     pub fn new(config: GatewayConfig, parts: GatewayParts) -> Arc<Self> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let pools = Arc::<Pools>::default();
         let scaling = Scaling {
+            pools: Arc::clone(&pools),
             queue: Arc::clone(&parts.queue),
             hosts: Arc::clone(&parts.hosts),
             tasks: tasks.clone(),
@@ -53,7 +55,7 @@ impl Gateway {
             room: Room::new(&config.client),
             config: Arc::new(config),
             parts,
-            pools: Pools::default(),
+            pools,
             tasks: tasks.clone(),
             stop,
             routes_changed: Notify::new(),
@@ -117,18 +119,19 @@ impl Gateway {
     }
 }
 
-/// What a version's pool is to keep to. Only what is live keeps instances that nobody calls.
+/// What a version's pool is to keep to. Only what is live keeps instances that nobody calls, and has all it may have.
 pub(crate) fn rule(route: &Route, version: u32) -> Option<PoolRule> {
     let facts = *route.versions.get(&version)?;
     let mut scale = route.function.scale;
-    if !route.live_versions().any(|live| live == version) {
+    let live = route.live_versions().any(|live| live == version);
+    if !live {
         scale.min = 0;
     }
     if facts.contract == hearth_domain::Contract::Lambda {
         // The Runtime API has one event at a time.
         scale.concurrency = 1;
     }
-    Some(PoolRule { scale, facts })
+    Some(PoolRule { scale, live, facts })
 }
 
 /// All pools.
@@ -141,21 +144,21 @@ impl Default for Pools {
 }
 
 impl Pools {
-    fn shard(&self, key: &PoolKey) -> &RwLock<HashMap<PoolKey, Arc<Pool>>> {
+    fn shard(&self, function: FunctionId) -> &RwLock<HashMap<PoolKey, Arc<Pool>>> {
         use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key.function);
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(function);
         #[expect(clippy::cast_possible_truncation, reason = "the remainder is less than 64")]
         let at = (hash % SHARDS as u64) as usize;
         &self.0[at]
     }
 
     pub(crate) fn get(&self, key: &PoolKey) -> Option<Arc<Pool>> {
-        let pools = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
+        let pools = self.shard(key.function).read().unwrap_or_else(PoisonError::into_inner);
         pools.get(key).cloned()
     }
 
     fn get_or_insert(&self, key: PoolKey, make: impl FnOnce() -> Arc<Pool>) -> (Arc<Pool>, bool) {
-        let mut pools = self.shard(&key).write().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.shard(key.function).write().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&key) {
             return (Arc::clone(pool), false);
         }
@@ -165,13 +168,15 @@ impl Pools {
     }
 
     pub(crate) fn remove(&self, key: &PoolKey) -> Option<Arc<Pool>> {
-        let mut pools = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.shard(key.function).write().unwrap_or_else(PoisonError::into_inner);
         pools.remove(key)
     }
 
-    fn of(&self, function: FunctionId) -> Vec<Arc<Pool>> {
-        let of_it = self.all();
-        of_it.into_iter().filter(|pool| pool.key.function == function).collect()
+    pub(crate) fn of(&self, function: FunctionId) -> Vec<Arc<Pool>> {
+        // A function's pools are all in one part.
+        let pools = self.shard(function).read().unwrap_or_else(PoisonError::into_inner);
+        let of_it = pools.values().filter(|pool| pool.key.function == function);
+        of_it.cloned().collect()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Pool>> {

@@ -51,6 +51,8 @@ pub(crate) struct PoolKey {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PoolRule {
     pub(crate) scale: ScaleRule,
+    /// Whether calls without a qualifier reach it.
+    pub(crate) live: bool,
     pub(crate) facts: VersionFacts,
 }
 
@@ -238,6 +240,12 @@ impl Pool {
         let instances = self.instances.load();
         let counted = instances.iter().filter(|upstream| upstream.counts());
         counted.cloned().collect()
+    }
+
+    /// How many instances there are and will be.
+    pub(crate) fn size(&self) -> u32 {
+        let counted = u32::try_from(self.counted().len()).unwrap_or(u32::MAX);
+        counted.saturating_add(self.starts.count())
     }
 
     /// Makes the pool's instances those of the registry. Only one task does this.

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::{
     InstanceHost, RetireReason,
+    gateway::Pools,
     pool::{Pool, Upstream},
 };
 
@@ -28,6 +29,7 @@ const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the task needs.
 pub(crate) struct Scaling {
+    pub(crate) pools: Arc<Pools>,
     pub(crate) queue: Arc<dyn ProvisionQueue>,
     pub(crate) hosts: Arc<dyn InstanceHost>,
     pub(crate) tasks: TaskTracker,
@@ -90,7 +92,7 @@ async fn step(pool: &Arc<Pool>, scaling: &Scaling, memory: &mut ScaleMemory, beg
         queued: pool.queued(),
         ready: u32::try_from(counted.len()).unwrap_or(u32::MAX),
         starting: pool.starts.count(),
-        room: u32::MAX,
+        room: room(pool, &scaling.pools),
     };
     let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (next, plan) = plan_scale(rule, *memory, facts, now_ms);
@@ -114,6 +116,21 @@ async fn step(pool: &Arc<Pool>, scaling: &Scaling, memory: &mut ScaleMemory, beg
         .map(|time| time.max(LOOK_MIN))
 }
 
+/// How many more instances the pool may have. What is live has as many as its rule says. Versions that are not, which
+/// aliases and numbers name, have together no more than one version may have, though each may have one: so a function has
+/// for a rollout twice what it has for one version, and none for each version that was ever made.
+fn room(pool: &Pool, pools: &Pools) -> u32 {
+    let rule = pool.rule();
+    if rule.live {
+        return u32::MAX;
+    }
+    let all = pools.of(pool.key.function);
+    let not_live = all.iter().filter(|pool| !pool.rule().live);
+    let there_are = not_live.map(|pool| pool.size()).fold(0, u32::saturating_add);
+    let left = rule.scale.max.saturating_sub(there_are);
+    if pool.size() == 0 { left.max(1) } else { left }
+}
+
 /// Asks for so many instances. When to try again, if it may not now.
 async fn start(pool: &Pool, scaling: &Scaling, count: u32) -> Option<Duration> {
     if count == 0 {
@@ -126,6 +143,10 @@ async fn start(pool: &Pool, scaling: &Scaling, count: u32) -> Option<Duration> {
     let deadline = SystemTime::now() + pool.config.waiting.provision_timeout;
     let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     for _ in 0..count {
+        // Another version's pool may have been faster.
+        if room(pool, &scaling.pools) == 0 {
+            break;
+        }
         let request = ProvisionRequest {
             request_id: RequestId::new(),
             function_id: pool.key.function,

@@ -11,7 +11,7 @@ use hearth_gateway::{GatewayConfig, ProvisionFailure, RetireReason, RouteTable};
 use tokio::sync::Semaphore;
 
 use crate::{
-    client::get,
+    client::{get, text, with_key},
     doubles::until,
     instance::{self, FakeInstance},
     world::{World, route},
@@ -307,16 +307,47 @@ async fn versions_have_instances_of_their_own() {
         ("two:2", "two"),
         ("two:$LATEST", "two"),
     ] {
-        assert_eq!(
-            world.client().get(&format!("/fn/acme/{path}")).await.1,
-            expected,
-            "{path}"
-        );
+        let response = world.client().send(with_key(get(&format!("/fn/acme/{path}")))).await;
+        assert_eq!(text(response).await, expected, "{path}");
     }
-    assert_eq!(world.client().get("/fn/acme/two:3").await.0, 404);
+    let none = world.client().send(with_key(get("/fn/acme/two:3"))).await;
+    assert_eq!(none.status(), 404);
     world.registry.deregister(&key).await.unwrap();
     let client = world.client();
-    let call = tokio::spawn(async move { client.get("/fn/acme/two:2").await });
+    let call = tokio::spawn(async move { client.get("/fn/acme/two:next").await });
     assert_eq!(world.wanted().await.request.version, Some(2));
     call.abort();
+}
+
+#[tokio::test]
+async fn versions_that_are_not_live_share_as_many_instances_as_one_may_have() {
+    let mut route = route("many");
+    let facts = route.versions[&1];
+    for version in 2..=4 {
+        route.versions.insert(version, facts);
+        let traffic = hearth_domain::Traffic::all_to(version);
+        route.aliases.insert(format!("v{version}"), traffic);
+    }
+    route.function.scale.max = 2;
+    route.function.scale.concurrency = 1;
+    let world = World::new(vec![route]).await;
+    let client = world.client();
+    let mut calls = Vec::new();
+    let mut wanted = Vec::new();
+    // Each has one, and the first of them as many as all may have.
+    for (path, count) in [("many:v2", 2), ("many:v3", 1), ("many:v4", 1), ("many", 2)] {
+        for _ in 0..4 {
+            calls.push(tokio::spawn(
+                async move { client.get(&format!("/fn/acme/{path}")).await },
+            ));
+        }
+        for _ in 0..count {
+            wanted.push(world.wanted().await.request.version.unwrap());
+        }
+    }
+    assert_eq!(wanted, [2, 2, 3, 4, 1, 1]);
+    // Who looks again finds no more room.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(world.queue.len().await.unwrap(), 0);
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
 }
