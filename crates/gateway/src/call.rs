@@ -64,6 +64,8 @@ pub(crate) struct Call {
     pub(crate) raw_event: bool,
     pub(crate) client: Option<IpAddr>,
     pub(crate) tls: bool,
+    /// Whether the caller may say of which trace the call is, and that it be recorded.
+    pub(crate) trusted: bool,
     /// Cancelled to end the client's connection.
     pub(crate) connection: Option<CancellationToken>,
     /// The name by which the caller reached us.
@@ -100,6 +102,7 @@ impl Gateway {
             raw_event: options.raw_event,
             client: options.client,
             tls: false,
+            trusted: true,
             connection: None,
             host: None,
             prefix: String::new(),

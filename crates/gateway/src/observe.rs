@@ -25,7 +25,12 @@ struct Inner {
 
 /// Begins the call's span, where calls are traced, and lets the function know of it.
 pub(crate) fn trace(call: &Call, pool: &Pool, headers: &mut HeaderMap) -> Option<Begun> {
-    let begun = trace::begin(headers)?;
+    // A stranger must not have us record and send what nobody wants.
+    let begun = if call.trusted {
+        trace::begin(headers)?
+    } else {
+        trace::begin(&HeaderMap::new())?
+    };
     let context = begun.context();
     let mut put = |name, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {

@@ -23,6 +23,14 @@ pub enum Qualifier {
 /// Longer than any alias.
 const QUALIFIER_MAX: usize = 128;
 
+impl Qualifier {
+    /// Whether a public function's owner has meant it for everybody: what is live, and aliases. Other versions may be old,
+    /// and each would have instances of its own.
+    pub(crate) fn is_for_all(&self) -> bool {
+        matches!(self, Self::Live | Self::Alias(_))
+    }
+}
+
 impl FromStr for Qualifier {
     type Err = ();
 

@@ -12,7 +12,7 @@ use metrics::counter;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AsyncCall, Body, CallError, Denied, Gateway, Route, answer,
+    AsyncCall, Body, CallError, Denied, Gateway, Qualifier, Route, answer,
     call::{Call, without_prefix},
     proxy::{REQUEST_ID, clean_request, upgrade_wanted},
     routes::Found,
@@ -22,6 +22,10 @@ const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-hearth-invocation
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-hearth-invocation-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// How keys begin.
+const KEY_PREFIX: &str = "hth_";
+/// How headers begin that are ours to set.
+const OUR_HEADERS: &str = "x-hearth-";
 /// The longest idempotency key, in bytes.
 const IDEMPOTENCY_KEY_MAX: usize = 256;
 
@@ -83,16 +87,19 @@ async fn handle(
         qualifier,
         prefix,
     } = found.ok_or(CallError::NoRoute)?;
-    let token = authorize(gateway, &route, request.headers_mut(), caller).await?;
+    let token = authorize(gateway, &route, &qualifier, request.headers_mut(), caller).await?;
     let rate = gateway.parts.rates.take(route.function.project);
     rate.map_err(|retry_after| CallError::RateLimited { retry_after })?;
     let (version, facts) = route.choose(&qualifier, rand::random()).ok_or(CallError::NoRoute)?;
     let path = request.uri().path().get(..prefix).unwrap_or_default().to_owned();
     let uri = without_prefix(request.uri(), prefix).ok_or(CallError::BadRequest("the path is not valid"))?;
+    let is_async = is_async(request.headers());
+    remove_ours(request.headers_mut());
     let protocol = upgrade_wanted(request.version(), request.headers());
     let upgrade = protocol.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     *request.uri_mut() = uri;
-    if let Some(host) = host.as_deref().filter(|_| !request.headers().contains_key(HOST))
+    // The function sees the host by which it was found, whatever the field says (RFC 9112, 3.2.2).
+    if let Some(host) = host.as_deref()
         && let Ok(value) = http::HeaderValue::try_from(host)
     {
         request.headers_mut().insert(HOST, value);
@@ -108,6 +115,7 @@ async fn handle(
         raw_event: false,
         client: Some(client.address),
         tls: client.tls,
+        trusted: caller.owner || gateway.config.trust_forwarded,
         connection: Some(client.connection),
         host,
         prefix: path,
@@ -116,7 +124,7 @@ async fn handle(
     };
     let request = request.map(Body::from);
     let (function, project) = (call.route.function.id, call.route.function.project);
-    let outcome = if is_async(request.headers()) {
+    let outcome = if is_async {
         // Boxed, since most calls do not go this way and should not carry its state.
         Box::pin(accept(gateway, call, request)).await
     } else {
@@ -140,7 +148,8 @@ fn host<B>(request: &Request<B>) -> Result<Option<&str>, CallError> {
         return Err(CallError::BadRequest("it names more than one host"));
     }
     if let Some(authority) = request.uri().authority() {
-        return Ok(Some(authority.as_str()));
+        let text = authority.as_str();
+        return Ok(Some(text.rsplit_once('@').map_or(text, |(_, host)| host)));
     }
     match field {
         Some(field) => {
@@ -154,15 +163,21 @@ fn host<B>(request: &Request<B>) -> Result<Option<&str>, CallError> {
     }
 }
 
-/// Checks whether the caller may. Returns the key of a caller who needs none, for later.
+/// Checks whether the caller may: anybody may call what a public function's owner has named, but a version by its number
+/// only who has a key. Returns the key of a caller who needs none, for later.
 async fn authorize(
     gateway: &Gateway,
     route: &Route,
+    qualifier: &Qualifier,
     headers: &mut HeaderMap,
     caller: &mut Caller,
 ) -> Result<Option<String>, CallError> {
     let token = bearer(headers).map(ToOwned::to_owned);
-    if route.function.public {
+    if route.function.public && qualifier.is_for_all() {
+        // Any other authorization is the function's own affair.
+        if token.as_deref().is_some_and(is_ours) {
+            headers.remove(AUTHORIZATION);
+        }
         return Ok(token);
     }
     // The key is for us, and the function must never see it.
@@ -183,10 +198,24 @@ async fn authorize(
     }
 }
 
+/// Whether it looks like a key of Hearth's.
+fn is_ours(token: &str) -> bool {
+    token.get(..KEY_PREFIX.len()).is_some_and(|prefix| prefix == KEY_PREFIX)
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// Functions believe these headers: what a client says in them goes no further, once we have read what is for us.
+fn remove_ours(headers: &mut HeaderMap) {
+    let ours = headers.keys().filter(|name| name.as_str().starts_with(OUR_HEADERS));
+    let ours: Vec<HeaderName> = ours.cloned().collect();
+    for name in &ours {
+        headers.remove(name);
+    }
 }
 
 /// Whether the caller does not wait for the answer (RFC 7240).
@@ -223,9 +252,7 @@ async fn accept(gateway: &Gateway, call: Call, request: Request<Body>) -> Result
         &call.forwarded(gateway.config.trust_forwarded),
         &call.id_value,
     );
-    for name in [INVOCATION_TYPE, PREFER] {
-        parts.headers.remove(name);
-    }
+    parts.headers.remove(PREFER);
     let accepted = gateway.parts.invocations.accept(AsyncCall {
         request: call.id,
         function: call.route.function.id,

@@ -3,7 +3,7 @@
 use hearth_gateway::{NotAccepted, Qualifier};
 
 use crate::{
-    client::{request, text},
+    client::{request, text, with_key},
     world::{World, route},
 };
 
@@ -16,9 +16,10 @@ async fn a_call_is_kept_and_its_number_told() {
         ("prefer", "wait=5, respond-async"),
         ("x-hearth-invocation-type", "Event"),
     ] {
-        let mut request = request("PUT", "/fn/acme/later:1/a?b", "body");
+        let mut request = with_key(request("PUT", "/fn/acme/later:1/a?b", "body"));
         request.headers_mut().insert(name, value.parse().unwrap());
         request.headers_mut().insert("idempotency-key", "k1".parse().unwrap());
+        request.headers_mut().insert("x-hearth-attempt", "9".parse().unwrap());
         request.headers_mut().insert("x-own", "1".parse().unwrap());
         let response = world.client().send(request).await;
         assert_eq!(response.status(), 202);
@@ -36,6 +37,7 @@ async fn a_call_is_kept_and_its_number_told() {
             (&b"body"[..], Some("k1"))
         );
         assert!(call.headers.contains_key("x-own") && !call.headers.contains_key(name));
+        assert!(!call.headers.contains_key("x-hearth-attempt"));
     }
 }
 

@@ -16,6 +16,7 @@ mod shutdown;
 mod slow;
 mod streams;
 mod tls;
+mod traces;
 mod vertical;
 mod who;
 mod world;

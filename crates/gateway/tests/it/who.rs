@@ -1,5 +1,6 @@
 //! Who may call, and how often.
 
+use hearth_domain::Traffic;
 use http::Request;
 use hyper::body::Incoming;
 
@@ -29,6 +30,8 @@ async fn keys_are_asked_for_and_never_passed_on() {
         ("/fn/acme/closed", Some("Bearer other"), 403),
         ("/fn/acme/closed", Some("bearer good"), 200),
         ("/fn/acme/open", Some("Bearer wrong"), 200),
+        ("/fn/acme/open?ours", Some("Bearer hth_0"), 200),
+        ("/fn/acme/open?ours", Some("bearer  hth_"), 200),
     ] {
         let mut request = get(path);
         if let Some(key) = key {
@@ -40,10 +43,10 @@ async fn keys_are_asked_for_and_never_passed_on() {
         if status == 200 {
             // A public function's authorization is the function's own affair.
             let passed_on = text(response).await != "None";
-            assert_eq!(passed_on, path == "/fn/acme/open");
+            assert_eq!(passed_on, path == "/fn/acme/open", "{path} {key:?}");
         }
     }
-    assert_eq!(instance.requests(), 2);
+    assert_eq!(instance.requests(), 4);
 }
 
 #[tokio::test]
@@ -81,4 +84,61 @@ async fn a_request_has_an_id_of_ours() {
         assert_eq!(told == given, kept);
         assert_eq!(text(response).await, told);
     }
+}
+
+#[tokio::test]
+async fn strangers_call_what_is_named_and_no_version_by_its_number() {
+    let mut route = route("open");
+    let facts = route.versions[&1];
+    route.versions.insert(2, facts);
+    route.live = Some(Traffic::all_to(2));
+    route.aliases.insert("old".to_owned(), Traffic::all_to(1));
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let instance = FakeInstance::serve(async |request: Request<Incoming>| {
+        instance::text(format!("{:?}", request.headers().get("authorization")))
+    })
+    .await;
+    world.register(function, 1, instance.address).await;
+    world.register(function, 2, instance.address).await;
+    for (path, key, status) in [
+        ("/fn/acme/open", None, 200),
+        ("/fn/acme/open:old", None, 200),
+        ("/fn/acme/open:1", None, 401),
+        ("/fn/acme/open:$LATEST", None, 401),
+        ("/fn/acme/open:1", Some("Bearer wrong"), 401),
+        ("/fn/acme/open:1", Some("Bearer other"), 403),
+        ("/fn/acme/open:1", Some("Bearer good"), 200),
+        ("/fn/acme/open:%24LATEST", Some("Bearer good"), 200),
+    ] {
+        let mut request = get(path);
+        if let Some(key) = key {
+            request.headers_mut().insert("authorization", key.parse().unwrap());
+        }
+        let response = world.client().send(request).await;
+        assert_eq!(response.status(), status, "{path} {key:?}");
+        if status == 200 {
+            assert_eq!(text(response).await, "None");
+        }
+    }
+    assert_eq!(instance.requests(), 4);
+}
+
+#[tokio::test]
+async fn a_function_sees_the_host_that_led_to_it_and_no_header_of_ours_from_a_client() {
+    let route = route("f");
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let instance = FakeInstance::serve(async |request: Request<Incoming>| {
+        let names = request.headers().keys().map(ToString::to_string);
+        let mut ours: Vec<_> = names.filter(|name| name.starts_with("x-hearth-")).collect();
+        ours.sort();
+        instance::text(format!("{:?} {ours:?}", request.headers()["host"]))
+    })
+    .await;
+    world.register(function, 1, instance.address).await;
+    let request = "GET http://user@f.acme.fn.localhost/x HTTP/1.1\r\nHost: evil\r\nX-Hearth-Attempt: 1\r\nx-hearth-anything: 1\r\nConnection: close\r\n\r\n";
+    let answer = world.client().raw(request.as_bytes(), crate::world::LONG).await;
+    let expected = r#""f.acme.fn.localhost" ["x-hearth-request-id"]"#;
+    assert!(answer.ends_with(expected), "{answer}");
 }
