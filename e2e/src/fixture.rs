@@ -118,6 +118,13 @@ fn make(folder: &Path) {
     copy(&host.state_dir(), &state);
 }
 
+/// The archive of a runtime's image, which `scripts/test` makes beforehand.
+pub fn runtime_archive(runtime: &str) -> PathBuf {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
+    let ran = Ran::of(Command::new(scripts.join("runtimes")).arg(runtime), b"");
+    PathBuf::from(ran.ok())
+}
+
 /// Made by the same script as the demo's.
 fn python_root() -> PathBuf {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");

@@ -293,6 +293,29 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Removes what functions a test has left, and waits for their machines to be gone: of a function that is there, others
+    /// would take the place of machines that are removed.
+    fn remove_functions(&self) {
+        let listed = self.hearth(&["--json", "fn", "ls"]).stdout;
+        let functions: serde_json::Value = serde_json::from_str(&listed).unwrap_or_default();
+        let names: Vec<&str> = functions
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|it| it["name"].as_str())
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        self.hearth(&[&["fn", "rm"], names.as_slice()].concat());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.leftovers().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 /// What lies in a folder that need not be there.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -309,6 +332,7 @@ impl Drop for Host {
             while self.hearth(&["node", "info"]).code != 0 && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(20));
             }
+            self.remove_functions();
             let machines = self.hearth(&["ps", "-aq"]).stdout;
             let mut args = vec!["rm", "-f"];
             args.extend(machines.split_whitespace());

@@ -12,10 +12,11 @@
 mod command;
 mod fixture;
 mod host;
+pub mod http;
 mod terminal;
 
 pub use command::Ran;
-pub use fixture::{BUSYBOX, PYTHON};
+pub use fixture::{BUSYBOX, PYTHON, runtime_archive};
 pub use host::{Host, HostOptions};
 pub use terminal::Terminal;
 
