@@ -35,7 +35,7 @@ struct Remembered {
 
 impl Calls {
     /// Logs a call, and remembers where it ran.
-    pub(crate) fn note(&self, call: CallRecord) {
+    pub(crate) fn note(&self, call: &CallRecord) {
         info!(
             target: "hearth::calls",
             request = %call.request,

@@ -295,7 +295,7 @@ impl RateLimit for Ties {
 impl CallObserver for Ties {
     fn finished(&self, call: CallRecord) {
         let Some(app) = self.app.upgrade() else { return };
-        app.calls.note(call);
+        app.calls.note(&call);
     }
 }
 
