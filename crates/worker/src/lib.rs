@@ -21,6 +21,7 @@ mod parts;
 mod provision;
 mod ready;
 mod spans;
+mod turns;
 mod worker;
 
 pub use fault::POINTS as FAULT_POINTS;

@@ -9,15 +9,19 @@ use std::{
 use futures::StreamExt as _;
 use hearth_coord::{Claim, Instance, InstanceKey, ProvisionRequest};
 use hearth_domain::{Contract, MachineState};
-use hearth_ids::MachineId;
+use hearth_ids::{FunctionId, MachineId};
 use hearth_node_api::{ErrorKind, LogQuery, NodeError};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
     BlueprintError, ProvisionFailure, fault, meters,
     ready::ready,
     spans,
+    turns::Turns,
     worker::{Entry, Inner},
 };
 
@@ -33,34 +37,40 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 impl Inner {
     /// Serves the queue until told to stop: as many requests at a time as there is room for.
     pub(crate) async fn serve_queue(self: Arc<Self>) {
+        let mut turns = Turns::new(self.config.provisions_max);
+        let (done, mut ended) = mpsc::channel(self.config.provisions_max.max(1));
         loop {
-            let next = async {
-                let permit = Arc::clone(&self.room).acquire_owned().await.ok()?;
-                Some((permit, self.parts.queue.take(&self.config.id, VISIBILITY).await))
-            };
-            let next = tokio::select! {
+            while let Some(claim) = turns.next() {
+                self.begin(claim, done.clone());
+            }
+            tokio::select! {
                 () = self.shutdown.cancelled() => return,
-                next = next => next,
-            };
-            match next {
-                None => return,
-                Some((permit, Ok(claim))) => {
-                    fault::point("provision.taken");
-                    let inner = Arc::clone(&self);
-                    let request = &claim.request;
-                    let span = info_span!("provision", request = %request.request_id, function = %request.function_id);
-                    let serving = async move {
-                        inner.serve(claim).await;
-                        drop(permit);
-                    };
-                    self.tasks.spawn(serving.instrument(span));
-                }
-                Some((_, Err(error))) => {
-                    warn!(%error, "cannot take from the provision queue; trying again");
-                    sleep(RETRY_PAUSE).await;
-                }
+                Some(function) = ended.recv() => turns.ended(function),
+                taken = self.parts.queue.take(&self.config.id, VISIBILITY), if turns.has_room() => match taken {
+                    Ok(claim) => {
+                        fault::point("provision.taken");
+                        turns.came(claim);
+                    }
+                    Err(error) => {
+                        warn!(%error, "cannot take from the provision queue; trying again");
+                        sleep(RETRY_PAUSE).await;
+                    }
+                },
             }
         }
+    }
+
+    fn begin(self: &Arc<Self>, claim: Claim, done: mpsc::Sender<FunctionId>) {
+        let inner = Arc::clone(self);
+        let request = &claim.request;
+        let function = request.function_id;
+        let span = info_span!("provision", request = %request.request_id, function = %function);
+        let serving = async move {
+            inner.serve(claim).await;
+            // Nobody counts any more when we go down.
+            let _ = done.send(function).await;
+        };
+        self.tasks.spawn(serving.instrument(span));
     }
 
     async fn serve(self: &Arc<Self>, claim: Claim) {
@@ -71,7 +81,7 @@ impl Inner {
         meters::ended(request, &outcome);
         spans::provisioned(&*self.parts.node, request, taken, &outcome);
         if let Err(failure) = &outcome {
-            warn!(function = %request.function_id, version = request.version, %failure, "no instance");
+            warn!(function = %request.function_id, version = request.version, failure = %hearth_domain::one_line(failure), "no instance");
         }
         if let Err(error) = self.parts.queue.done(&claim).await {
             warn!(%error, "cannot say that a request is served");

@@ -10,7 +10,6 @@ use std::{
 use hearth_coord::{CoordError, Instance, InstanceKey, InstanceRegistry, ProvisionQueue};
 use hearth_ids::{FunctionId, MachineId};
 use hearth_node_api::NodeService;
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
@@ -64,7 +63,6 @@ pub(crate) struct Inner {
     pub(crate) lease: AtomicU64,
     /// When the lease was taken or kept alive last.
     pub(crate) lease_kept: Mutex<Option<Instant>>,
-    pub(crate) room: Arc<Semaphore>,
     /// Held while entries of the registry change: what is taken out of service is deregistered after it was registered.
     pub(crate) registering: tokio::sync::Mutex<()>,
     instances: Mutex<HashMap<MachineId, Entry>>,
@@ -122,7 +120,6 @@ pub struct KnownInstance {
 impl Worker {
     /// Takes up the instances that there are, and begins to serve the queue.
     pub async fn open(config: WorkerConfig, parts: WorkerParts) -> Result<Self, CoordError> {
-        let room = Arc::new(Semaphore::new(config.provisions_max));
         let inner = Arc::new(Inner {
             config,
             parts,
@@ -130,7 +127,6 @@ impl Worker {
             tasks: TaskTracker::new(),
             lease: AtomicU64::new(0),
             lease_kept: Mutex::default(),
-            room,
             registering: tokio::sync::Mutex::default(),
             instances: Mutex::default(),
         });
