@@ -9,10 +9,13 @@
 //! - streams of JSON lines ([`NDJSON`]) whose every line has a `type`; one of `type` `problem` is the last;
 //! - web sockets for attach and exec, in binary messages as [`frame`] defines them.
 
+mod deployment;
 mod event;
 pub mod frame;
 mod function;
+mod function_log;
 mod image;
+mod invocation;
 mod kernel;
 mod log;
 mod machine;
@@ -22,18 +25,21 @@ mod project;
 mod query;
 mod session;
 mod stats;
+mod trigger;
 
+pub use deployment::{Contract, DeployFunction, Deployment, FunctionSettings, FunctionSource, Runtime, SecretUse};
 pub use event::{Event, EventKind, EventLine, ProblemLine};
 pub use function::{
-    Alias, AliasList, Contract, DeployFunction, Deployment, Function, FunctionInstance, FunctionList, FunctionLogLine,
-    FunctionLogRecord, FunctionLogsQuery, FunctionSettings, FunctionSource, FunctionVersion, InstanceList, Invocation,
-    InvocationAccepted, InvocationList, InvocationState, InvokeQuery, ListFunctionsQuery, ListInvocationsQuery,
-    MissedRuns, PutAlias, PutTrigger, Rollback, Runtime, Scale, SecretUse, TrafficShare, Trigger, TriggerList,
-    VersionList,
+    Alias, AliasList, Function, FunctionInstance, FunctionList, FunctionVersion, InstanceList, ListFunctionsQuery,
+    PutAlias, Rollback, Scale, TrafficShare, VersionList,
 };
+pub use function_log::{FunctionLogLine, FunctionLogRecord, FunctionLogsQuery};
 pub use image::{
     Image, ImageConfig, ImageLine, ImageList, ImagePhase, ImageProgress, PruneResult, PullImage, PullPolicy,
     RegistryAuth,
+};
+pub use invocation::{
+    Invocation, InvocationAccepted, InvocationList, InvocationState, InvokeQuery, ListInvocationsQuery,
 };
 pub use kernel::{ImportKernel, Kernel, KernelLine, KernelList, KernelPhase, KernelProgress};
 pub use log::{LogLine, LogRecord, LogStream};
@@ -53,6 +59,7 @@ pub use query::{
 };
 pub use session::{ExecRequest, PathKind, PathStat, TerminalSize};
 pub use stats::{Stats, StatsLine};
+pub use trigger::{MissedRuns, PutTrigger, Trigger, TriggerList};
 
 /// Media type of streams of JSON lines.
 pub const NDJSON: &str = "application/x-ndjson";
