@@ -72,13 +72,15 @@ pub fn begin(url: &Url, method: &str, headers: &[(&str, &str)], body: &[u8], pat
     stream.set_read_timeout(Some(patience))?;
     let mut head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", url.path, url.authority);
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([*name, ": ", *value, "\r\n"]);
     }
     if !body.is_empty() || method == "POST" {
-        head += &format!("Content-Length: {}\r\n", body.len());
+        head.push_str("Content-Length: ");
+        head.push_str(&body.len().to_string());
+        head.push_str("\r\n");
     }
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection")) {
-        head += "Connection: close\r\n";
+        head.push_str("Connection: close\r\n");
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     stream.write_all(body)?;

@@ -374,10 +374,9 @@ async fn a_log_is_of_instances_that_are_there_and_that_were() {
 
 /// Which version a machine is an instance of.
 fn owner(spec: &MachineSpec) -> Option<u32> {
-    match spec.owner {
-        Some(MachineOwner::Function { version, .. }) => Some(version),
-        None => None,
-    }
+    spec.owner
+        .as_ref()
+        .map(|MachineOwner::Function { version, .. }| *version)
 }
 
 #[tokio::test]
