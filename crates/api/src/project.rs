@@ -31,6 +31,9 @@ pub struct Quotas {
     /// Memory of all of them, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u64>,
+    /// Functions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub functions: Option<u32>,
     /// Requests by keys in a second, on average; bursts of twice as many pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
@@ -271,12 +274,14 @@ impl From<Quotas> for DomainQuotas {
             machines,
             cpus,
             memory_mib,
+            functions,
             requests_per_second,
         } = quotas;
         Self {
             machines,
             vcpus: cpus,
             memory_mib,
+            functions,
             requests_per_second,
         }
     }
@@ -288,12 +293,14 @@ impl From<DomainQuotas> for Quotas {
             machines,
             vcpus,
             memory_mib,
+            functions,
             requests_per_second,
         } = quotas;
         Self {
             machines,
             cpus: vcpus,
             memory_mib,
+            functions,
             requests_per_second,
         }
     }

@@ -4,6 +4,7 @@ use std::{error::Error, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
 use hearth_api::{Problem, ProblemCode};
+use hearth_domain::QuotaExceeded;
 use hearth_node_api::{ErrorKind, NodeError};
 use hearth_store::{InsertError, StoreError};
 use http::StatusCode;
@@ -97,6 +98,16 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<QuotaExceeded> for ApiError {
+    fn from(quota: QuotaExceeded) -> Self {
+        let problem = Problem {
+            field: Some(quota.field.into()),
+            ..Problem::new(ProblemCode::QuotaExceeded, quota.to_string())
+        };
+        Self::from(problem).retry_after_ms(QUOTA_RETRY_MS)
+    }
+}
+
 impl From<InsertError> for ApiError {
     fn from(error: InsertError) -> Self {
         match error {
@@ -108,13 +119,7 @@ impl From<InsertError> for ApiError {
                 }
                 .into()
             }
-            InsertError::Quota(quota) => {
-                let problem = Problem {
-                    field: Some(quota.field.into()),
-                    ..Problem::new(ProblemCode::QuotaExceeded, quota.to_string())
-                };
-                Self::from(problem).retry_after_ms(QUOTA_RETRY_MS)
-            }
+            InsertError::Quota(quota) => quota.into(),
             InsertError::KeyUsed(_) => Self::new(ProblemCode::RequestInProgress, error.to_string()),
             InsertError::Store(error) => error.into(),
         }

@@ -35,6 +35,8 @@ pub struct Quotas {
     pub vcpus: Option<u32>,
     /// Memory of all of them, in MiB.
     pub memory_mib: Option<u64>,
+    /// Functions.
+    pub functions: Option<u32>,
     /// Requests to the API in a second, on average; short bursts of twice as many pass.
     pub requests_per_second: Option<u32>,
 }
@@ -70,6 +72,20 @@ impl Quotas {
     /// Requests per second, where they are bounded.
     pub fn rate(&self) -> Option<NonZeroU32> {
         self.requests_per_second.and_then(NonZeroU32::new)
+    }
+
+    /// Whether one more function may be held.
+    pub fn admit_function(&self, held: u64) -> Result<(), QuotaExceeded> {
+        match self.functions.map(u64::from) {
+            Some(limit) if held >= limit => Err(QuotaExceeded {
+                what: "functions",
+                field: "functions",
+                limit,
+                held,
+                wanted: 1,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether so much more may be held.
@@ -231,5 +247,12 @@ mod tests {
         assert_eq!(more(2, 513).unwrap_err().field, "memory_mib");
         assert_eq!(more(u64::MAX, 1).unwrap_err().held, 2);
         assert_eq!(Quotas::default().admit(held, held), Ok(()));
+        let two = Quotas {
+            functions: Some(2),
+            ..quotas
+        };
+        assert_eq!(two.admit_function(1), Ok(()));
+        assert_eq!(two.admit_function(2).unwrap_err().held, 2);
+        assert_eq!(quotas.admit_function(u64::MAX), Ok(()));
     }
 }

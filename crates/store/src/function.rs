@@ -1,6 +1,6 @@
 //! Functions, their versions and aliases.
 
-use hearth_domain::{FunctionSpec, Traffic, VersionSpec};
+use hearth_domain::{FunctionSpec, QuotaExceeded, Traffic, VersionSpec};
 use hearth_ids::{FunctionId, ProjectId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
@@ -90,6 +90,9 @@ pub enum FunctionError {
     /// There is no such version.
     #[error("there is no version {0}")]
     NoVersion(u32),
+    /// The project's quota.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// It has as many versions as it may.
     #[error("the function has {VERSIONS_MAX} versions; remove some")]
     TooMany,
@@ -102,6 +105,7 @@ impl Store {
     /// Inserts a function without versions.
     pub async fn insert_function(&self, spec: &FunctionSpec, now_unix_ms: u64) -> Result<(), FunctionError> {
         let failed = StoreError::query("insert a function");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
         let inserted = sqlx::query(
             "INSERT INTO functions (id, project, name, label, spec, latest, created_unix_ms, updated_unix_ms) \
              SELECT $1, $2, $3, $4, $5, 0, $6, $6 WHERE EXISTS (SELECT 1 FROM projects WHERE id = $2) \
@@ -113,13 +117,23 @@ impl Store {
         .bind(spec.name.label())
         .bind(to_json(spec))
         .bind(signed(now_unix_ms))
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await
-        .map_err(failed)?;
+        .map_err(&failed)?;
         if inserted.rows_affected() == 1 {
+            // It is counted with the others: one too many is undone.
+            let held: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM functions WHERE project = $1")
+                .bind(spec.project.to_string())
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(&failed)?;
+            let quotas = project::quotas(&mut transaction, spec.project).await?;
+            quotas.admit_function(held.unsigned_abs().saturating_sub(1))?;
+            transaction.commit().await.map_err(failed)?;
             self.settle().await?;
             return Ok(());
         }
+        drop(transaction);
         match self.function_by_label(spec.project, &spec.name.label()).await? {
             Some(row) => Err(FunctionError::NameTaken {
                 holder: row.spec.name.into(),

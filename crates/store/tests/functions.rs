@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use hearth_domain::{Contract, FunctionSpec, Resources, ScaleRule, Traffic, TrafficShare, VersionSpec, Workload};
+use hearth_domain::{
+    Contract, FunctionSpec, Quotas, Resources, ScaleRule, Traffic, TrafficShare, VersionSpec, Workload,
+};
 use hearth_ids::{FunctionId, InvocationId, ProjectId, TriggerId};
 use hearth_store::{
     FunctionError, InvocationSource, InvocationState, Kept, LIVE, NewInvocation, Outcome, RequestHead, Store,
@@ -62,6 +64,24 @@ fn version(function: FunctionId) -> VersionSpec {
 
 fn all_to(version: u32) -> Traffic {
     Traffic::all_to(version)
+}
+
+#[tokio::test]
+async fn a_project_has_as_many_functions_as_it_may() {
+    let f = fixture().await;
+    let two = Quotas {
+        functions: Some(2),
+        ..Quotas::default()
+    };
+    f.store.set_quotas(ProjectId::DEFAULT, &two).await.unwrap();
+    let specs = ["a", "b", "c"].map(function);
+    f.store.insert_function(&specs[0], 1).await.unwrap();
+    f.store.insert_function(&specs[1], 1).await.unwrap();
+    let refused = f.store.insert_function(&specs[2], 1).await;
+    assert!(matches!(refused, Err(FunctionError::Quota(_))), "{refused:?}");
+    assert!(f.store.function(specs[2].id).await.unwrap().is_none());
+    f.store.remove_function(specs[0].id).await.unwrap();
+    f.store.insert_function(&specs[2], 1).await.unwrap();
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ async fn set(client: &Client, name: &str, quotas: &QuotaArgs, unlimited: &[Strin
             "machines" => wanted.machines = None,
             "cpus" => wanted.cpus = None,
             "memory" => wanted.memory_mib = None,
+            "functions" => wanted.functions = None,
             _ => wanted.requests_per_second = None,
         }
     }
@@ -68,6 +69,7 @@ fn changed(quotas: Quotas, args: &QuotaArgs) -> Quotas {
         machines: args.machines.or(quotas.machines),
         cpus: args.cpus.or(quotas.cpus),
         memory_mib: args.memory.map(u64::from).or(quotas.memory_mib),
+        functions: args.functions.or(quotas.functions),
         requests_per_second: args.requests.or(quotas.requests_per_second),
     }
 }

@@ -67,6 +67,7 @@ impl From<FunctionError> for ApiError {
     fn from(error: FunctionError) -> Self {
         let code = match error {
             FunctionError::Store(error) => return error.into(),
+            FunctionError::Quota(quota) => return quota.into(),
             FunctionError::NameTaken { .. } => ProblemCode::NameTaken,
             FunctionError::Gone | FunctionError::NoVersion(_) => ProblemCode::FunctionNotFound,
             FunctionError::InUse { .. } => ProblemCode::InUse,

@@ -3,7 +3,6 @@
 //!
 //! Invariant: a source that neither a version nor a recent upload holds is no project's, and goes.
 
-use hearth_api::{Problem, ProblemCode};
 use hearth_domain::QuotaExceeded;
 use hearth_ids::{FunctionId, ProjectId};
 use hearth_image::{ImageError, ImageRecord, ImageStore};
@@ -76,8 +75,7 @@ pub(crate) async fn admit_upload(app: &App, project: ProjectId) -> ApiResult<()>
         held,
         wanted: 1,
     };
-    let error = ApiError::from(Problem::new(ProblemCode::QuotaExceeded, exceeded.to_string()));
-    Err(error.retry_after_ms(UNDEPLOYED_MS))
+    Err(ApiError::from(exceeded).retry_after_ms(UNDEPLOYED_MS))
 }
 
 fn waits(record: &ImageRecord, project: ProjectId) -> bool {
