@@ -1,15 +1,18 @@
-//! Who changed what. Bounded in number and age; the oldest go.
+//! Who changed what. Bounded in number and age; the oldest go. Each project has room of its own, and in it what was refused
+//! has, so that nobody pushes out what others did, nor by failing what came about.
 
 use hearth_ids::ProjectId;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError,
     read::{Columns, signed},
 };
 
-/// About how many entries are kept.
-pub const AUDIT_MAX: u64 = 200_000;
+/// About how many changes are kept of a project.
+pub const AUDIT_MAX: u64 = 100_000;
+/// About how many refusals are kept of a project.
+pub const AUDIT_REFUSED_MAX: u64 = 10_000;
 /// How long entries are kept, in milliseconds.
 pub const AUDIT_AGE_MAX_MS: u64 = 400 * 24 * 3_600_000;
 /// Old entries are removed once in so many.
@@ -80,12 +83,13 @@ impl Store {
         .map_err(&failed)?;
         let sequence = sequence.unsigned_abs();
         if sequence.is_multiple_of(SWEEP_EVERY) {
-            sqlx::query("DELETE FROM audit WHERE sequence <= $1 OR at_unix_ms < $2")
-                .bind(signed(sequence.saturating_sub(AUDIT_MAX)))
+            sqlx::query("DELETE FROM audit WHERE at_unix_ms < $1")
                 .bind(signed(entry.at_unix_ms.saturating_sub(AUDIT_AGE_MAX_MS)))
                 .execute(&mut *connection)
                 .await
                 .map_err(&failed)?;
+            // Whoever writes most is here most often.
+            sweep(&mut connection, entry.project, (AUDIT_MAX, AUDIT_REFUSED_MAX)).await?;
         }
         Ok(())
     }
@@ -110,6 +114,28 @@ impl Store {
     }
 }
 
+/// Removes the oldest of a project: of changes and of refusals, as many as are beyond the first and the second bound.
+async fn sweep(
+    connection: &mut SqliteConnection,
+    project: Option<ProjectId>,
+    (done_max, refused_max): (u64, u64),
+) -> Result<(), StoreError> {
+    for (refused, max) in [(false, done_max), (true, refused_max)] {
+        sqlx::query(
+            "DELETE FROM audit WHERE project IS NOT DISTINCT FROM $1 AND (status >= 400) = $2 AND sequence <= \
+             (SELECT sequence FROM audit WHERE project IS NOT DISTINCT FROM $1 AND (status >= 400) = $2 \
+             ORDER BY sequence DESC LIMIT 1 OFFSET $3)",
+        )
+        .bind(project.map(|id| id.to_string()))
+        .bind(refused)
+        .bind(signed(max))
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::query("remove old entries of the audit log"))?;
+    }
+    Ok(())
+}
+
 fn read(row: &SqliteRow) -> Result<AuditRow, StoreError> {
     let columns = Columns::new(row, "request_id")?;
     Ok(AuditRow {
@@ -124,4 +150,58 @@ fn read(row: &SqliteRow) -> Result<AuditRow, StoreError> {
         status: u16::try_from(columns.unsigned("status")?).unwrap_or(0),
         request_id: columns.get("request_id")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_pushes_out_what_others_did_nor_by_failing_what_came_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("hearth.db")).await.unwrap();
+        let (loud, quiet) = (ProjectId::new(), ProjectId::new());
+        let entry = |project, status| AuditRow {
+            sequence: 0,
+            at_unix_ms: 1,
+            project: Some(project),
+            actor: "key".into(),
+            actor_name: String::new(),
+            origin: "unix".into(),
+            operation: "create_machine".into(),
+            target: String::new(),
+            status,
+            request_id: String::new(),
+        };
+        store.note_audit(&entry(quiet, 201)).await.unwrap();
+        store.note_audit(&entry(loud, 201)).await.unwrap();
+        for _ in 0..9 {
+            store.note_audit(&entry(loud, 403)).await.unwrap();
+        }
+        for _ in 0..3 {
+            store.note_audit(&entry(loud, 204)).await.unwrap();
+        }
+        let mut connection = store.writer.acquire().await.unwrap();
+        sweep(&mut connection, Some(loud), (4, 2)).await.unwrap();
+        drop(connection);
+        let filter = AuditFilter {
+            limit: 99,
+            ..AuditFilter::default()
+        };
+        let left = store.audit(&filter).await.unwrap();
+        let left: Vec<_> = left
+            .iter()
+            .map(|row| (row.project.unwrap() == loud, row.status))
+            .collect();
+        let kept = [
+            (true, 204),
+            (true, 204),
+            (true, 204),
+            (true, 403),
+            (true, 403),
+            (true, 201),
+            (false, 201),
+        ];
+        assert_eq!(left, kept);
+    }
 }
