@@ -33,8 +33,8 @@ const LIMIT_MAX: u32 = 1000;
 /// The longest target that is noted, in characters.
 const TARGET_MAX: usize = 200;
 
-/// Operations that are noted though they are asked by GET: they go into machines, or concern secrets.
-const NOTED_READS: [&str; 3] = ["attach_machine", "exec_machine", "list_secrets"];
+/// Operations that are noted though they are asked by GET: they go into machines, take files out of them, or concern secrets.
+const NOTED_READS: [&str; 4] = ["attach_machine", "exec_machine", "get_archive", "list_secrets"];
 /// The beginning of operations that are not noted though they are asked by POST: calls of functions change nothing here,
 /// have a record of their own, and are many.
 const CALLS: &str = "invoke_";

@@ -397,6 +397,16 @@ async fn changes_are_noted_with_who_and_what_came_of_it() {
 }
 
 #[tokio::test]
+async fn files_that_are_taken_out_of_machines_are_noted() {
+    let r = Realm::new().await;
+    r.f.make(named("web")).await;
+    r.f.get("/v1/machines/web/archive?path=/etc").await;
+    let log: AuditList = r.f.get("/v1/audit?operation=get_archive").await.json();
+    assert_eq!(log.entries.len(), 1);
+    assert_eq!(log.entries[0].target, "machines/web/archive");
+}
+
+#[tokio::test]
 async fn from_afar_there_is_tls_and_a_key() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let socket = folder.path().join("s");
