@@ -72,8 +72,10 @@ impl Store {
             return Err(KeyError::NameTaken(key.name.clone()));
         }
         transaction.commit().await.map_err(failed)?;
-        self.settle().await?;
-        Ok(())
+        let settled = self.settle().await;
+        // Somebody may have asked for it before it was there.
+        self.known_keys.forget_all();
+        Ok(settled?)
     }
 
     /// Keeps the host's first key, once for all times: `false` if it was made before, whatever became of it.
@@ -90,20 +92,20 @@ impl Store {
             return Ok(false);
         }
         transaction.commit().await.map_err(failed)?;
-        self.settle().await?;
+        let settled = self.settle().await;
+        self.known_keys.forget_all();
+        settled?;
         Ok(true)
     }
 
-    /// The key of an ID, expired or not. Known ones cost no query.
+    /// The key of an ID, expired or not. What is known, or known to be none, costs no query.
     pub async fn key(&self, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
         let generation = match self.known_keys.get(id) {
-            Ok(row) => return Ok(Some(row)),
+            Ok(row) => return Ok(row),
             Err(generation) => generation,
         };
         let row = self.read_key(id).await?;
-        if let Some(row) = &row {
-            self.known_keys.learn(generation, row.clone());
-        }
+        self.known_keys.learn(generation, id, row.clone());
         Ok(row)
     }
 
@@ -153,7 +155,7 @@ impl Store {
 }
 
 /// Keys as they were read: calls of functions ask for the same ones again and again. All are forgotten, before whoever
-/// asked for it is answered, when one is revoked.
+/// asked for it is answered, when one is revoked or made.
 #[derive(Debug, Default)]
 pub(crate) struct KnownKeys(RwLock<Known>);
 
@@ -161,18 +163,19 @@ pub(crate) struct KnownKeys(RwLock<Known>);
 struct Known {
     /// Counts how often all were forgotten.
     generation: u64,
-    rows: HashMap<KeyId, KeyRow>,
+    /// None for IDs that are no key's.
+    rows: HashMap<KeyId, Option<KeyRow>>,
 }
 
 impl KnownKeys {
-    /// The key; or which generation it is that does not know it.
-    fn get(&self, id: KeyId) -> Result<KeyRow, u64> {
+    /// The key, or that there is none; or which generation it is that does not know it.
+    fn get(&self, id: KeyId) -> Result<Option<KeyRow>, u64> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.rows.get(&id).cloned().ok_or(known.generation)
     }
 
     /// Learns what was read, unless something was forgotten since it was asked for: it may have been read before that.
-    fn learn(&self, generation: u64, row: KeyRow) {
+    fn learn(&self, generation: u64, id: KeyId, row: Option<KeyRow>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if known.generation != generation {
             return;
@@ -180,7 +183,7 @@ impl KnownKeys {
         if known.rows.len() >= KNOWN_MAX {
             known.rows.clear();
         }
-        known.rows.insert(row.id, row);
+        known.rows.insert(id, row);
     }
 
     pub(crate) fn forget_all(&self) {
@@ -242,10 +245,21 @@ mod tests {
     fn what_was_read_before_a_revocation_is_not_learnt_after_it() {
         let (known, key) = (KnownKeys::default(), row());
         let before = known.get(key.id).unwrap_err();
-        known.learn(before, key.clone());
-        assert_eq!(known.get(key.id), Ok(key.clone()));
+        known.learn(before, key.id, Some(key.clone()));
+        assert_eq!(known.get(key.id), Ok(Some(key.clone())));
         known.forget_all();
-        known.learn(before, key.clone());
+        known.learn(before, key.id, Some(key.clone()));
         assert!(known.get(key.id).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_no_key_is_one_once_it_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("hearth.db")).await.unwrap();
+        let key = row();
+        assert_eq!(store.key(key.id).await.unwrap(), None);
+        assert_eq!(store.known_keys.get(key.id), Ok(None), "asking again costs no query");
+        store.insert_key(&key).await.unwrap();
+        assert_eq!(store.key(key.id).await.unwrap(), Some(key));
     }
 }
