@@ -1,5 +1,7 @@
 //! Connections: accepting, bounding, ending them.
 
+mod doors;
+
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
@@ -17,10 +19,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use self::doors::Doors;
 use crate::{body::Drained, listen::Listener, peer::Peer};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
+/// Of these, one client's at most; further ones are closed.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
 /// How long a client may take for TLS, and then to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest head, in bytes.
@@ -35,6 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(listener: Listener, router: Router, shutdown: CancellationToken) {
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let doors = Doors::new(CONNECTIONS_PER_ADDRESS_MAX);
     loop {
         let permit = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -47,6 +53,10 @@ pub(crate) async fn serve(listener: Listener, router: Router, shutdown: Cancella
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(admission) = doors.admit(peer) else {
+                    debug!(?peer, "closed a connection: its address has as many as it may");
+                    continue;
+                };
                 let shutdown = shutdown.clone();
                 let service = Service {
                     router: router.clone(),
@@ -58,7 +68,7 @@ pub(crate) async fn serve(listener: Listener, router: Router, shutdown: Cancella
                         Ok(stream) => connection(stream, service, shutdown).await,
                         Err(error) => debug!(%error, ?peer, "no TLS came about"),
                     }
-                    drop(permit);
+                    drop((permit, admission));
                 });
             }
             Err(error) => {
