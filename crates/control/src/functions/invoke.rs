@@ -12,7 +12,7 @@ use hearth_domain::Action;
 use hearth_gateway::{Body, CallError, CallOptions, NotAccepted, Qualifier, Target};
 use hearth_ids::RequestId;
 use hearth_store::{FunctionRow, InvocationSource, RequestHead};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     api_doc::Problems,
@@ -65,9 +65,18 @@ pub(crate) async fn invoke(
         ..CallOptions::default()
     };
     let answer = app.plane().gateway.call(target, request, options).await;
-    answer
-        .map(|response| response.map(ApiBody::new))
-        .map_err(ApiError::from)
+    let mut response = answer.map_err(ApiError::from)?.map(ApiBody::new);
+    set_apart(response.headers_mut());
+    Ok(response)
+}
+
+/// What a function answers is no page of ours, though it comes from our address: a browser is to run none of it there.
+pub(crate) fn set_apart(headers: &mut HeaderMap) {
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("sandbox; default-src 'none'"),
+    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 async fn accept(
@@ -175,5 +184,22 @@ impl From<CallError> for ApiError {
             CallError::Timeout { .. } => ProblemCode::Timeout,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_function_says_of_its_page_does_not_stand() {
+        let mut headers = HeaderMap::new();
+        for policy in ["default-src *", "script-src *"] {
+            headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        }
+        set_apart(&mut headers);
+        let policies: Vec<_> = headers.get_all(header::CONTENT_SECURITY_POLICY).iter().collect();
+        assert_eq!(policies, ["sandbox; default-src 'none'"]);
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
     }
 }

@@ -148,12 +148,7 @@ pub(crate) async fn result(State(app): State<Arc<App>>, caller: Caller, ApiPath(
     let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(STATUS_HEADER, HeaderValue::from(status));
-    // A function's page is not ours.
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("sandbox; default-src 'none'"),
-    );
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    crate::functions::invoke::set_apart(headers);
     Ok(response)
 }
 
