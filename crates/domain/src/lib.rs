@@ -23,7 +23,7 @@ mod traffic;
 pub use access::{Action, InvalidRole, Role};
 pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk};
 pub use cron::{CronPlan, CronSpec, InvalidCron, MissedRuns, ON_TIME_MS, SKIPPED_MAX, plan_cron};
-pub use error::chain;
+pub use error::{chain, one_line};
 pub use function::{
     CONCURRENCY_MAX, Contract, DEFAULT_PORT, FunctionName, FunctionSpec, Handler, IDLE_MAX_MS, INSTANCES_MAX,
     InvalidFunction, Runtime, ScaleRule, SecretRef, TIMEOUT_MAX_MS, VersionSpec,

@@ -53,7 +53,7 @@ impl Calls {
             duration_us = micros(call.duration),
             bytes_in = call.bytes_in,
             bytes_out = call.bytes_out,
-            error = call.error.as_ref().map(tracing::field::display),
+            error = call.error.as_ref().map(hearth_domain::one_line).map(tracing::field::display),
             "call"
         );
         let Some(machine) = call.machine else { return };
