@@ -19,6 +19,7 @@ use super::value::{driver, interface_name, part_of_one, ratio};
 const DEFAULT_STATE_DIR: &str = "/var/lib/hearth";
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct UpArgs {
     /// Folder for everything that the daemon keeps
     #[arg(long, env = "HEARTH_STATE_DIR", default_value = DEFAULT_STATE_DIR)]

@@ -74,7 +74,7 @@ pub(crate) fn function(
         public: false,
         scale: ScaleRule {
             min: 0,
-            max: DEFAULT_MAX,
+            max: DEFAULT_MAX.max(settings.min.unwrap_or(0)),
             concurrency: match contract {
                 Contract::Http { .. } => DEFAULT_HTTP_CONCURRENCY,
                 Contract::Lambda => 1,
@@ -101,7 +101,7 @@ pub(crate) fn with_settings(mut spec: FunctionSpec, settings: &FunctionSettings)
     spec.public = settings.public.unwrap_or(spec.public);
     spec.scale = ScaleRule {
         min: settings.min.unwrap_or(scale.min),
-        max: settings.max.unwrap_or(scale.max.max(settings.min.unwrap_or(0))),
+        max: settings.max.unwrap_or(scale.max),
         concurrency: settings.concurrency.unwrap_or(scale.concurrency),
         idle_ms: settings.idle_ms.unwrap_or(scale.idle_ms),
     };

@@ -11,7 +11,7 @@ use super::{function_path, look::shares};
 use crate::{
     args::{SettingsArgs, TriggerArgs},
     commands::machine::Removed,
-    output::{ago, print_json, print_line, print_table, span},
+    output::{ago, print_json, print_line, print_table},
 };
 
 pub(super) async fn aliases(client: &Client, function: &str, json: bool) -> anyhow::Result<u8> {
@@ -97,7 +97,8 @@ pub(super) async fn config(client: &Client, function: &str, args: &SettingsArgs,
         return Ok(0);
     }
     let scale = function.scale;
-    let idle = span(i64::try_from(scale.idle_ms / 1000).unwrap_or(i64::MAX));
+    let idle = jiff::SignedDuration::from_millis(i64::try_from(scale.idle_ms).unwrap_or(i64::MAX));
+    let idle = format!("{idle:#}");
     let rows = [
         ["access", if function.public { "public" } else { "key" }],
         ["min", &scale.min.to_string()],
