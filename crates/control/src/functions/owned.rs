@@ -130,7 +130,8 @@ mod tests {
         ] {
             let mut archive = tar::Builder::new(Vec::new());
             let mut header = tar::Header::new_gnu();
-            (header.set_size(4), header.set_mode(0o644));
+            header.set_size(4);
+            header.set_mode(0o644);
             archive.append_data(&mut header, "main.py", text.as_slice()).unwrap();
             let options = SourceOptions {
                 owner: Some(format!("{UPLOAD}{project}.{at}")),
@@ -152,7 +153,8 @@ mod tests {
         }
         sweep_images(&images, now).unwrap();
         let mut left: Vec<_> = images.list().unwrap().into_iter().map(|record| record.id).collect();
-        (left.sort(), kept.sort());
+        left.sort();
+        kept.sort();
         assert_eq!(left, kept);
     }
 }
