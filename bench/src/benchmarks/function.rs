@@ -90,7 +90,10 @@ async fn deploy(client: &Client, name: &str, driver: Option<hearth_api::Driver>)
 }
 
 fn address(function: &Function) -> anyhow::Result<SocketAddr> {
-    let url = function.urls.first().context("the daemon tells no address of its gateway")?;
+    let url = function
+        .urls
+        .first()
+        .context("the daemon tells no address of its gateway")?;
     let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
     host.parse().with_context(|| format!("{url} has no address"))
 }
@@ -124,7 +127,9 @@ async fn start_machine(client: &Client) -> anyhow::Result<f64> {
         }
         anyhow::Ok(millis(started.elapsed()))
     };
-    let took = timeout(ANSWER_TIMEOUT, answered).await.context("the machine does not answer")??;
+    let took = timeout(ANSWER_TIMEOUT, answered)
+        .await
+        .context("the machine does not answer")??;
     let force = RemoveQuery { force: true };
     client.act(Method::DELETE, &path.query(&force)).await?;
     Ok(took)
@@ -134,7 +139,9 @@ async fn start_machine(client: &Client) -> anyhow::Result<f64> {
 async fn call_cold(gateway: SocketAddr) -> anyhow::Result<f64> {
     let started = Instant::now();
     let called = ask(gateway, "/fn/default/cold/");
-    timeout(ANSWER_TIMEOUT, called).await.context("the function does not answer")??;
+    timeout(ANSWER_TIMEOUT, called)
+        .await
+        .context("the function does not answer")??;
     Ok(millis(started.elapsed()))
 }
 
@@ -158,7 +165,9 @@ async fn accept(ground: &Ground) -> anyhow::Result<Row> {
     let seconds = Duration::from_secs(if ground.rounds(9) < 9 { 2 } else { 8 });
     let header = Some("prefer: respond-async");
     let seen = load_with(gateway, "/fn/default/later/", AT_ONCE, seconds, header).await?;
-    client.act(Method::DELETE, &ApiPath::v1(&["functions", "later"])).await?;
+    client
+        .act(Method::DELETE, &ApiPath::v1(&["functions", "later"]))
+        .await?;
     let each = 1000.0 / seen.rate;
     Ok(Row::within(
         "asynchronous call kept on the disk, 64 at once: time for each",

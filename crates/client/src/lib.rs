@@ -13,8 +13,8 @@ mod tls;
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use calls::Exchange;
+pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ClientError;
 use futures::{Stream, TryStreamExt};
 use hearth_api::Problem;

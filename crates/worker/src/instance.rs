@@ -1,6 +1,10 @@
 //! Instances that are there: taking them up after a restart, seeing them end, ending them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use hearth_coord::InstanceKey;
 use hearth_domain::{MachineOwner, MachineSpec, TIMEOUT_MAX_MS};
@@ -26,6 +30,8 @@ const RETRY_PAUSES: [Duration; 3] = [
     Duration::from_secs(5),
 ];
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether an instance of before serves.
+const ADOPTION_LOOK: Duration = Duration::from_millis(20);
 /// How often instances are looked for whose version is gone.
 const ORPHAN_LOOK: Duration = Duration::from_secs(30);
 /// Longer than any call may take.
@@ -83,6 +89,32 @@ impl Inner {
             }
         }
         taken_up
+    }
+
+    /// An instance of before that is on its way, for whoever wants one more of this version, once it serves. None if there
+    /// is none, or it does not come to serve.
+    pub(crate) async fn adopt(&self, function: FunctionId, version: Option<u32>) -> Option<InstanceKey> {
+        let key = self.next_found(function, version?)?;
+        loop {
+            match self.lock().get(&key.machine) {
+                Some(Entry::Serving(_)) => return Some(key),
+                Some(Entry::Starting(..)) => {}
+                Some(Entry::Ending(..)) | None => return None,
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return None,
+                () = sleep(ADOPTION_LOOK) => {}
+            }
+        }
+    }
+
+    fn next_found(&self, function: FunctionId, version: u32) -> Option<InstanceKey> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that serve are known to whoever calls them.
+        found.retain(|(key, _)| matches!(self.lock().get(&key.machine), Some(Entry::Starting(..))));
+        let wanted = |(key, its): &(InstanceKey, u32)| key.function == function && *its == version;
+        let place = found.iter().position(wanted)?;
+        Some(found.swap_remove(place).0)
     }
 
     async fn take_up_one(self: Arc<Self>, plan: Plan) {

@@ -90,6 +90,9 @@ impl Inner {
     }
 
     async fn provision(self: &Arc<Self>, request: &ProvisionRequest) -> Result<InstanceKey, ProvisionFailure> {
+        if let Some(key) = self.adopt(request.function_id, request.version).await {
+            return Ok(key);
+        }
         let blueprint = self
             .parts
             .blueprints

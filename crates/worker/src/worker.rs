@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) lease_kept: Mutex<Option<Instant>>,
     /// Held while entries of the registry change: what is taken out of service is deregistered after it was registered.
     pub(crate) registering: tokio::sync::Mutex<()>,
+    /// Instances of before that were on their way: whoever wants one more takes one of these, if there is one.
+    pub(crate) found: Mutex<Vec<(InstanceKey, u32)>>,
     instances: Mutex<HashMap<MachineId, Entry>>,
 }
 
@@ -128,6 +130,7 @@ impl Worker {
             lease: AtomicU64::new(0),
             lease_kept: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
+            found: Mutex::default(),
             instances: Mutex::default(),
         });
         // Heard from before the look at what there is, so that nothing is missed between.

@@ -138,7 +138,10 @@ fn for_function(mut headers: HeaderMap) -> HeaderMap {
 
 /// Alias or version, as a client writes it.
 pub(crate) fn qualifier(text: Option<&str>) -> ApiResult<Qualifier> {
-    text.unwrap_or_default().parse().map_err(|()| {
+    let text = text.unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '$');
+    let parsed = text.parse().ok().filter(|_| text.chars().all(plain));
+    parsed.ok_or_else(|| {
         ApiError::field(
             "qualifier",
             "qualifier is not valid: name an alias, or a version by its number",

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use crate::Gateway;
+use crate::{CallError, Gateway};
 
 /// The wait after a failed accept: mostly the process has no file descriptors left, and some come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -60,6 +60,10 @@ impl Gateway {
             if let Err(error) = task.await {
                 warn!(%error, "a listener ended badly");
             }
+        }
+        // Those that run may end; those that wait for an instance are answered while that still reaches them.
+        for pool in self.pools.all() {
+            pool.fail_waiting(&CallError::ShuttingDown);
         }
         server.connections.close();
         // Each connection has the same grace, and ends by itself.

@@ -15,6 +15,9 @@ pub enum SourceError {
         /// What is allowed.
         limit_bytes: u64,
     },
+    /// Nothing in it.
+    #[error("the source is empty: send a tar, or a zip, with at least one file")]
+    Empty,
     /// More entries than allowed.
     #[error("the source has more than the {limit} files, folders and links allowed")]
     TooMany {

@@ -156,6 +156,9 @@ fn pack_source(
         tar::scan(&file, &mut tree)?;
         file
     };
+    if tree.is_empty() {
+        return Err(SourceError::Empty.into());
+    }
     let target = work.join("packed.tar");
     let out = File::create_new(&target).map_err(StoreError::file("write", &target))?;
     pack::write(&tree, &file, &prefix, out)?;

@@ -42,6 +42,11 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// Whether there is nothing that could be run.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     pub(super) fn new(max_bytes: u64, max_entries: usize) -> Self {
         Self {
             nodes: BTreeMap::new(),

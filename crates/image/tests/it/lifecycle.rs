@@ -16,25 +16,25 @@ async fn import_claiming(
     bench: &Bench,
     marker: &str,
     name: Option<&str>,
-    claim: Option<NameClaim>,
+    claim: impl Into<Option<NameClaim>>,
 ) -> Result<ImageRecord, ImageError> {
     let folder = tempfile::tempdir().unwrap();
     let layout =
         hearth_testkit::images::Layout::with_image(folder.path(), &Image::busybox(marker).unwrap(), "x").unwrap();
     let options = ImportOptions {
         name: name.map(reference),
-        claim,
+        claim: claim.into(),
         ..ImportOptions::default()
     };
     let source = ImportSource::Path(layout.folder().to_owned());
     bench.store.import(source, options, ProgressSink::none()).await
 }
 
-fn claim(owner: &str, may_move: bool) -> Option<NameClaim> {
-    Some(NameClaim {
+fn claim(owner: &str, may_move: bool) -> NameClaim {
+    NameClaim {
         owner: owner.into(),
         may_move,
-    })
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
