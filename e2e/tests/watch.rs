@@ -31,7 +31,7 @@ while True:
     if head: client.sendall(f'HTTP/1.1 200 OK\\r\\nconnection: close\\r\\ncontent-length: {len(told)}\\r\\n\\r\\n{told}'.encode())
     client.close()
 ";
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Gets a path and closes the connection: head and body.
 fn get(address: &str, path: &str, more: &str) -> (String, String) {

@@ -19,7 +19,7 @@ pub struct AwsClients {
     pub aws: PathBuf,
 }
 
-/// `boto3` and the aws-cli from PyPI, from the cache of downloads or else by pip.
+/// `boto3` and the aws-cli from `PyPI`, from the cache of downloads or else by pip.
 ///
 /// A lock lets parallel tests download once. The error says what is missing, for a test to skip with.
 pub fn aws_clients() -> Result<AwsClients, String> {

@@ -66,7 +66,7 @@ fn table(command: &Command, wanted: impl Fn(&Arg) -> bool) -> String {
         let (help, variable) = taken(&help, "env");
         let takes = if argument.get_action().takes_values() {
             let names = argument.get_value_names().unwrap_or_default();
-            names.iter().map(|name| format!(" {name}")).collect()
+            names.iter().flat_map(|name| [" ", name]).collect()
         } else {
             String::new()
         };

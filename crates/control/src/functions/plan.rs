@@ -358,6 +358,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one row a field")]
     fn each_field_is_named_when_it_is_wrong() {
         let secret = |env: Option<&str>, file: Option<&str>| DeployFunction {
             secrets: vec![SecretUse {
