@@ -125,10 +125,13 @@ fn patience_with_an_absent_daemon_has_an_end() {
             let args: Vec<_> = verb.split(' ').chain(["m"]).collect();
             (spawn(host, &args), format!("hearth {verb} m"))
         });
-        // A line a tenth of a second: by then all of them have called.
+        // A line a tenth of a second: by then all of them have called. They are read from to the end: one that nobody reads
+        // ends in peace.
+        let mut readers = Vec::new();
         for (client, _) in &mut clients[1..] {
-            let lines = BufReader::new(client.stdout.take().unwrap()).lines();
-            assert_eq!(lines.take(20).flatten().count(), 20);
+            let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+            assert_eq!(lines.by_ref().take(20).flatten().count(), 20);
+            readers.push(lines);
         }
         host.kill_daemon();
         for (client, hint) in clients {
