@@ -77,6 +77,7 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
         Some(same) => (same, false),
         None => (insert(app, wanted, live).await?, true),
     };
+    super::owned::deployed(app, tenant.project, &version.spec.layers).await?;
     if live && !new {
         let all = Traffic::all_to(version.spec.number);
         app.store.set_alias(spec.id, LIVE, &all, None, now_unix_ms()).await?;

@@ -85,6 +85,21 @@ fn waits(record: &ImageRecord, project: ProjectId) -> bool {
         && !holders.iter().any(|holder| source::is_owner(holder))
 }
 
+/// A project's uploads of these sources need not be held any more: a version holds them.
+pub(crate) async fn deployed(app: &App, project: ProjectId, sources: &[String]) -> ApiResult<()> {
+    let (images, sources) = (app.images.clone(), sources.to_vec());
+    let work = move || {
+        for (id, holder) in images.holders()? {
+            if is_upload_of(project, &holder) && sources.contains(&id.to_string()) {
+                images.unpin(&holder)?;
+            }
+        }
+        Ok::<_, ImageError>(())
+    };
+    app.blocking(work).await??;
+    Ok(())
+}
+
 /// Lets go of uploads that nobody deployed, and of sources that nothing holds.
 pub(crate) async fn sweep(app: &App) -> ApiResult<()> {
     let images = app.images.clone();
