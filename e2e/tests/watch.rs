@@ -100,13 +100,16 @@ fn one_call_is_seen_in_metrics_lines_and_spans() {
         .arg("--otlp-endpoint")
         .arg(&receiver.endpoint());
     let mut host = Host::with(&options);
-    let flags = ["--image", PYTHON, "--entrypoint", "python3", "--public"];
+    let flags = ["--image", PYTHON, "--entrypoint", "python3"];
     let args = [&["--json", "fn", "deploy", "seen"], &flags[..], &["--", "-uc", PROGRAM]].concat();
     let deployed = host.hearth(&args).json();
     let url = deployed["function"]["urls"][0].as_str().unwrap().to_owned();
     let (gateway, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
 
-    let traced = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n");
+    // A stranger's trace would not be gone on with.
+    let key = host.hearth(&["key", "create", "--role", "invoker"]).stdout;
+    let key = key.lines().next().unwrap();
+    let traced = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\nauthorization: Bearer {key}\r\n");
     let (head, told) = get(gateway, &format!("/{path}"), &traced);
     assert!(head.starts_with("HTTP/1.1 200"), "{head}\n{}", host.log());
     let request = head
