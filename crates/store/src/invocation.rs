@@ -182,17 +182,18 @@ pub struct Outcome {
 
 /// Chooses among calls that are due: `$1` is now, `$2` how many, `$3` and `$4` how many of a function and of a project may
 /// run at a time. Each function's first comes before any function's second.
-const TAKE: &str = "\
-    UPDATE invocations SET state = 'running', attempts = attempts + 1 WHERE id IN ( \
-      SELECT id FROM ( \
-        SELECT id, due_unix_ms, \
-          ROW_NUMBER() OVER (PARTITION BY function ORDER BY due_unix_ms, id) AS of_function, \
-          ROW_NUMBER() OVER (PARTITION BY project ORDER BY due_unix_ms, id) AS of_project, \
-          (SELECT COUNT(*) FROM invocations AS r WHERE r.state = 'running' AND r.function = i.function) AS function_runs, \
-          (SELECT COUNT(*) FROM invocations AS r WHERE r.state = 'running' AND r.project = i.project) AS project_runs \
-        FROM invocations AS i WHERE state = 'queued' AND due_unix_ms <= $1) AS due \
-      WHERE of_function + function_runs <= $3 AND of_project + project_runs <= $4 \
-      ORDER BY of_function, due_unix_ms, id LIMIT $2)";
+const CHOOSE: &str = "\
+    WITH of_function AS (SELECT function, COUNT(*) AS runs FROM invocations WHERE state = 'running' GROUP BY function), \
+      of_project AS (SELECT project, COUNT(*) AS runs FROM invocations WHERE state = 'running' GROUP BY project) \
+    SELECT due.id FROM ( \
+      SELECT id, function, project, due_unix_ms, \
+        ROW_NUMBER() OVER (PARTITION BY function ORDER BY due_unix_ms, id) AS place, \
+        ROW_NUMBER() OVER (PARTITION BY project ORDER BY due_unix_ms, id) AS place_in_project \
+      FROM invocations WHERE state = 'queued' AND due_unix_ms <= $1) AS due \
+    LEFT JOIN of_function ON of_function.function = due.function \
+    LEFT JOIN of_project ON of_project.project = due.project \
+    WHERE due.place + COALESCE(of_function.runs, 0) <= $3 AND due.place_in_project + COALESCE(of_project.runs, 0) <= $4 \
+    ORDER BY due.place, due.due_unix_ms, due.id LIMIT $2";
 
 const COLUMNS: &str = "id, project, function, qualifier, source, head, state, attempts, due_unix_ms, created_unix_ms, \
                        finished_unix_ms, version, status, answer_head, error";
@@ -220,14 +221,32 @@ impl Store {
         per_project: u32,
     ) -> Result<Vec<InvocationRow>, StoreError> {
         let failed = StoreError::query("take calls that are due");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{TAKE} RETURNING {COLUMNS}")))
+        // It reads all that are due, beside whoever writes.
+        let due: Vec<String> = sqlx::query_scalar(CHOOSE)
             .bind(signed(now_unix_ms))
             .bind(i64::from(limit))
             .bind(i64::from(per_function))
             .bind(i64::from(per_project))
-            .fetch_all(&self.writer)
+            .fetch_all(&self.readers)
             .await
-            .map_err(failed)?;
+            .map_err(&failed)?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        let mut rows = Vec::with_capacity(due.len());
+        for id in due {
+            let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+                "UPDATE invocations SET state = 'running', attempts = attempts + 1 WHERE id = $1 AND state = 'queued' \
+                 RETURNING {COLUMNS}"
+            )))
+            .bind(id)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+            rows.extend(row);
+        }
+        transaction.commit().await.map_err(&failed)?;
         let mut taken = Vec::with_capacity(rows.len());
         for row in &rows {
             match read(row) {

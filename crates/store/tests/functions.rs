@@ -233,6 +233,20 @@ async fn a_call_is_taken_when_it_is_due_and_ends_once() {
 }
 
 #[tokio::test]
+async fn who_has_many_calls_waits_for_its_own() {
+    let f = fixture().await;
+    let (greedy, other) = (FunctionId::new(), FunctionId::new());
+    let mut calls: Vec<_> = (0..10).map(|_| call(greedy, None, "x")).collect();
+    calls.push(call(other, None, "x"));
+    f.store.keep_invocations(&calls).await.unwrap();
+    let taken = f.store.take_invocations(10, 99, 3, 99).await.unwrap();
+    let of = |function| taken.iter().filter(|call| call.function == function).count();
+    assert_eq!((of(greedy), of(other)), (3, 1));
+    assert!(f.store.take_invocations(10, 99, 3, 99).await.unwrap().is_empty());
+    assert_eq!(f.store.take_invocations(10, 99, 99, 6).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_trigger_keeps_its_identity() {
     let f = fixture().await;
     let trigger = TriggerRow {

@@ -35,6 +35,8 @@ const ANSWER_MAX: usize = 256 * 1024;
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How often old results are looked for, and what there is is added up: that reads the whole table.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
+/// The least time between two looks: each reads all that is due, and calls may come by the thousand.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// The wait after a store that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a call waits that no instance had, at least and at most: a share of its age between.
@@ -58,6 +60,7 @@ pub(crate) async fn run(app: Weak<App>, tasks: TaskTracker, stop: CancellationTo
     };
     let mut swept: Option<Instant> = None;
     loop {
+        let looked = Instant::now();
         let wait = match app.upgrade() {
             None => return,
             Some(app) => match look(&app, &tasks, &room, &mut swept).await {
@@ -73,7 +76,7 @@ pub(crate) async fn run(app: Weak<App>, tasks: TaskTracker, stop: CancellationTo
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = kept.notified() => {}
+            () = kept.notified() => tokio::time::sleep(LOOK_PAUSE.saturating_sub(looked.elapsed())).await,
             () = tokio::time::sleep(wait) => {}
         }
     }
