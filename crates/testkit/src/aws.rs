@@ -1,12 +1,8 @@
 //! AWS's own clients, unmodified, fetched once and kept: boto3 and the aws-cli.
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 
-use crate::kernel::downloads;
+use crate::pip::Shelf;
 
 const PACKAGES: [&str; 2] = ["boto3==1.44.5", "awscli==1.46.3"];
 
@@ -23,27 +19,8 @@ pub struct AwsClients {
 ///
 /// A lock lets parallel tests download once. The error says what is missing, for a test to skip with.
 pub fn aws_clients() -> Result<AwsClients, String> {
-    let cache = downloads();
-    let packages = cache.join(PACKAGES.join("-").replace("==", "-"));
-    fs::create_dir_all(&cache).map_err(|error| format!("cannot create {}: {error}", cache.display()))?;
-    let lock = File::create(cache.join("aws.lock")).map_err(|error| format!("cannot create a lock: {error}"))?;
-    lock.lock()
-        .map_err(|error| format!("cannot lock {}: {error}", cache.display()))?;
-    if !packages.exists() {
-        let work = tempfile::tempdir_in(&cache).map_err(|error| format!("cannot make a folder: {error}"))?;
-        let made = work.path().join("packages");
-        let output = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--target"])
-            .arg(&made)
-            .args(PACKAGES)
-            .output()
-            .map_err(|error| format!("cannot run pip: {error}"))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("pip has not installed {PACKAGES:?}: {}", said.trim()));
-        }
-        fs::rename(&made, &packages).map_err(|error| format!("cannot move to {}: {error}", packages.display()))?;
-    }
+    let name = PACKAGES.join("-").replace("==", "-");
+    let packages = Shelf::lock("aws")?.packages(Path::new("python3"), &name, &[], &PACKAGES)?;
     Ok(AwsClients {
         aws: packages.join("bin/aws"),
         packages,

