@@ -155,15 +155,16 @@ impl Inner {
     fn look_for_ended(self: &Arc<Self>) {
         for instance in self.serving() {
             let id = instance.key.machine;
-            if self
-                .parts
-                .node
-                .status(id)
-                .is_none_or(|status| status.state.is_at_rest())
-            {
+            if self.has_ended(id) {
                 self.machine_ended(id);
             }
         }
+    }
+
+    /// Whether a machine is at rest, or gone.
+    pub(crate) fn has_ended(&self, id: MachineId) -> bool {
+        let status = self.parts.node.status(id);
+        status.is_none_or(|status| status.state.is_at_rest())
     }
 
     pub(crate) fn retire(self: &Arc<Self>, key: InstanceKey) {

@@ -187,12 +187,7 @@ impl Inner {
             .map_err(|error| ProvisionFailure::Broken(format!("it cannot be registered: {error}")))?;
         fault::point("provision.registered");
         // It may have ended before it was known to serve, and so unheard.
-        if self
-            .parts
-            .node
-            .status(id)
-            .is_none_or(|status| status.state.is_at_rest())
-        {
+        if self.has_ended(id) {
             self.machine_ended(id);
             return Err(ProvisionFailure::Broken(
                 "its machine ended as soon as it was ready".into(),
