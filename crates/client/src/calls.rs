@@ -18,17 +18,35 @@ pub struct Exchange {
 }
 
 impl Client {
+    /// Sends a tar.
+    pub async fn upload_tar(
+        &self,
+        path: &ApiPath,
+        body: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(), ClientError> {
+        self.send_tar(Method::PUT, path, body).await.map(drop)
+    }
+
     /// Sends a tar, and reads what is said of it.
     pub async fn post_tar<T: DeserializeOwned>(
         &self,
         path: &ApiPath,
         body: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> Result<T, ClientError> {
-        let mut request = request(Method::POST, path, streamed(body))?;
+        let said = self.send_tar(Method::POST, path, body).await?;
+        serde_json::from_slice(&said).map_err(|source| ClientError::Decode { source })
+    }
+
+    async fn send_tar(
+        &self,
+        method: Method,
+        path: &ApiPath,
+        body: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Bytes, ClientError> {
+        let mut request = request(method, path, streamed(body))?;
         let tar = HeaderValue::from_static(hearth_api::TAR);
         request.headers_mut().insert(header::CONTENT_TYPE, tar);
-        let bytes = whole(self.send(request).await?).await?;
-        serde_json::from_slice(&bytes).map_err(|source| ClientError::Decode { source })
+        whole(self.send(request).await?).await
     }
 
     /// Posts bytes and gives the answer as it is, unless it is a problem of the daemon's.

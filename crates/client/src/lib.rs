@@ -179,20 +179,6 @@ impl Client {
         Ok((parts.headers, ByteStream::new(body)))
     }
 
-    /// Sends a tar.
-    pub async fn upload_tar(
-        &self,
-        path: &ApiPath,
-        body: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
-    ) -> Result<(), ClientError> {
-        let mut request = request(Method::PUT, path, streamed(body))?;
-        request
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(hearth_api::TAR));
-        let response = self.send(request).await?;
-        whole(response).await.map(drop)
-    }
-
     /// Opens a web socket for attach or exec.
     pub async fn session(&self, path: &ApiPath) -> Result<Session, ClientError> {
         let mut headers = HeaderMap::new();
