@@ -221,7 +221,11 @@ impl Store {
 
     /// All functions.
     pub async fn all_functions(&self) -> Result<Vec<FunctionRow>, StoreError> {
-        Ok(self.served().await?.functions)
+        let rows = sqlx::query("SELECT * FROM functions")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(StoreError::query("list functions"))?;
+        rows.iter().map(read_function).collect()
     }
 }
 
