@@ -170,3 +170,26 @@ impl From<hearth_domain::Runtime> for Runtime {
         }
     }
 }
+
+impl From<hearth_domain::Contract> for Contract {
+    fn from(contract: hearth_domain::Contract) -> Self {
+        match contract {
+            hearth_domain::Contract::Http { .. } => Self::Http,
+            hearth_domain::Contract::Lambda => Self::Lambda,
+        }
+    }
+}
+
+impl From<hearth_domain::SecretRef> for SecretUse {
+    fn from(used: hearth_domain::SecretRef) -> Self {
+        let (env, file) = match used.target {
+            hearth_domain::SecretTarget::Env(env) => (Some(env), None),
+            hearth_domain::SecretTarget::File(file) => (None, Some(file)),
+        };
+        Self {
+            name: used.name,
+            env,
+            file,
+        }
+    }
+}

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
-use hearth_api::{Problem, ProblemCode};
+use hearth_api::{IDEMPOTENCY_KEY_HEADER, Problem, ProblemCode};
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -21,6 +21,8 @@ use crate::error::{ApiError, ApiResult};
 /// The longest JSON body, in bytes.
 pub(crate) const JSON_MAX: usize = 1024 * 1024;
 
+/// Characters of an idempotency key.
+const KEY_MAX: usize = 255;
 const DEFAULT_LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
 /// How long a client may take for a JSON body.
@@ -112,6 +114,20 @@ impl<S: Send + Sync> FromRequestParts<S> for ApiPath {
             Err(rejection) => Err(ApiError::new(ProblemCode::InvalidRequest, rejection.body_text())),
         }
     }
+}
+
+/// The `Idempotency-Key` of a request, if it has one.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY_HEADER) else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        ApiError::field(
+            IDEMPOTENCY_KEY_HEADER,
+            format!("{IDEMPOTENCY_KEY_HEADER} is not valid: use 1 to {KEY_MAX} visible ASCII characters"),
+        )
+    })
 }
 
 /// How many rows a page may have.

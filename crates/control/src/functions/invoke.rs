@@ -19,13 +19,9 @@ use crate::{
     app::App,
     caller::Caller,
     error::{ApiError, ApiResult},
-    extract::{ApiPath, ApiQuery, read_body},
+    extract::{ApiPath, ApiQuery, idempotency_key, read_body},
     invocations::accept::{Wanted, new_invocation, readable},
 };
-
-/// The longest body of a call that is kept, in bytes.
-const ASYNC_BODY_MAX: usize = 1024 * 1024;
-const KEY_MAX: usize = 255;
 
 /// Calls a function: an event for the contract `lambda`, a request with this body for `http`. The answer is the
 /// function's own, with its status; what Hearth says of a call that failed is a problem.
@@ -88,7 +84,8 @@ async fn accept(
     body: ApiBody,
 ) -> ApiResult<Response> {
     let key = idempotency_key(&headers)?;
-    let body = read_body(body, ASYNC_BODY_MAX).await?;
+    // As long as it may be that comes by the gateway.
+    let body = read_body(body, app.config.functions.gateway.client.async_bytes).await?;
     let qualifier = qualifier.to_string();
     let headers = for_function(headers);
     let new = new_invocation(Wanted {
@@ -106,19 +103,6 @@ async fn accept(
     });
     let invocation_id = app.plane().keeper.accept(new).await.map_err(CallError::from)?;
     Ok((StatusCode::ACCEPTED, axum::Json(InvocationAccepted { invocation_id })).into_response())
-}
-
-fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
-    let Some(value) = headers.get(hearth_api::IDEMPOTENCY_KEY_HEADER) else {
-        return Ok(None);
-    };
-    let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()));
-    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
-        ApiError::field(
-            hearth_api::IDEMPOTENCY_KEY_HEADER,
-            format!("idempotency-key is not valid: use 1 to {KEY_MAX} visible ASCII characters"),
-        )
-    })
 }
 
 /// What the function may see of the caller's headers: not its key, and nothing of the connection.

@@ -1,7 +1,7 @@
 //! Functions as clients see them.
 
-use hearth_api::{Alias, Function, FunctionVersion, Resources, Scale, SecretUse, TrafficShare};
-use hearth_domain::{Contract, SecretRef, SecretTarget, Traffic};
+use hearth_api::{Alias, Function, FunctionVersion, Resources, Scale, TrafficShare};
+use hearth_domain::Traffic;
 use hearth_store::{AliasRow, FunctionRow, LIVE, VersionRow};
 
 use crate::time::timestamp;
@@ -47,10 +47,7 @@ pub(crate) fn version(row: VersionRow) -> FunctionVersion {
         source: spec.layers.into_iter().next(),
         runtime: spec.runtime.map(Into::into),
         handler: spec.handler.map(Into::into),
-        contract: match spec.contract {
-            Contract::Http { .. } => hearth_api::Contract::Http,
-            Contract::Lambda => hearth_api::Contract::Lambda,
-        },
+        contract: spec.contract.into(),
         port,
         resources: Resources {
             cpus: spec.resources.vcpus.into(),
@@ -58,23 +55,11 @@ pub(crate) fn version(row: VersionRow) -> FunctionVersion {
             disk_mib: spec.resources.disk_mib.map(Into::into),
         },
         env: env.map(|(name, value)| format!("{name}={value}")).collect(),
-        secrets: spec.secrets.into_iter().map(secret).collect(),
+        secrets: spec.secrets.into_iter().map(Into::into).collect(),
         timeout_ms: spec.timeout_ms,
         driver: spec.driver.map(Into::into),
         description: spec.description,
         created_at: timestamp(row.created_unix_ms),
-    }
-}
-
-fn secret(used: SecretRef) -> SecretUse {
-    let (env, file) = match used.target {
-        SecretTarget::Env(env) => (Some(env), None),
-        SecretTarget::File(file) => (None, Some(file)),
-    };
-    SecretUse {
-        name: used.name,
-        env,
-        file,
     }
 }
 

@@ -7,14 +7,15 @@ use std::{
 
 use async_trait::async_trait;
 use hearth_gateway::{AsyncCall, AsyncInvocations, NotAccepted};
-use hearth_ids::{InvocationId, ProjectId};
+use hearth_ids::{FunctionId, InvocationId, ProjectId};
 use hearth_store::{Held, InvocationSource, Kept, NewInvocation, RequestHead, Store};
-use http::header;
+use http::{HeaderName, HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::time::now_unix_ms;
@@ -41,15 +42,15 @@ pub(crate) struct Keeper {
     held: Mutex<HashMap<ProjectId, Held>>,
     /// Wakes whoever runs them.
     pub(crate) kept: Arc<Notify>,
-    writer: std::sync::Mutex<Option<JoinHandle<()>>>,
-    stop: tokio_util::sync::CancellationToken,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    stop: CancellationToken,
 }
 
 impl Keeper {
     /// Begins to write what it will be given. Needs a tokio runtime.
     pub(crate) fn new(store: Store) -> Self {
         let (waiting, calls) = mpsc::channel(WAITING_MAX);
-        let (kept, stop) = (Arc::new(Notify::new()), tokio_util::sync::CancellationToken::new());
+        let (kept, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let writer = tokio::spawn(write(store.clone(), calls, Arc::clone(&kept), stop.clone()));
         Self {
             store,
@@ -57,7 +58,7 @@ impl Keeper {
             waiting_kib: Arc::new(Semaphore::new(WAITING_KIB)),
             held: Mutex::default(),
             kept,
-            writer: std::sync::Mutex::new(Some(writer)),
+            writer: Mutex::new(Some(writer)),
             stop,
         }
     }
@@ -122,12 +123,7 @@ fn going_down() -> NotAccepted {
     NotAccepted::Unavailable("the server goes down".into())
 }
 
-async fn write(
-    store: Store,
-    mut calls: mpsc::Receiver<Waiting>,
-    kept: Arc<Notify>,
-    stop: tokio_util::sync::CancellationToken,
-) {
+async fn write(store: Store, mut calls: mpsc::Receiver<Waiting>, kept: Arc<Notify>, stop: CancellationToken) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     loop {
         tokio::select! {
@@ -206,18 +202,19 @@ fn size(call: &NewInvocation) -> u64 {
 /// Headers that are text; others cannot be kept, and what proves who called need not be.
 pub(crate) fn readable(headers: &http::HeaderMap) -> Vec<(String, String)> {
     let proofs = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
-    let pairs = headers.iter().filter(|(name, _)| !proofs.contains(name));
-    let pairs = pairs.filter_map(|(name, value)| {
-        let value = value.to_str().ok()?;
-        Some((name.as_str().to_owned(), value.to_owned()))
-    });
-    pairs.collect()
+    let known = headers.iter().filter(|(name, _)| !proofs.contains(name));
+    known.filter_map(text).collect()
+}
+
+/// A header's name and value, if the value is text.
+pub(super) fn text((name, value): (&HeaderName, &HeaderValue)) -> Option<(String, String)> {
+    Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
 }
 
 /// A call that somebody wants.
 pub(crate) struct Wanted {
     pub(crate) project: ProjectId,
-    pub(crate) function: hearth_ids::FunctionId,
+    pub(crate) function: FunctionId,
     pub(crate) qualifier: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) source: InvocationSource,

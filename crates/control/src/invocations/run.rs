@@ -12,7 +12,7 @@ use hearth_domain::{Retry, RetryRule, plan_retry};
 use hearth_gateway::{Body, CallError, CallOptions, ExecutedVersion, Qualifier, Target};
 use hearth_ids::InvocationId;
 use hearth_store::{InvocationRow, InvocationSource, InvocationState, Outcome, StoreError};
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::{
     sync::Semaphore,
@@ -21,6 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, warn};
 
+use super::accept;
 use crate::{app::App, metrics, time::now_unix_ms};
 
 /// Kept calls that run at a time: in all, of a project, of a function. Others' wait for none of these.
@@ -260,17 +261,9 @@ async fn collect(response: http::Response<Body>) -> Result<Answer, String> {
     Ok(Answer {
         status: parts.status,
         version: parts.extensions.get::<ExecutedVersion>().map(|version| version.0),
-        headers: readable(&parts.headers),
+        headers: parts.headers.iter().filter_map(accept::text).collect(),
         body,
     })
-}
-
-fn readable(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let pairs = headers.iter().filter_map(|(name, value)| {
-        let value = value.to_str().ok()?;
-        Some((name.as_str().to_owned(), value.to_owned()))
-    });
-    pairs.collect()
 }
 
 /// Whether an answer is one, or should be asked for again: what the function refuses (4xx) it would refuse again.

@@ -29,7 +29,7 @@ use crate::{
     caller::Caller,
     error::ApiError,
     extract::{ApiPath, ApiQuery},
-    invocations::accept::{Wanted, new_invocation},
+    invocations::accept::{Wanted, new_invocation, readable},
 };
 
 const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
@@ -224,8 +224,6 @@ async fn keep(
     }
     let tried_as = all.get(SDK_INVOCATION).and_then(|value| value.to_str().ok());
     let tried_as = tried_as.filter(|id| (1..=SDK_INVOCATION_MAX).contains(&id.len()));
-    let headers = passed.iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
     let new = new_invocation(Wanted {
         project: row.spec.project,
         function: row.spec.id,
@@ -235,7 +233,7 @@ async fn keep(
         head: RequestHead {
             method: Method::POST.to_string(),
             path: "/".to_owned(),
-            headers: headers.collect(),
+            headers: readable(&passed),
         },
         body: event.into(),
     });

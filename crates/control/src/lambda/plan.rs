@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hearth_api::{Contract, DeployFunction, Runtime, SecretUse};
-use hearth_domain::{SecretTarget, VersionSpec};
+use hearth_api::{Contract, DeployFunction, Runtime};
+use hearth_domain::VersionSpec;
 
 use super::{
     error::{LambdaError, LambdaResult},
@@ -129,7 +129,7 @@ pub(super) fn again(version: &VersionSpec) -> DeployFunction {
     let spec = version.clone();
     let port = spec.port();
     let env = spec.workload.env.iter();
-    let contract = hearth_contract(&spec);
+    let contract: Contract = spec.contract.into();
     DeployFunction {
         image: spec.runtime.is_none().then_some(spec.image_id),
         runtime: spec.runtime.map(Into::into),
@@ -140,32 +140,13 @@ pub(super) fn again(version: &VersionSpec) -> DeployFunction {
         env: env.map(|(name, value)| format!("{name}={value}")).collect(),
         entrypoint: spec.workload.entrypoint,
         cmd: spec.workload.cmd,
-        secrets: spec.secrets.into_iter().map(secret).collect(),
+        secrets: spec.secrets.into_iter().map(Into::into).collect(),
         cpus: Some(spec.resources.vcpus.into()),
         memory_mib: Some(spec.resources.memory_mib.into()),
         timeout_ms: Some(spec.timeout_ms),
         driver: spec.driver.map(Into::into),
         description: spec.description,
         ..DeployFunction::default()
-    }
-}
-
-fn hearth_contract(spec: &VersionSpec) -> Contract {
-    match spec.contract {
-        hearth_domain::Contract::Http { .. } => Contract::Http,
-        hearth_domain::Contract::Lambda => Contract::Lambda,
-    }
-}
-
-fn secret(used: hearth_domain::SecretRef) -> SecretUse {
-    let (env, file) = match used.target {
-        SecretTarget::Env(env) => (Some(env), None),
-        SecretTarget::File(file) => (None, Some(file)),
-    };
-    SecretUse {
-        name: used.name,
-        env,
-        file,
     }
 }
 

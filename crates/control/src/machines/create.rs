@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use hearth_api::{CreateMachine, IDEMPOTENCY_KEY_HEADER, Machine, ProblemCode};
+use hearth_api::{CreateMachine, Machine, ProblemCode};
 use hearth_domain::{Action, DriverKind, MachineSpec, SealedSecret};
 use hearth_ids::{MachineId, ProjectId};
 use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, NewMachine};
@@ -25,7 +25,7 @@ use crate::{
     app::App,
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
-    extract::ApiBody,
+    extract::{ApiBody, idempotency_key},
     functions,
     tenancy::secrets,
     time::now_unix_ms,
@@ -33,7 +33,6 @@ use crate::{
 
 /// How often a made-up name is tried.
 const NAME_TRIES: u32 = 6;
-const KEY_MAX: usize = 255;
 
 /// Makes a machine, and starts it if asked to. The image must be on the node already. With an `Idempotency-Key` header
 /// the request may be sent again: the same machine is answered.
@@ -52,7 +51,7 @@ pub(crate) async fn create(
 ) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: CreateMachine = body.json().await?;
-    let key = idempotency_key(&headers, &request)?;
+    let key = key_of(&headers, &request)?;
     if let Some(key) = &key
         && let Some(row) = made_before(&app, tenant.project, key).await?
     {
@@ -87,24 +86,14 @@ fn answer(app: &App, status: StatusCode, row: MachineRow) -> Response {
     response
 }
 
-fn idempotency_key(headers: &HeaderMap, request: &CreateMachine) -> ApiResult<Option<IdempotencyKey>> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY_HEADER) else {
+fn key_of(headers: &HeaderMap, request: &CreateMachine) -> ApiResult<Option<IdempotencyKey>> {
+    let Some(key) = idempotency_key(headers)? else {
         return Ok(None);
     };
-    let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()));
-    let key = key.ok_or_else(|| {
-        ApiError::field(
-            IDEMPOTENCY_KEY_HEADER,
-            format!("idempotency-key is not valid: use 1 to {KEY_MAX} visible ASCII characters"),
-        )
-    })?;
     // The wire type's own JSON: the order of fields and blanks in the request do not matter.
     let canonical = serde_json::to_vec(request).unwrap_or_default();
     let fingerprint = hex::encode(Sha256::digest(canonical));
-    Ok(Some(IdempotencyKey {
-        key: key.to_owned(),
-        fingerprint,
-    }))
+    Ok(Some(IdempotencyKey { key, fingerprint }))
 }
 
 async fn made_before(app: &App, project: ProjectId, key: &IdempotencyKey) -> ApiResult<Option<MachineRow>> {
