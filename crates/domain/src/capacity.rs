@@ -181,6 +181,17 @@ pub fn admit(
     Ok(after)
 }
 
+/// How many more machines of one size [`admit`] would let in, one after another.
+pub fn room_for(capacity: &Capacity, overcommit: Overcommit, held: Allocation, each: Allocation) -> u32 {
+    let total = capacity.total(overcommit);
+    let fit = |total: u64, held: u64, each: u64| total.saturating_sub(held).checked_div(each);
+    let by_cpu = fit(total.vcpus, held.vcpus, each.vcpus);
+    let by_memory = fit(total.memory_mib, held.memory_mib, each.memory_mib);
+    // What takes nothing is bounded by nothing.
+    let fewest = [by_cpu, by_memory].into_iter().flatten().min().unwrap_or(u64::MAX);
+    u32::try_from(fewest).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -220,6 +231,30 @@ mod tests {
                 held = held.minus(&machine);
             }
             prop_assert_eq!(held, Allocation::default());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn there_is_room_for_as_many_as_are_admitted(
+            cpu_millis in 0_u64..64_000,
+            memory_mib in 0_u64..65_536,
+            ratio in 0.5_f64..8.0,
+            held in (0_u64..300, 0_u64..100_000),
+            each in (1_u64..=32, 16_u64..8192),
+        ) {
+            let capacity = Capacity { cpu_millis, memory_mib };
+            let overcommit = Overcommit { cpu: ratio, memory: ratio, disk: 1.0 };
+            let held = Allocation { vcpus: held.0, memory_mib: held.1 };
+            let machine = resources(each.0, each.1);
+            let each = Allocation::default().plus(&machine);
+            let mut after = held;
+            let mut admitted = 0;
+            while let Ok(more) = admit(&capacity, overcommit, after, &machine) {
+                after = more;
+                admitted += 1;
+            }
+            prop_assert_eq!(room_for(&capacity, overcommit, held, each), admitted);
         }
     }
 

@@ -21,7 +21,7 @@ mod state;
 mod traffic;
 
 pub use access::{Action, InvalidRole, Role};
-pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk};
+pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk, room_for};
 pub use cron::{CronPlan, CronSpec, InvalidCron, MissedRuns, ON_TIME_MS, SKIPPED_MAX, plan_cron};
 pub use error::{chain, one_line};
 pub use function::{

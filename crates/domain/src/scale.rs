@@ -60,6 +60,8 @@ pub struct ScalePlan {
     pub wanted: u32,
     /// How many to start now: what is wanted beyond those that serve or are on their way, as far as there is room.
     pub start: u32,
+    /// How many more would be started if there were room for them.
+    pub lacking: u32,
     /// How many to let go: those with the fewest calls, which they finish first, or those on their way.
     pub stop: u32,
     /// In how many milliseconds the plan may be another though the facts are the same.
@@ -89,6 +91,7 @@ pub fn plan_scale(rule: ScaleRule, memory: ScaleMemory, facts: ScaleFacts, now_m
     let plan = ScalePlan {
         wanted,
         start: missing.min(facts.room),
+        lacking: missing.saturating_sub(facts.room),
         stop: have.saturating_sub(wanted),
         recheck_after_ms: to_come.map(|it| it.in_ms).chain(for_room).min(),
     };
@@ -245,7 +248,7 @@ mod tests {
             ..facts(0, 3, 0, 0)
         };
         let plan = first(RULE, full);
-        assert_eq!((plan.wanted, plan.start), (3, 1));
+        assert_eq!((plan.wanted, plan.start, plan.lacking), (3, 1, 2));
         assert_eq!(plan.recheck_after_ms, Some(ROOM_RECHECK_MS));
     }
 
@@ -374,6 +377,8 @@ mod tests {
                 prop_assert!((rule.min..=rule.max).contains(&plan.wanted));
                 prop_assert!(plan.start <= room && (plan.start == 0 || plan.stop == 0));
                 prop_assert_eq!(plan.start, plan.wanted.saturating_sub(have).min(room));
+                prop_assert_eq!(plan.start + plan.lacking, plan.wanted.saturating_sub(have));
+                prop_assert!(plan.lacking == 0 || plan.recheck_after_ms.is_some_and(|ms| ms <= ROOM_RECHECK_MS));
                 prop_assert_eq!(plan.stop, have.saturating_sub(plan.wanted));
                 prop_assert!(plan.wanted <= have || plan.wanted == instances(rule, calls), "no more than is needed");
                 prop_assert!(u64::from(plan.wanted) * u64::from(rule.concurrency) >= calls || plan.wanted == rule.max);

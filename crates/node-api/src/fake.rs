@@ -12,14 +12,14 @@ use std::{
 
 use crate::{
     Attachment, Check, CheckOutcome, DriverInfo, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat,
-    Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeError, NodeEvent, NodeInfo, NodeService,
-    Transition,
+    Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeBooks, NodeError, NodeEvent, NodeInfo,
+    NodeService, Transition,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use hearth_domain::{
-    Allocation, Capacity, DriverKind, ExitStatus, MachineEvent, MachineSpec, MachineState, Overcommit,
+    Allocation, Capacity, DriverKind, ExitStatus, MachineEvent, MachineSpec, MachineState, Overcommit, admit,
 };
 use hearth_ids::{MachineId, NodeId};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -31,6 +31,7 @@ type Answer<T> = Result<T, NodeError>;
 pub struct FakeNode {
     machines: Mutex<HashMap<MachineId, Machine>>,
     events: broadcast::Sender<NodeEvent>,
+    books: watch::Sender<NodeBooks>,
     /// What the next create fails with.
     pub refusal: Mutex<Option<NodeError>>,
     /// The archives that were put, by path.
@@ -64,6 +65,14 @@ impl FakeNode {
         Arc::new(Self {
             machines: Mutex::default(),
             events: broadcast::Sender::new(4096),
+            books: watch::Sender::new(NodeBooks {
+                capacity: Capacity {
+                    cpu_millis: 2000,
+                    memory_mib: 4096,
+                },
+                overcommit: Overcommit::default(),
+                allocation: Allocation::default(),
+            }),
             refusal: Mutex::default(),
             archives: Mutex::default(),
             inputs: Mutex::default(),
@@ -77,7 +86,22 @@ impl FakeNode {
 
     /// Forgets a machine, as a node does whose folder was lost.
     pub fn lose(&self, id: MachineId) {
-        self.lock().remove(&id);
+        let mut machines = self.lock();
+        machines.remove(&id);
+        self.count_up(&machines);
+    }
+
+    /// Makes it a node that has more or less; what its machines hold stays.
+    pub fn has(&self, capacity: Capacity) {
+        self.books.send_modify(|books| books.capacity = capacity);
+    }
+
+    /// Tells what machines hold now.
+    fn count_up(&self, machines: &HashMap<MachineId, Machine>) {
+        let active = machines.values().filter(|it| !it.status.borrow().state.is_at_rest());
+        let allocation = active.fold(Allocation::default(), |held, it| held.plus(&it.spec.resources));
+        self.books
+            .send_if_modified(|books| std::mem::replace(&mut books.allocation, allocation) != allocation);
     }
 
     /// How many machines it has.
@@ -96,6 +120,7 @@ impl FakeNode {
             self.step(machine, MachineEvent::Destroy)?;
             machines.remove(&id);
         }
+        self.count_up(&machines);
         Ok(next)
     }
 
@@ -222,7 +247,20 @@ impl NodeService for FakeNode {
             status: watch::Sender::new(status),
             output: watch::Sender::default(),
         };
-        self.lock().entry(id).or_insert(machine);
+        let mut machines = self.lock();
+        if machines.contains_key(&id) {
+            return Ok(());
+        }
+        let books = *self.books.borrow();
+        admit(
+            &books.capacity,
+            books.overcommit,
+            books.allocation,
+            &machine.spec.resources,
+        )
+        .map_err(|refusal| NodeError::new(ErrorKind::NoCapacity, refusal.to_string()))?;
+        machines.insert(id, machine);
+        self.count_up(&machines);
         Ok(())
     }
 
@@ -320,6 +358,10 @@ impl NodeService for FakeNode {
         self.events.subscribe()
     }
 
+    fn books(&self) -> watch::Receiver<NodeBooks> {
+        self.books.subscribe()
+    }
+
     async fn logs(&self, id: MachineId, query: LogQuery) -> Answer<BoxStream<'static, Answer<LogChunk>>> {
         let all = self.output(id, query.follow)?;
         let Some(tail) = query.tail else { return Ok(all) };
@@ -409,18 +451,16 @@ impl NodeService for FakeNode {
     }
 
     async fn info(&self) -> Answer<NodeInfo> {
+        let books = *self.books.borrow();
         Ok(NodeInfo {
             id: NodeId::new(),
             version: "0".into(),
             host_name: "host".into(),
             host_kernel: "6".into(),
             architecture: "x86_64".into(),
-            capacity: Capacity {
-                cpu_millis: 2000,
-                memory_mib: 4096,
-            },
-            overcommit: Overcommit::default(),
-            allocation: Allocation::default(),
+            capacity: books.capacity,
+            overcommit: books.overcommit,
+            allocation: books.allocation,
             machines: 0,
             machines_active: 0,
             default_driver: DriverKind::Fake,

@@ -33,6 +33,17 @@ pub struct NodeInfo {
     pub drivers: Vec<DriverInfo>,
 }
 
+/// What a node has and what of it is given out: what it admits machines by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NodeBooks {
+    /// What it has.
+    pub capacity: Capacity,
+    /// How many times that it gives out.
+    pub overcommit: Overcommit,
+    /// What its machines hold.
+    pub allocation: Allocation,
+}
+
 /// A driver, and what it can do here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]

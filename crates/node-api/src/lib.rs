@@ -22,7 +22,7 @@ pub use error::{ErrorKind, NodeError};
 use futures::stream::BoxStream;
 use hearth_domain::MachineSpec;
 use hearth_ids::MachineId;
-pub use info::{Check, CheckOutcome, DriverInfo, NodeInfo};
+pub use info::{Check, CheckOutcome, DriverInfo, NodeBooks, NodeInfo};
 pub use machine::{GuestBoot, HISTORY_MAX, MachineStats, MachineStatus, NodeEvent, Transition};
 pub use session::{
     Attachment, EntryKind, ExecEvent, ExecRequest, ExecSession, FileStat, Input, LogChunk, LogQuery, LogStream,
@@ -76,6 +76,10 @@ pub trait NodeService: Send + Sync {
 
     /// Every transition of every machine.
     fn events(&self) -> broadcast::Receiver<NodeEvent>;
+
+    /// What the node has and has given out, as it changes: when a machine comes or starts, and when one has come to rest. Whoever
+    /// reads it knows what would fit, not what will: [`create`](Self::create) decides.
+    fn books(&self) -> watch::Receiver<NodeBooks>;
 
     /// What a machine wrote. With `follow` the stream ends when the machine is at rest, after its last line.
     async fn logs(

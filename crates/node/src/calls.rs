@@ -10,7 +10,7 @@ use hearth_driver::Driver;
 use hearth_ids::MachineId;
 use hearth_node_api::{
     Attachment, Check, DriverInfo, ExecRequest, ExecSession, FileStat, LogChunk, LogQuery, MachineStats, MachineStatus,
-    NodeError, NodeEvent, NodeInfo, NodeService,
+    NodeBooks, NodeError, NodeEvent, NodeInfo, NodeService,
 };
 use tokio::sync::{broadcast, watch};
 
@@ -104,6 +104,10 @@ impl NodeService for Node {
         self.listen()
     }
 
+    fn books(&self) -> watch::Receiver<NodeBooks> {
+        self.services.ledger.watch()
+    }
+
     async fn logs(
         &self,
         id: MachineId,
@@ -148,6 +152,7 @@ impl NodeService for Node {
             .filter(|owner| !owner.status.borrow().state.is_at_rest())
             .count();
         let host = rustix::system::uname();
+        let books = *self.services.ledger.watch().borrow();
         let mut drivers = Vec::new();
         for driver in self.services.drivers.values() {
             drivers.push(driver_info(&**driver).await);
@@ -158,9 +163,9 @@ impl NodeService for Node {
             host_name: host.nodename().to_string_lossy().into_owned(),
             host_kernel: host.release().to_string_lossy().into_owned(),
             architecture: std::env::consts::ARCH.to_owned(),
-            capacity: self.services.ledger.capacity(),
-            overcommit: self.services.config.overcommit,
-            allocation: self.services.ledger.allocation(),
+            capacity: books.capacity,
+            overcommit: books.overcommit,
+            allocation: books.allocation,
             machines: owners.len() as u64,
             machines_active: active as u64,
             default_driver: self.default_driver,

@@ -15,7 +15,8 @@ use hearth_domain::{
     Allocation, Capacity, DiskMib, DiskRoom, MachineSpec, Overcommit, PortMapping, Refusal, admit, admit_disk,
 };
 use hearth_ids::MachineId;
-use hearth_node_api::{ErrorKind, NodeError};
+use hearth_node_api::{ErrorKind, NodeBooks, NodeError};
+use tokio::sync::watch;
 
 use crate::record::MachineFolder;
 
@@ -29,6 +30,8 @@ pub(crate) struct Ledger {
     overcommit: Overcommit,
     machines_dir: PathBuf,
     held: Mutex<Held>,
+    /// Told under the lock, so in the order in which it happened.
+    told: watch::Sender<NodeBooks>,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +49,11 @@ impl Ledger {
             overcommit,
             machines_dir,
             held: Mutex::default(),
+            told: watch::Sender::new(NodeBooks {
+                capacity,
+                overcommit,
+                allocation: Allocation::default(),
+            }),
         }
     }
 
@@ -65,7 +73,7 @@ impl Ledger {
             admit_disk(room, self.overcommit, wanted).map_err(|refusal| no_room(&refusal))?;
             held.disks.insert(spec.id, wanted);
         }
-        held.allocation = allocation;
+        self.allocate(&mut held, allocation);
         held.machines.insert(spec.id, Arc::clone(spec));
         Ok(())
     }
@@ -79,7 +87,8 @@ impl Ledger {
     pub(crate) fn adopt(&self, spec: &Arc<MachineSpec>) {
         let mut held = self.held();
         if held.machines.insert(spec.id, Arc::clone(spec)).is_none() {
-            held.allocation = held.allocation.plus(&spec.resources);
+            let allocation = held.allocation.plus(&spec.resources);
+            self.allocate(&mut held, allocation);
         }
     }
 
@@ -94,7 +103,8 @@ impl Ledger {
     pub(crate) fn release(&self, machine: MachineId) {
         let mut held = self.held();
         if let Some(spec) = held.machines.remove(&machine) {
-            held.allocation = held.allocation.minus(&spec.resources);
+            let allocation = held.allocation.minus(&spec.resources);
+            self.allocate(&mut held, allocation);
         }
     }
 
@@ -104,12 +114,14 @@ impl Ledger {
         self.held().disks.remove(&machine);
     }
 
-    pub(crate) fn capacity(&self) -> Capacity {
-        self.capacity
+    /// What there is and what is held, as it changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<NodeBooks> {
+        self.told.subscribe()
     }
 
-    pub(crate) fn allocation(&self) -> Allocation {
-        self.held().allocation
+    fn allocate(&self, held: &mut Held, allocation: Allocation) {
+        held.allocation = allocation;
+        self.told.send_modify(|books| books.allocation = allocation);
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -133,18 +133,27 @@ async fn wrong_commands_are_refused() {
 async fn who_does_not_fit_is_refused_before_anything_is_made() {
     let world = World::new();
     let node = world.open().await;
-    let capacity = node.info().await.unwrap().capacity.memory_mib;
+    let mut books = node.books();
+    let nothing_held = *books.borrow_and_update();
+    let capacity = nothing_held.capacity.memory_mib;
     let mut large = spec();
     large.resources.memory_mib = memory(capacity - 16);
-    let id = large.id;
+    let (id, held) = (large.id, nothing_held.allocation.plus(&large.resources));
     node.create(large).await.unwrap();
+    assert!(books.has_changed().unwrap());
+    assert_eq!(books.borrow_and_update().allocation, held);
     let mut second = spec();
     second.resources.memory_mib = memory(32);
     let refused = node.create(second.clone()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::NoCapacity);
     assert_eq!(world.folders(), [id.to_string()]);
+    assert!(!books.has_changed().unwrap(), "who is refused holds nothing");
     node.remove(id, false).await.unwrap();
-    node.create(second.clone()).await.unwrap();
+    assert!(books.has_changed().unwrap());
+    assert_eq!(*books.borrow_and_update(), nothing_held);
+    world.running(&node, second.clone()).await;
+    node.stop(second.id, None).await.unwrap();
+    assert_eq!(*books.borrow(), nothing_held, "what is at rest holds nothing");
     node.remove(second.id, false).await.unwrap();
     world.nothing_is_left(&node).await;
 }
