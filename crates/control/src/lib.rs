@@ -21,6 +21,7 @@ mod caller;
 mod error;
 mod events;
 mod extract;
+mod fault;
 mod functions;
 mod images;
 mod invocations;
@@ -48,6 +49,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 pub use api_doc::openapi_json;
 use axum::Router;
+pub use fault::POINTS as FAULT_POINTS;
 pub use functions::plane::FunctionsConfig;
 use functions::plane::Plane;
 use hearth_domain::Role;

@@ -75,30 +75,32 @@ async fn a_project_has_as_many_functions_as_it_may() {
     };
     f.store.set_quotas(ProjectId::DEFAULT, &two).await.unwrap();
     let specs = ["a", "b", "c"].map(function);
-    f.store.insert_function(&specs[0], 1).await.unwrap();
-    f.store.insert_function(&specs[1], 1).await.unwrap();
-    let refused = f.store.insert_function(&specs[2], 1).await;
+    let insert = async |spec: &FunctionSpec| f.store.insert_function(spec, version(spec.id), 1).await;
+    insert(&specs[0]).await.unwrap();
+    insert(&specs[1]).await.unwrap();
+    let refused = insert(&specs[2]).await;
     assert!(matches!(refused, Err(FunctionError::Quota(_))), "{refused:?}");
     assert!(f.store.function(specs[2].id).await.unwrap().is_none());
     f.store.remove_function(specs[0].id).await.unwrap();
-    f.store.insert_function(&specs[2], 1).await.unwrap();
+    insert(&specs[2]).await.unwrap();
 }
 
 #[tokio::test]
 async fn versions_are_counted_and_live_follows() {
     let f = fixture().await;
     let spec = function("Hello_World");
-    f.store.insert_function(&spec, 1).await.unwrap();
-    let taken = f.store.insert_function(&function("hello-world"), 1).await.unwrap_err();
+    let insert = async |spec: &FunctionSpec| f.store.insert_function(spec, version(spec.id), 1).await;
+    assert_eq!(insert(&spec).await.unwrap().spec.number, 1);
+    let taken = insert(&function("hello-world")).await.unwrap_err();
     assert!(matches!(taken, FunctionError::NameTaken { holder } if holder == "Hello_World"));
     let of_nobody = FunctionSpec {
         project: ProjectId::new(),
         ..function("hello-world")
     };
-    let gone = f.store.insert_function(&of_nobody, 1).await.unwrap_err();
+    let gone = insert(&of_nobody).await.unwrap_err();
     assert!(matches!(gone, FunctionError::Gone));
 
-    for (number, live) in [(1, false), (2, true), (3, false)] {
+    for (number, live) in [(2, true), (3, false)] {
         let row = f.store.insert_version(version(spec.id), live, number).await.unwrap();
         assert_eq!(u64::from(row.spec.number), number);
     }
@@ -279,10 +281,8 @@ async fn a_trigger_keeps_its_identity() {
 async fn what_the_lambda_api_noted_goes_with_its_version_and_its_function() {
     let f = fixture().await;
     let spec = function("noted");
-    f.store.insert_function(&spec, 1).await.unwrap();
-    for _ in 0..2 {
-        f.store.insert_version(version(spec.id), true, 2).await.unwrap();
-    }
+    f.store.insert_function(&spec, version(spec.id), 1).await.unwrap();
+    f.store.insert_version(version(spec.id), true, 2).await.unwrap();
     let read = async |number| f.store.lambda_facts::<String>(spec.id, number).await.unwrap();
     for number in [hearth_store::OF_FUNCTION, 1, 2] {
         for text in ["before", "now"] {

@@ -12,7 +12,7 @@ use hearth_store::{Desired, InsertError, NewMachine};
 use hearth_worker::{Blueprint, BlueprintError, Blueprints};
 use tracing::warn;
 
-use crate::{app::App, time::now_unix_ms};
+use crate::{app::App, fault, time::now_unix_ms};
 
 /// How long an instance's program has to end, once no call reaches it any more.
 const STOP_TIMEOUT_MS: u64 = 5_000;
@@ -91,6 +91,7 @@ impl Blueprints for StoredBlueprints {
             auto_remove: false,
         };
         note(&app, &spec).await?;
+        fault::point("instance.booked");
         Ok(Blueprint {
             spec,
             version: number,

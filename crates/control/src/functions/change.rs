@@ -18,6 +18,7 @@ use crate::{
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
+    fault,
     time::now_unix_ms,
 };
 
@@ -72,12 +73,14 @@ pub(crate) async fn remove_row(app: &App, row: &FunctionRow) -> ApiResult<()> {
     let id = row.spec.id;
     let versions = app.store.versions(Some(id)).await?;
     app.store.remove_function(id).await?;
+    fault::point("function.removed");
     // No call reaches it any more; then its instances may go.
     app.plane().routes_changed(app).await?;
     app.plane().retire_starting(id, None);
     for version in versions {
         super::source::unpin(app, &version.spec).await;
     }
+    fault::point("function.unpinned");
     app.plane().forget_logs(id).await;
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::{
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
-    images,
+    fault, images,
     time::now_unix_ms,
 };
 
@@ -57,7 +57,7 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
     let contract = plan::contract(&request)?;
     let before = app.store.function_by_label(tenant.project, &name.label()).await?;
     let spec_before = before.as_ref().map(|row| row.spec.clone());
-    let spec = plan::function(spec_before.clone(), tenant.project, name, contract, &request.settings)?;
+    let spec = plan::function(spec_before, tenant.project, name, contract, &request.settings)?;
     // Once without the image, so that a bad request fails before anything is looked up.
     let anything = Facts {
         image_has_program: true,
@@ -68,14 +68,16 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
     let live = !request.no_traffic;
     let wanted = plan::version(request, spec.id, &facts)?;
     check_surroundings(app, tenant, &wanted).await?;
-    note_function(app, spec_before.as_ref(), &spec).await?;
     let newest = match &before {
         Some(row) => app.store.version(spec.id, row.latest).await?,
         None => None,
     };
+    if before.as_ref().is_some_and(|row| row.spec != spec) {
+        app.store.update_function(&spec, now_unix_ms()).await?;
+    }
     let (version, new) = match newest.filter(|newest| newest.spec.makes_the_same(&wanted)) {
         Some(same) => (same, false),
-        None => (insert(app, wanted, live).await?, true),
+        None => (insert(app, before.as_ref(), &spec, wanted, live).await?, true),
     };
     super::owned::deployed(app, tenant.project, &version.spec.layers).await?;
     if live && !new {
@@ -88,19 +90,23 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
     Ok(Deployed { function, version, new })
 }
 
-async fn insert(app: &App, wanted: VersionSpec, live: bool) -> ApiResult<VersionRow> {
-    let row = app.store.insert_version(wanted, live, now_unix_ms()).await?;
+/// Adds a version, and with it the function if there is none: one without versions could be neither called nor, by the
+/// Lambda API, made.
+async fn insert(
+    app: &App,
+    before: Option<&FunctionRow>,
+    spec: &FunctionSpec,
+    wanted: VersionSpec,
+    live: bool,
+) -> ApiResult<VersionRow> {
+    let now = now_unix_ms();
+    let row = match before {
+        None => app.store.insert_function(spec, wanted, now).await?,
+        Some(_) => app.store.insert_version(wanted, live, now).await?,
+    };
+    fault::point("deploy.version");
     super::source::pin(app, &row.spec).await?;
     Ok(row)
-}
-
-async fn note_function(app: &App, before: Option<&FunctionSpec>, spec: &FunctionSpec) -> ApiResult<()> {
-    match before {
-        None => app.store.insert_function(spec, now_unix_ms()).await?,
-        Some(before) if before != spec => app.store.update_function(spec, now_unix_ms()).await?,
-        Some(_) => {}
-    }
-    Ok(())
 }
 
 /// Looks up the image.

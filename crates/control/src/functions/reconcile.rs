@@ -30,13 +30,13 @@ pub(crate) async fn run(app: &App) {
 async fn images(app: &App) -> ApiResult<()> {
     let images = app.images.clone();
     let held = app.blocking(move || images.holders()).await??;
-    let held: HashSet<String> = held.into_iter().map(|(_, owner)| owner).collect();
+    let held: HashSet<(String, String)> = held.into_iter().map(|(id, owner)| (id.to_string(), owner)).collect();
     let mut owners = HashSet::new();
     for version in app.store.versions(None).await? {
         let owner = source::owner(&version.spec);
-        if !held.contains(&owner)
-            && let Err(error) = source::pin(app, &version.spec).await
-        {
+        // It has several, which are pinned one after the other.
+        let whole = source::of_version(&version.spec).all(|image| held.contains(&(image.clone(), owner.clone())));
+        if !whole && let Err(error) = source::pin(app, &version.spec).await {
             // Its instances will say so, too.
             warn!(owner, detail = error.problem.detail, "the images of a version are gone");
         }
@@ -44,8 +44,9 @@ async fn images(app: &App) -> ApiResult<()> {
     }
     let stale = held
         .into_iter()
+        .map(|(_, owner)| owner)
         .filter(|owner| source::is_owner(owner) && !owners.contains(owner));
-    for owner in stale {
+    for owner in stale.collect::<HashSet<_>>() {
         info!(owner, "letting go of the images of a version that is gone");
         let images = app.images.clone();
         app.blocking(move || images.unpin(&owner)).await??;

@@ -23,6 +23,7 @@ use crate::{
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::{ApiPath, chunks},
+    fault,
 };
 
 /// How the names begin by which versions hold images.
@@ -92,16 +93,22 @@ pub(crate) async fn check(app: &App, tenant: &Tenant, source: &str) -> ApiResult
 /// Keeps the images of a version: nothing that is pinned is pruned.
 pub(crate) async fn pin(app: &App, version: &VersionSpec) -> ApiResult<()> {
     let (images, owner) = (app.images.clone(), owner(version));
-    let wanted: Vec<String> = version.layers.iter().chain([&version.image_id]).cloned().collect();
+    let wanted: Vec<String> = of_version(version).cloned().collect();
     app.blocking(move || {
         for image in wanted {
             let (id, _) = images.find(&image)?;
             images.pin(&id, &owner)?;
+            fault::point("deploy.pinned");
         }
         Ok::<_, hearth_image::ImageError>(())
     })
     .await??;
     Ok(())
+}
+
+/// The images that a version is made of.
+pub(crate) fn of_version(version: &VersionSpec) -> impl Iterator<Item = &String> {
+    version.layers.iter().chain([&version.image_id])
 }
 
 /// Lets the images of a version that is gone go with it.

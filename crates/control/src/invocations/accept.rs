@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::time::now_unix_ms;
+use crate::{fault, time::now_unix_ms};
 
 /// Calls in one commit.
 const BATCH_MAX: usize = 512;
@@ -140,7 +140,10 @@ async fn write(store: Store, mut calls: mpsc::Receiver<Waiting>, kept: Arc<Notif
             .map(|(call, room, answer)| (call, (room, answer)))
             .unzip();
         let outcomes: Vec<Result<Kept, NotAccepted>> = match store.keep_invocations(&new).await {
-            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Ok(outcomes) => {
+                fault::point("call.kept");
+                outcomes.into_iter().map(Ok).collect()
+            }
             Err(error) => {
                 error!(
                     error = hearth_domain::chain(&error),

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, warn};
 
 use super::accept;
-use crate::{app::App, metrics, time::now_unix_ms};
+use crate::{app::App, fault, metrics, time::now_unix_ms};
 
 /// Kept calls that run at a time: in all, of a project, of a function. Others' wait for none of these.
 const RUNNING_MAX: usize = 256;
@@ -161,14 +161,17 @@ struct Answer {
 
 async fn attempt(app: &App, call: InvocationRow) {
     let id = call.id;
+    fault::point("call.claimed");
     let tried = match app.store.invocation_body(id).await {
         Ok(body) => invoke(app, &call, body).await,
         Err(error) => Tried::Unsent(error.to_string()),
     };
+    fault::point("call.answered");
     let outcome = outcome(&call, tried, now_unix_ms(), rand::random());
     metrics::attempted(outcome.state);
     debug!(%id, attempt = call.attempts, state = outcome.state.as_str(), error = outcome.error, "tried a kept call");
     note(app, id, &outcome).await;
+    fault::point("call.noted");
 }
 
 /// Notes how a try ended, however often that fails. If we go down before, the call is tried once more after the next

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::spec;
 use crate::{
     app::App,
+    fault,
     invocations::accept::{Wanted, new_invocation},
     metrics,
     time::{now_unix_ms, timestamp},
@@ -78,6 +79,7 @@ async fn run_one(app: &App, trigger: &TriggerRow) -> Option<u64> {
         info!(trigger = %trigger.id, name = trigger.name, skipped = plan.skipped, "runs were missed and are left out");
     }
     if let Some(due) = plan.run {
+        fault::point("trigger.due");
         let call = new_invocation(Wanted {
             project: trigger.project,
             function: trigger.function,
@@ -96,6 +98,7 @@ async fn run_one(app: &App, trigger: &TriggerRow) -> Option<u64> {
                 return Some(now_unix_ms() + 1000);
             }
         }
+        fault::point("trigger.kept");
     }
     if let Err(error) = app
         .store
@@ -105,6 +108,7 @@ async fn run_one(app: &App, trigger: &TriggerRow) -> Option<u64> {
         warn!(trigger = %trigger.id, error = hearth_domain::chain(&error), "cannot note a trigger's run; trying again");
         return Some(now_unix_ms() + 1000);
     }
+    fault::point("trigger.noted");
     plan.next_unix_ms
 }
 

@@ -3,7 +3,7 @@
 mod alias;
 mod version;
 
-use hearth_domain::{FunctionSpec, QuotaExceeded};
+use hearth_domain::{FunctionSpec, QuotaExceeded, VersionSpec};
 use hearth_ids::{FunctionId, ProjectId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
@@ -77,44 +77,28 @@ pub enum FunctionError {
 }
 
 impl Store {
-    /// Inserts a function without versions.
-    pub async fn insert_function(&self, spec: &FunctionSpec, now_unix_ms: u64) -> Result<(), FunctionError> {
+    /// Inserts a function and its first version, to which `live` leads: both or neither. Gives the version as stored.
+    pub async fn insert_function(
+        &self,
+        spec: &FunctionSpec,
+        first: VersionSpec,
+        now_unix_ms: u64,
+    ) -> Result<VersionRow, FunctionError> {
         let failed = StoreError::query("insert a function");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        let inserted = sqlx::query(
-            "INSERT INTO functions (id, project, name, label, spec, latest, created_unix_ms, updated_unix_ms) \
-             SELECT $1, $2, $3, $4, $5, 0, $6, $6 WHERE EXISTS (SELECT 1 FROM projects WHERE id = $2) \
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(spec.id.to_string())
-        .bind(spec.project.to_string())
-        .bind(spec.name.as_str())
-        .bind(spec.name.label())
-        .bind(to_json(spec))
-        .bind(signed(now_unix_ms))
-        .execute(&mut *transaction)
-        .await
-        .map_err(&failed)?;
-        if inserted.rows_affected() == 1 {
-            // It is counted with the others: one too many is undone.
-            let held: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM functions WHERE project = $1")
-                .bind(spec.project.to_string())
-                .fetch_one(&mut *transaction)
-                .await
-                .map_err(&failed)?;
-            let quotas = project::quotas(&mut transaction, spec.project).await?;
-            quotas.admit_function(held.unsigned_abs().saturating_sub(1))?;
-            transaction.commit().await.map_err(failed)?;
-            self.settle().await?;
-            return Ok(());
+        if !insert(&mut transaction, spec, now_unix_ms).await? {
+            drop(transaction);
+            return Err(match self.function_by_label(spec.project, &spec.name.label()).await? {
+                Some(row) => FunctionError::NameTaken {
+                    holder: row.spec.name.into(),
+                },
+                None => FunctionError::Gone,
+            });
         }
-        drop(transaction);
-        match self.function_by_label(spec.project, &spec.name.label()).await? {
-            Some(row) => Err(FunctionError::NameTaken {
-                holder: row.spec.name.into(),
-            }),
-            None => Err(FunctionError::Gone),
-        }
+        let first = version::insert(&mut transaction, first, true, now_unix_ms).await?;
+        transaction.commit().await.map_err(failed)?;
+        self.settle().await?;
+        Ok(first)
     }
 
     /// Changes what stays the same for all versions. The name and the project cannot change.
@@ -227,6 +211,42 @@ impl Store {
             .map_err(StoreError::query("list functions"))?;
         rows.iter().map(read_function).collect()
     }
+}
+
+/// Inserts a function, if its project is there and has neither one of that name nor too many; says whether the first two
+/// hold.
+async fn insert(
+    connection: &mut SqliteConnection,
+    spec: &FunctionSpec,
+    now_unix_ms: u64,
+) -> Result<bool, FunctionError> {
+    let failed = StoreError::query("insert a function");
+    let inserted = sqlx::query(
+        "INSERT INTO functions (id, project, name, label, spec, latest, created_unix_ms, updated_unix_ms) \
+         SELECT $1, $2, $3, $4, $5, 0, $6, $6 WHERE EXISTS (SELECT 1 FROM projects WHERE id = $2) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(spec.id.to_string())
+    .bind(spec.project.to_string())
+    .bind(spec.name.as_str())
+    .bind(spec.name.label())
+    .bind(to_json(spec))
+    .bind(signed(now_unix_ms))
+    .execute(&mut *connection)
+    .await
+    .map_err(&failed)?;
+    if inserted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    // It is counted with the others: one too many is undone.
+    let held: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM functions WHERE project = $1")
+        .bind(spec.project.to_string())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    let quotas = project::quotas(connection, spec.project).await?;
+    quotas.admit_function(held.unsigned_abs().saturating_sub(1))?;
+    Ok(true)
 }
 
 /// Notes that a function changed; fails if it is gone.

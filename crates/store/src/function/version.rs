@@ -2,7 +2,7 @@
 
 use hearth_domain::{Traffic, VersionSpec};
 use hearth_ids::FunctionId;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     FunctionError, LIVE,
@@ -31,50 +31,16 @@ impl Store {
     /// Gives the version as stored.
     pub async fn insert_version(
         &self,
-        mut spec: VersionSpec,
+        spec: VersionSpec,
         live: bool,
         now_unix_ms: u64,
     ) -> Result<VersionRow, FunctionError> {
         let failed = StoreError::query("insert a version");
-        let id = spec.function.to_string();
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        let latest: Option<i64> = sqlx::query_scalar(
-            "UPDATE functions SET latest = latest + 1, updated_unix_ms = $2 WHERE id = $1 RETURNING latest",
-        )
-        .bind(&id)
-        .bind(signed(now_unix_ms))
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(&failed)?;
-        let latest = latest.ok_or(FunctionError::Gone)?;
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM function_versions WHERE function = $1")
-            .bind(&id)
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(&failed)?;
-        if count >= i64::from(VERSIONS_MAX) {
-            return Err(FunctionError::TooMany);
-        }
-        spec.number = u32::try_from(latest).unwrap_or(u32::MAX);
-        sqlx::query("INSERT INTO function_versions (function, number, spec, created_unix_ms) VALUES ($1, $2, $3, $4)")
-            .bind(&id)
-            .bind(latest)
-            .bind(to_json(&spec))
-            .bind(signed(now_unix_ms))
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
-        let leads = alias(&mut transaction, &id, LIVE).await?;
-        if live || leads.is_none() {
-            let traffic = Traffic::all_to(spec.number);
-            point(&mut transaction, &id, LIVE, &traffic, None, now_unix_ms).await?;
-        }
+        let row = insert(&mut transaction, spec, live, now_unix_ms).await?;
         transaction.commit().await.map_err(&failed)?;
         self.settle().await?;
-        Ok(VersionRow {
-            spec,
-            created_unix_ms: now_unix_ms,
-        })
+        Ok(row)
     }
 
     /// Removes a version that no alias leads to.
@@ -138,6 +104,52 @@ impl Store {
         .map_err(StoreError::query("list versions"))?;
         rows.iter().map(read).collect()
     }
+}
+
+/// Inserts a version of a function that is there.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    mut spec: VersionSpec,
+    live: bool,
+    now_unix_ms: u64,
+) -> Result<VersionRow, FunctionError> {
+    let failed = StoreError::query("insert a version");
+    let id = spec.function.to_string();
+    let latest: Option<i64> = sqlx::query_scalar(
+        "UPDATE functions SET latest = latest + 1, updated_unix_ms = $2 WHERE id = $1 RETURNING latest",
+    )
+    .bind(&id)
+    .bind(signed(now_unix_ms))
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(&failed)?;
+    let latest = latest.ok_or(FunctionError::Gone)?;
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM function_versions WHERE function = $1")
+        .bind(&id)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    if count >= i64::from(VERSIONS_MAX) {
+        return Err(FunctionError::TooMany);
+    }
+    spec.number = u32::try_from(latest).unwrap_or(u32::MAX);
+    sqlx::query("INSERT INTO function_versions (function, number, spec, created_unix_ms) VALUES ($1, $2, $3, $4)")
+        .bind(&id)
+        .bind(latest)
+        .bind(to_json(&spec))
+        .bind(signed(now_unix_ms))
+        .execute(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    let leads = alias(connection, &id, LIVE).await?;
+    if live || leads.is_none() {
+        let traffic = Traffic::all_to(spec.number);
+        point(connection, &id, LIVE, &traffic, None, now_unix_ms).await?;
+    }
+    Ok(VersionRow {
+        spec,
+        created_unix_ms: now_unix_ms,
+    })
 }
 
 pub(super) fn read(row: &SqliteRow) -> Result<VersionRow, StoreError> {
