@@ -145,7 +145,7 @@ impl Control {
         let _ = app.plane.set(plane);
         functions::reconcile::run(&app).await;
         let (background, stop_background) = (TaskTracker::new(), CancellationToken::new());
-        app.store.requeue_running_invocations(time::now_unix_ms()).await?;
+        invocations::resume::run(&app).await?;
         let weak = Arc::downgrade(&app);
         background.spawn(invocations::run::run(
             weak.clone(),
@@ -249,6 +249,10 @@ impl Control {
             );
         }
         plane.close().await;
+        // They did not bring us down: these tries do not count.
+        if let Err(error) = self.app.store.give_back_invocations(time::now_unix_ms()).await {
+            warn!(%error, "the tries of kept calls that are broken off count");
+        }
         self.stop_observer.cancel();
         if let Err(error) = self.observer.await {
             warn!(%error, "the observer ended badly");

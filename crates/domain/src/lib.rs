@@ -33,7 +33,7 @@ pub use project::{Holding, InvalidLabel, ProjectName, QuotaExceeded, Quotas, Sec
 pub use rate::{RetryAfterMs, TokenBucket};
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
-pub use retry::{GiveUp, Retry, RetryRule, plan_retry};
+pub use retry::{CutOff, GiveUp, Retry, RetryRule, plan_cut_off, plan_retry};
 pub use scale::{COOLDOWN_MAX_MS, SPARE_MIN_MS, ScaleFacts, ScaleMemory, ScalePlan, plan_scale};
 pub use signal::{SIGNAL_MAX, parse_signal};
 pub use spec::{

@@ -39,6 +39,20 @@ pub enum Retry {
     GiveUp(GiveUp),
 }
 
+/// What to do with a call whose attempt was cut off, since whoever ran it died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutOff {
+    /// Try again.
+    Again {
+        /// Attempts that count so far.
+        attempts: u32,
+        /// Beside no other call that must be alone.
+        alone: bool,
+    },
+    /// It has become a dead letter.
+    GiveUp(GiveUp),
+}
+
 /// Why a call is not tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum GiveUp {
@@ -66,6 +80,24 @@ pub fn plan_retry(rule: RetryRule, attempt: u32, age_ms: u64, random: f64) -> Re
         return Retry::GiveUp(GiveUp::TooOld { max_age_ms });
     }
     Retry::After(wait_ms)
+}
+
+/// Plans what follows when whoever ran attempt number `attempt` (the first is 1) died in it. `alone` says whether the call
+/// ran alone.
+///
+/// The attempt counts: it may be what killed, and would do so each time. But whatever else ran then was cut off, too, and
+/// was perhaps not even begun. So that no call becomes dead for what another did, the last attempt is made alone, and
+/// counts as made only then. Age is no reason: perhaps nobody ran it for so long since it killed whoever did.
+pub fn plan_cut_off(rule: RetryRule, attempt: u32, alone: bool) -> CutOff {
+    if alone && attempt >= rule.max_attempts {
+        return CutOff::GiveUp(GiveUp::Attempts(attempt));
+    }
+    let before_last = rule.max_attempts.saturating_sub(1);
+    let attempts = attempt.min(before_last);
+    CutOff::Again {
+        attempts,
+        alone: attempts == before_last,
+    }
 }
 
 /// The longest wait after that attempt.
@@ -118,6 +150,17 @@ mod tests {
         assert_eq!(plan_retry(RULE, 1, u64::MAX, 0.0), too_old);
     }
 
+    #[test]
+    fn what_kills_is_given_up_and_what_ran_beside_it_is_not() {
+        let again = |attempts, alone| CutOff::Again { attempts, alone };
+        // It ran with others, and is blamed for nothing.
+        assert_eq!(plan_cut_off(RULE, 1, false), again(1, false));
+        assert_eq!(plan_cut_off(RULE, 3, false), again(3, true));
+        assert_eq!(plan_cut_off(RULE, 4, false), again(3, true));
+        // It was the only one that could be.
+        assert_eq!(plan_cut_off(RULE, 4, true), CutOff::GiveUp(GiveUp::Attempts(4)));
+    }
+
     prop_compose! {
         fn rules()(max_attempts in 0_u32..100, base_ms in any::<u64>(), max_ms in any::<u64>(), max_age_ms in any::<u64>())
             -> RetryRule {
@@ -153,6 +196,24 @@ mod tests {
                 (attempt, age_ms) = (attempt + 1, age_ms + wait_ms);
                 prop_assert!(attempt <= max_attempts && age_ms <= rule.max_age_ms);
             }
+        }
+
+        #[test]
+        fn what_kills_each_time_is_tried_as_often_as_it_may_be_and_ends_alone(max_attempts in 0_u32..100, failed in 0_u32..100) {
+            let rule = RetryRule { max_attempts, ..RetryRule::default() };
+            // So many attempts failed by themselves before.
+            let (mut attempts, mut alone, mut deaths) = (failed.min(max_attempts.saturating_sub(1)), false, 0);
+            let first = attempts;
+            loop {
+                deaths += 1;
+                match plan_cut_off(rule, attempts + 1, alone) {
+                    CutOff::Again { attempts: now, alone: now_alone } => (attempts, alone) = (now, now_alone),
+                    CutOff::GiveUp(_) => break,
+                }
+            }
+            prop_assert!(alone);
+            let left = max_attempts.saturating_sub(first).max(1);
+            prop_assert!(deaths == left || (left == 1 && deaths == 2), "{} deaths, {} attempts left", deaths, left);
         }
 
         #[test]

@@ -141,6 +141,8 @@ pub struct InvocationRow {
     pub state: InvocationState,
     /// How often it was tried.
     pub attempts: u32,
+    /// Whether it runs beside no other such call.
+    pub alone: bool,
     /// When it is tried next.
     pub due_unix_ms: u64,
     /// When it was kept.
@@ -180,8 +182,28 @@ pub struct Outcome {
     pub uncounted: bool,
 }
 
+/// What becomes of a call that ran when the last process died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// Which call.
+    pub id: InvocationId,
+    /// What it is at now: queued again, or dead.
+    pub state: InvocationState,
+    /// How many of its tries count.
+    pub attempts: u32,
+    /// Whether it runs beside no other such call from now on.
+    pub alone: bool,
+    /// When it is tried again.
+    pub due_unix_ms: u64,
+    /// When it ended, if it did.
+    pub finished_unix_ms: Option<u64>,
+    /// Why its try failed.
+    pub error: String,
+}
+
 /// Chooses among calls that are due: `$1` is now, `$2` how many, `$3` and `$4` how many of a function and of a project may
-/// run at a time. Each function's first comes before any function's second.
+/// run at a time. Each function's first comes before any function's second. Of calls that run alone, the first is due if
+/// none runs.
 const CHOOSE: &str = "\
     WITH of_function AS (SELECT function, COUNT(*) AS runs FROM invocations WHERE state = 'running' GROUP BY function), \
       of_project AS (SELECT project, COUNT(*) AS runs FROM invocations WHERE state = 'running' GROUP BY project) \
@@ -189,14 +211,17 @@ const CHOOSE: &str = "\
       SELECT id, function, project, due_unix_ms, \
         ROW_NUMBER() OVER (PARTITION BY function ORDER BY due_unix_ms, id) AS place, \
         ROW_NUMBER() OVER (PARTITION BY project ORDER BY due_unix_ms, id) AS place_in_project \
-      FROM invocations WHERE state = 'queued' AND due_unix_ms <= $1) AS due \
+      FROM invocations WHERE state = 'queued' AND due_unix_ms <= $1 AND (NOT alone OR id = ( \
+        SELECT id FROM invocations WHERE alone AND state = 'queued' AND due_unix_ms <= $1 \
+          AND NOT EXISTS (SELECT 1 FROM invocations WHERE alone AND state = 'running') \
+        ORDER BY due_unix_ms, id LIMIT 1))) AS due \
     LEFT JOIN of_function ON of_function.function = due.function \
     LEFT JOIN of_project ON of_project.project = due.project \
     WHERE due.place + COALESCE(of_function.runs, 0) <= $3 AND due.place_in_project + COALESCE(of_project.runs, 0) <= $4 \
     ORDER BY due.place, due.due_unix_ms, due.id LIMIT $2";
 
-const COLUMNS: &str = "id, project, function, qualifier, source, head, state, attempts, due_unix_ms, created_unix_ms, \
-                       finished_unix_ms, version, status, answer_head, error";
+const COLUMNS: &str = "id, project, function, qualifier, source, head, state, attempts, alone, due_unix_ms, \
+                       created_unix_ms, finished_unix_ms, version, status, answer_head, error";
 
 impl Store {
     /// Keeps calls, all or none, and returns when they are on the disk, whatever becomes of the host. For each says
@@ -269,23 +294,68 @@ impl Store {
         Ok(())
     }
 
-    /// When the next call is due.
-    pub async fn next_invocation_due(&self) -> Result<Option<u64>, StoreError> {
-        let due: Option<i64> = sqlx::query_scalar("SELECT MIN(due_unix_ms) FROM invocations WHERE state = 'queued'")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(StoreError::query("look for calls that are due"))?;
+    /// When the next call is due, of those that are not due at `now_unix_ms`.
+    pub async fn next_invocation_due(&self, now_unix_ms: u64) -> Result<Option<u64>, StoreError> {
+        let due: Option<i64> =
+            sqlx::query_scalar("SELECT MIN(due_unix_ms) FROM invocations WHERE state = 'queued' AND due_unix_ms > $1")
+                .bind(signed(now_unix_ms))
+                .fetch_one(&self.readers)
+                .await
+                .map_err(StoreError::query("look for calls that are due"))?;
         Ok(due.and_then(|due| u64::try_from(due).ok()))
     }
 
-    /// Lets calls that ran when the last process died be tried again, since nobody knows how they ended.
-    pub async fn requeue_running_invocations(&self, now_unix_ms: u64) -> Result<u64, StoreError> {
-        let requeued = sqlx::query("UPDATE invocations SET state = 'queued', due_unix_ms = $1 WHERE state = 'running'")
-            .bind(signed(now_unix_ms))
-            .execute(&self.writer)
+    /// Calls that run; after a start, those that ran when the last process died.
+    pub async fn running_invocations(&self) -> Result<Vec<InvocationRow>, StoreError> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM invocations WHERE state = 'running'"
+        )))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("look for calls that were cut off"))?;
+        let mut running = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match read(row) {
+                Ok(call) => running.push(call),
+                Err(error) => self.bury_unreadable(row, &error).await?,
+            }
+        }
+        Ok(running)
+    }
+
+    /// Notes what becomes of calls that ran when the last process died, of all or of none.
+    pub async fn resume_invocations(&self, calls: &[Resumed]) -> Result<(), StoreError> {
+        let failed = StoreError::query("take up calls again");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        for call in calls {
+            sqlx::query(
+                "UPDATE invocations SET state = $2, attempts = $3, alone = $4, due_unix_ms = $5, \
+                 finished_unix_ms = $6, error = $7 WHERE id = $1 AND state = 'running'",
+            )
+            .bind(call.id.to_string())
+            .bind(call.state.as_str())
+            .bind(i64::from(call.attempts))
+            .bind(call.alone)
+            .bind(signed(call.due_unix_ms))
+            .bind(call.finished_unix_ms.map(signed))
+            .bind(&call.error)
+            .execute(&mut *transaction)
             .await
-            .map_err(StoreError::query("take up calls again"))?;
-        Ok(requeued.rows_affected())
+            .map_err(&failed)?;
+        }
+        transaction.commit().await.map_err(failed)
+    }
+
+    /// Lets calls that still run be tried again by the next process, as if they had not been tried now; gives how many.
+    pub async fn give_back_invocations(&self, now_unix_ms: u64) -> Result<u64, StoreError> {
+        let given_back = sqlx::query(
+            "UPDATE invocations SET state = 'queued', attempts = attempts - 1, due_unix_ms = $1 WHERE state = 'running'",
+        )
+        .bind(signed(now_unix_ms))
+        .execute(&self.writer)
+        .await
+        .map_err(StoreError::query("give calls back"))?;
+        Ok(given_back.rows_affected())
     }
 
     /// Notes how a try ended.
@@ -314,7 +384,7 @@ impl Store {
     /// Lets a dead call be tried anew, from its first attempt; says whether it was dead.
     pub async fn replay_invocation(&self, id: InvocationId, now_unix_ms: u64) -> Result<bool, StoreError> {
         let replayed = sqlx::query(
-            "UPDATE invocations SET state = 'queued', attempts = 0, due_unix_ms = $2, finished_unix_ms = NULL, \
+            "UPDATE invocations SET state = 'queued', attempts = 0, alone = FALSE, due_unix_ms = $2, finished_unix_ms = NULL, \
              error = NULL WHERE id = $1 AND state = 'dead'",
         )
         .bind(id.to_string())
@@ -475,6 +545,7 @@ fn read(row: &SqliteRow) -> Result<InvocationRow, StoreError> {
         head: columns.json("head")?,
         state: columns.word("state", &InvocationState::ALL, InvocationState::as_str)?,
         attempts: u32::try_from(columns.unsigned("attempts")?).unwrap_or(u32::MAX),
+        alone: columns.get("alone")?,
         due_unix_ms: columns.unsigned("due_unix_ms")?,
         created_unix_ms: columns.unsigned("created_unix_ms")?,
         finished_unix_ms: columns.optional_unsigned("finished_unix_ms")?,

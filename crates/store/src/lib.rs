@@ -32,7 +32,7 @@ pub use event::{EVENTS_MAX, EventFilter, EventKind, EventRecord};
 pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, Served, VERSIONS_MAX, VersionRow};
 pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};
 pub use invocation::{
-    Held, InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead,
+    Held, InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead, Resumed,
 };
 pub use key::{KEYS_MAX, KeyError, KeyRow};
 pub use lambda::OF_FUNCTION;

@@ -9,8 +9,8 @@ use hearth_domain::{
 };
 use hearth_ids::{FunctionId, InvocationId, ProjectId, TriggerId};
 use hearth_store::{
-    FunctionError, InvocationSource, InvocationState, Kept, LIVE, NewInvocation, Outcome, RequestHead, Store,
-    TriggerRow,
+    FunctionError, InvocationRow, InvocationSource, InvocationState, Kept, LIVE, NewInvocation, Outcome, RequestHead,
+    Resumed, Store, TriggerRow,
 };
 
 struct Fixture {
@@ -198,16 +198,24 @@ async fn a_call_is_taken_when_it_is_due_and_ends_once() {
     let f = fixture().await;
     let kept = call(FunctionId::new(), None, "x");
     f.store.keep_invocations(std::slice::from_ref(&kept)).await.unwrap();
-    assert_eq!(f.store.next_invocation_due().await.unwrap(), Some(10));
+    assert_eq!(f.store.next_invocation_due(9).await.unwrap(), Some(10));
+    assert_eq!(f.store.next_invocation_due(10).await.unwrap(), None, "it is due");
     assert!(f.store.take_invocations(9, 5, 5, 5).await.unwrap().is_empty());
     let taken = f.store.take_invocations(10, 5, 5, 5).await.unwrap();
     assert_eq!((taken[0].id, taken[0].attempts), (kept.id, 1));
     assert!(f.store.take_invocations(99, 5, 5, 5).await.unwrap().is_empty());
 
-    // The process dies here.
-    assert_eq!(f.store.requeue_running_invocations(20).await.unwrap(), 1);
+    // The process ends here, in order.
+    assert_eq!(f.store.give_back_invocations(15).await.unwrap(), 1);
+    assert_eq!(f.store.take_invocations(15, 5, 5, 5).await.unwrap()[0].attempts, 1);
+    // It dies here.
+    let cut_off = f.store.running_invocations().await.unwrap();
+    f.store
+        .resume_invocations(&[resumed(&cut_off[0], false)])
+        .await
+        .unwrap();
     let again = f.store.take_invocations(20, 5, 5, 5).await.unwrap();
-    assert_eq!(again[0].attempts, 2);
+    assert_eq!((again[0].attempts, again[0].error.as_deref()), (2, Some("cut off")));
 
     let dead = Outcome {
         state: InvocationState::Dead,
@@ -232,6 +240,52 @@ async fn a_call_is_taken_when_it_is_due_and_ends_once() {
     assert_eq!(f.store.take_invocations(40, 5, 5, 5).await.unwrap()[0].attempts, 1);
     f.store.finish_invocation(kept.id, &dead).await.unwrap();
     assert_eq!(f.store.forget_invocations(31).await.unwrap(), 1);
+}
+
+fn resumed(call: &InvocationRow, alone: bool) -> Resumed {
+    Resumed {
+        id: call.id,
+        state: InvocationState::Queued,
+        attempts: call.attempts,
+        alone,
+        due_unix_ms: 20,
+        finished_unix_ms: None,
+        error: "cut off".into(),
+    }
+}
+
+#[tokio::test]
+async fn calls_that_may_have_killed_run_one_after_the_other() {
+    let f = fixture().await;
+    let calls: Vec<_> = (0..3).map(|_| call(FunctionId::new(), None, "x")).collect();
+    f.store.keep_invocations(&calls).await.unwrap();
+    let take = async || f.store.take_invocations(30, 9, 9, 9).await.unwrap();
+    let cut_off: Vec<_> = take().await.iter().map(|call| resumed(call, true)).collect();
+    assert_eq!(cut_off.len(), 3);
+    f.store.resume_invocations(&cut_off).await.unwrap();
+    let innocent = call(FunctionId::new(), None, "x");
+    f.store.keep_invocations(std::slice::from_ref(&innocent)).await.unwrap();
+
+    let first = take().await;
+    assert_eq!(first.iter().filter(|call| call.alone).count(), 1);
+    assert_eq!(first.len(), 2, "what was not cut off waits for none of them");
+    assert!(take().await.is_empty());
+    let first = first.into_iter().find(|call| call.alone).unwrap();
+    let dead = Resumed {
+        state: InvocationState::Dead,
+        finished_unix_ms: Some(40),
+        ..resumed(&first, true)
+    };
+    f.store.resume_invocations(&[dead]).await.unwrap();
+    let second = take().await;
+    assert!(second.len() == 1 && second[0].alone && second[0].id != first.id);
+    // Somebody has looked at it.
+    assert!(f.store.replay_invocation(first.id, 30).await.unwrap());
+    let replayed = take().await;
+    assert_eq!(
+        (replayed[0].id, replayed[0].attempts, replayed[0].alone),
+        (first.id, 1, false)
+    );
 }
 
 #[tokio::test]

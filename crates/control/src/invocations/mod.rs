@@ -2,4 +2,5 @@
 
 pub(crate) mod accept;
 pub(crate) mod read;
+pub(crate) mod resume;
 pub(crate) mod run;

@@ -1,6 +1,7 @@
 //! Running kept calls: when they are due, as often as the rule allows.
 //!
-//! A call that ran when the process died is tried again: nobody knows how it ended.
+//! Each try is counted before it is begun; one that no instance had is given back. What follows on a try that was cut off
+//! is decided by the next process, in [`super::resume`].
 
 use std::{
     collections::BTreeMap,
@@ -113,12 +114,16 @@ async fn start_due(app: &Arc<App>, tasks: &TaskTracker, room: &Arc<Semaphore>) -
             // Whoever ends wakes us.
             return Ok(LOOK_AGAIN);
         }
+        let now = now_unix_ms();
         let due = app
             .store
-            .take_invocations(now_unix_ms(), free, RUNNING_OF_FUNCTION, RUNNING_OF_PROJECT)
+            .take_invocations(now, free, RUNNING_OF_FUNCTION, RUNNING_OF_PROJECT)
             .await?;
         if due.is_empty() {
-            break;
+            // What is due and was not taken waits for others to end, and whoever ends wakes us.
+            let next = app.store.next_invocation_due(now).await?;
+            let wait = next.map_or(LOOK_AGAIN, |due| Duration::from_millis(due.saturating_sub(now)));
+            return Ok(wait.min(LOOK_AGAIN));
         }
         for call in due {
             let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
@@ -134,11 +139,6 @@ async fn start_due(app: &Arc<App>, tasks: &TaskTracker, room: &Arc<Semaphore>) -
             });
         }
     }
-    let next = app.store.next_invocation_due().await?;
-    let wait = next.map_or(LOOK_AGAIN, |due| {
-        Duration::from_millis(due.saturating_sub(now_unix_ms()))
-    });
-    Ok(wait.min(LOOK_AGAIN))
 }
 
 /// What a try came to.
@@ -174,8 +174,7 @@ async fn attempt(app: &App, call: InvocationRow) {
     fault::point("call.noted");
 }
 
-/// Notes how a try ended, however often that fails. If we go down before, the call is tried once more after the next
-/// start.
+/// Notes how a try ended, however often that fails. If we go down before, the call is tried again after the next start.
 async fn note(app: &App, id: InvocationId, outcome: &Outcome) {
     let mut pause = NOTE_PAUSE;
     while let Err(error) = app.store.finish_invocation(id, outcome).await {
@@ -358,6 +357,7 @@ mod tests {
             head: RequestHead::default(),
             state: InvocationState::Running,
             attempts,
+            alone: false,
             due_unix_ms: 1000,
             created_unix_ms: 1000,
             finished_unix_ms: None,
