@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hearth_coord::InstanceKey;
+use hearth_coord::{InstanceKey, ProvisionRequest};
 use hearth_domain::{MachineOwner, MachineSpec, TIMEOUT_MAX_MS};
 use hearth_ids::{FunctionId, MachineId};
 use hearth_node_api::{LogQuery, NodeEvent};
@@ -93,8 +93,9 @@ impl Inner {
 
     /// An instance of before that is on its way, for whoever wants one more of this version, once it serves. None if there
     /// is none, or it does not come to serve.
-    pub(crate) async fn adopt(&self, function: FunctionId, version: Option<u32>) -> Option<InstanceKey> {
-        let key = self.next_found(function, version?)?;
+    pub(crate) async fn adopt(&self, request: &ProvisionRequest) -> Option<InstanceKey> {
+        let key = self.next_found(request.function_id, request.version?)?;
+        self.place(request);
         loop {
             match self.lock().get(&key.machine) {
                 Some(Entry::Serving(_)) => return Some(key),

@@ -86,11 +86,12 @@ impl Inner {
         if let Err(error) = self.parts.queue.done(&claim).await {
             warn!(%error, "cannot say that a request is served");
         }
+        self.forget_placed(request);
         self.parts.outcomes.provisioned(request, outcome);
     }
 
     async fn provision(self: &Arc<Self>, request: &ProvisionRequest) -> Result<InstanceKey, ProvisionFailure> {
-        if let Some(key) = self.adopt(request.function_id, request.version).await {
+        if let Some(key) = self.adopt(request).await {
             return Ok(key);
         }
         let blueprint = self
@@ -117,6 +118,8 @@ impl Inner {
             new: true,
         };
         let began = Instant::now();
+        // Before the node has it on its books, lest it be counted twice.
+        self.place(request);
         let made = async {
             if let Err(error) = self.parts.node.create(blueprint.spec).await {
                 self.parts.blueprints.withdraw(id).await;

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_coord::{CoordError, Instance, InstanceKey, InstanceRegistry, ProvisionQueue};
-use hearth_ids::{FunctionId, MachineId};
+use hearth_coord::{CoordError, Instance, InstanceKey, InstanceRegistry, ProvisionQueue, ProvisionRequest};
+use hearth_domain::Allocation;
+use hearth_ids::{FunctionId, MachineId, RequestId};
 use hearth_node_api::NodeService;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
@@ -67,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) registering: tokio::sync::Mutex<()>,
     /// Instances of before that were on their way: whoever wants one more takes one of these, if there is one.
     pub(crate) found: Mutex<Vec<(InstanceKey, u32)>>,
+    /// What requests under way ask for whose machine the node has on its books, or is just asked to.
+    placed: Mutex<HashMap<RequestId, Allocation>>,
     instances: Mutex<HashMap<MachineId, Entry>>,
 }
 
@@ -131,6 +134,7 @@ impl Worker {
             lease_kept: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
             found: Mutex::default(),
+            placed: Mutex::default(),
             instances: Mutex::default(),
         });
         // Heard from before the look at what there is, so that nothing is missed between.
@@ -193,6 +197,16 @@ impl Worker {
         counts
     }
 
+    /// What requests hold of the node that the queue still has, since they are not done: both they and the node's books
+    /// tell of it. Sometimes, for a moment, a little more than they hold.
+    pub fn placed(&self) -> Allocation {
+        let placed = self.inner.placed();
+        placed.values().fold(Allocation::default(), |all, one| Allocation {
+            vcpus: all.vcpus + one.vcpus,
+            memory_mib: all.memory_mib + one.memory_mib,
+        })
+    }
+
     /// Stops serving the queue and waits for what is under way, for a bounded time. Instances are left alone: they are
     /// taken up by the next process.
     pub async fn close(&self, grace: Duration) {
@@ -210,6 +224,24 @@ impl Worker {
 impl Inner {
     pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<MachineId, Entry>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn placed(&self) -> MutexGuard<'_, HashMap<RequestId, Allocation>> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The request holds its share of the node from now on, until it is done.
+    pub(crate) fn place(&self, request: &ProvisionRequest) {
+        let share = Allocation {
+            vcpus: request.cpu.into(),
+            memory_mib: request.memory_mb.into(),
+        };
+        self.placed().insert(request.request_id, share);
+    }
+
+    /// The request is done.
+    pub(crate) fn forget_placed(&self, request: &ProvisionRequest) {
+        self.placed().remove(&request.request_id);
     }
 
     pub(crate) fn serves(&self, machine: MachineId) -> bool {

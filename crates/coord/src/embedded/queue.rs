@@ -38,6 +38,10 @@ pub struct QueueStats {
     pub waiting: usize,
     /// Requests that a worker has taken, and not said the end of.
     pub claimed: usize,
+    /// Virtual CPUs that all of these ask for together.
+    pub cpu: u64,
+    /// Memory that all of these ask for together, in MiB.
+    pub memory_mb: u64,
     /// Claims that ran out, since the start.
     pub run_out: u64,
     /// Requests that were dropped because their deadline had passed, since the start.
@@ -85,6 +89,8 @@ impl EmbeddedQueue {
         QueueStats {
             waiting: state.waiting.len(),
             claimed: state.claimed.len(),
+            cpu: state.requests().map(|request| u64::from(request.cpu)).sum(),
+            memory_mb: state.requests().map(|request| u64::from(request.memory_mb)).sum(),
             run_out: state.run_out,
             overdue: state.overdue,
         }
@@ -134,6 +140,12 @@ impl State {
         let before = self.waiting.len();
         self.waiting.retain(|request| !is_overdue(request, unix_ms));
         self.overdue = self.overdue.saturating_add((before - self.waiting.len()) as u64);
+    }
+
+    /// All that there are, in no order.
+    fn requests(&self) -> impl Iterator<Item = &ProvisionRequest> {
+        let claimed = self.claimed.values().map(|claimed| &claimed.request);
+        self.waiting.iter().chain(claimed)
     }
 
     fn held(&self) -> usize {
@@ -322,6 +334,12 @@ mod tests {
         assert_eq!(queue.push(request()).await, Err(CoordError::QueueFull { len: 2 }));
         let stats = queue.stats();
         assert_eq!((stats.waiting, stats.claimed, stats.overdue), (2, 0, 2));
+        let claim = queue.take("a", LONG).await.unwrap();
+        let stats = queue.stats();
+        assert_eq!((stats.waiting, stats.claimed), (1, 1));
+        assert_eq!((stats.cpu, stats.memory_mb), (2, 256), "of both, taken or not");
+        queue.done(&claim).await.unwrap();
+        assert_eq!((queue.stats().cpu, queue.stats().memory_mb), (1, 128));
     }
 
     #[tokio::test(start_paused = true)]

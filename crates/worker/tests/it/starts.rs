@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hearth_coord::ProvisionQueue as _;
-use hearth_domain::{Contract, MachineEvent};
+use hearth_domain::{Allocation, Contract, MachineEvent, MachineState};
 use hearth_ids::FunctionId;
 use hearth_node_api::{ErrorKind, NodeError, NodeService as _, fake::FakeNode};
 use hearth_worker::{InstanceCounts, ProvisionFailure};
@@ -93,6 +93,41 @@ async fn a_program_that_ends_before_it_is_ready_says_why() {
     assert!(failure.contains("ended with code 1 before it was ready"), "{failure}");
     assert!(failure.contains("boom: no such module"), "{failure}");
     until(async || (world.node.count() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_requests_hold_already_is_told_until_they_are_done() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("wait", &listener);
+    // Two of one function are made at a time; the third waits for its turn, and holds nothing.
+    for _ in 0..3 {
+        world.ask(function).await;
+    }
+    until(async || (world.node.count() == 2).then_some(())).await;
+    let two = Allocation {
+        vcpus: 2,
+        memory_mib: 128,
+    };
+    assert_eq!(world.worker.placed(), two);
+    assert_eq!(world.node.books().borrow().allocation, two);
+    assert_eq!((world.queue.stats().cpu, world.queue.stats().memory_mb), (3, 192));
+    for machine in world.node.machines() {
+        world.node.happen(machine.id, MachineEvent::Ready).unwrap();
+    }
+    until(async || (world.worker.counts().serving == 2).then_some(())).await;
+    let third = until(async || {
+        let third = world.node.machines().into_iter().find(|machine| {
+            let status = world.node.status(machine.id);
+            status.is_some_and(|status| status.state == MachineState::Starting)
+        });
+        third.filter(|_| world.worker.placed().vcpus == 1)
+    })
+    .await;
+    world.worker.retire_starting(function, None);
+    until(async || world.node.spec(third.id).is_none().then_some(())).await;
+    until(async || (world.queue.stats().claimed == 0).then_some(())).await;
+    until(async || (world.worker.placed() == Allocation::default()).then_some(())).await;
+    assert_eq!(world.node.books().borrow().allocation, two, "they serve");
 }
 
 #[tokio::test]
