@@ -80,6 +80,7 @@ impl Inner {
                         port,
                         new: false,
                     };
+                    self.note_found(&plan);
                     let inner = Arc::clone(self);
                     taken_up
                         .0
@@ -107,6 +108,11 @@ impl Inner {
                 () = sleep(ADOPTION_LOOK) => {}
             }
         }
+    }
+
+    fn note_found(&self, plan: &Plan) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.push((plan.key.clone(), plan.version));
     }
 
     fn next_found(&self, function: FunctionId, version: u32) -> Option<InstanceKey> {

@@ -51,6 +51,23 @@ async fn what_was_half_made_is_finished_or_removed() {
 }
 
 #[tokio::test]
+async fn whoever_wants_one_more_has_the_one_that_was_half_made() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("serve", &listener);
+    let starting = spec(function, 1, "wait");
+    world.node.create(starting.clone()).await.unwrap();
+    world.node.start(starting.id).await.unwrap();
+    let world = world.restarted().await;
+    let (first, second) = (world.ask(function).await, world.ask(function).await);
+    // The second one wants another.
+    let made = world.outcome(second).await.unwrap();
+    assert_ne!(made.machine, starting.id);
+    world.node.happen(starting.id, MachineEvent::Ready).unwrap();
+    assert_eq!(world.outcome(first).await.unwrap().machine, starting.id);
+    assert_eq!(world.node.count(), 2);
+}
+
+#[tokio::test]
 async fn instances_of_what_is_gone_are_removed() {
     let (world, listener) = (World::new().await, listener().await);
     let (kept, gone) = (world.listening("serve", &listener), world.listening("serve", &listener));
