@@ -7,7 +7,7 @@
 use std::{
     fmt, fs,
     io::{self, Write as _},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     str::FromStr,
     time::{Duration, Instant},
@@ -112,7 +112,6 @@ impl ProcessId {
 
     /// The user it runs as.
     pub fn uid(self) -> io::Result<u32> {
-        use std::os::unix::fs::MetadataExt;
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let uid = status
             .lines()
@@ -129,6 +128,14 @@ impl ProcessId {
     pub fn arguments(self) -> io::Result<Vec<Vec<u8>>> {
         let line = fs::read(format!("/proc/{}/cmdline", self.pid))?;
         Ok(line.split(|b| *b == 0).map(<[u8]>::to_vec).collect())
+    }
+
+    /// Whether a folder is its working folder. Unlike its arguments this holds in the middle of an exec too.
+    pub fn works_in(self, folder: &Path) -> bool {
+        let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+        // By identity: a path would have to be the same in the process's mount namespace.
+        let working_folder = identity(Path::new(&format!("/proc/{}/cwd", self.pid)));
+        working_folder.is_ok_and(|its| identity(folder).is_ok_and(|wanted| its == wanted))
     }
 
     /// Reads a pid file. `None` if there is none, or none that makes sense.

@@ -5,15 +5,10 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 use hearth_ids::MachineId;
 
 use super::{cleaning_marker, keeper_file, pid_file};
-use crate::{
-    DriverError,
-    process::{self, ProcessId},
-};
+use crate::{DriverError, process::ProcessId};
 
 /// How long a killed process may take to be gone: one in uninterruptible sleep takes as long as its disk.
 pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a process may be without arguments, until it is taken for one that has none.
-const EXEC_DEADLINE: Duration = Duration::from_millis(100);
 /// How long a keeper may take to write down what is left in the pipe.
 const KEEPER_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -64,9 +59,6 @@ pub async fn clean(machine: MachineId, folder: &Path) -> Result<(), DriverError>
     let path = pid_file(folder);
     let process =
         ProcessId::read_file(&path).map_err(DriverError::io(format!("read the pid file {}", path.display())))?;
-    if let Some(process) = process {
-        past_exec(process).await;
-    }
     if let Some(process) = process.filter(|p| is_ours(*p, folder, Some(machine))) {
         kill(process, folder).await?;
         if !keeper_file(folder, process).exists() {
@@ -76,18 +68,6 @@ pub async fn clean(machine: MachineId, folder: &Path) -> Result<(), DriverError>
     }
     settle(folder).await;
     remove_folder(folder).await
-}
-
-/// Waits until a process has arguments by which it can be told. Whoever spawns one goes on in the middle of its exec, for
-/// a moment before the new program's arguments are in place.
-async fn past_exec(process: ProcessId) {
-    let told = || {
-        !process.is_alive()
-            || process
-                .arguments()
-                .is_ok_and(|all| all.iter().any(|one| !one.is_empty()))
-    };
-    process::until(EXEC_DEADLINE, told).await;
 }
 
 /// Waits for the keeper of a launcher that is gone and did not name it: it has the launcher's arguments, and ends by
@@ -109,17 +89,26 @@ async fn settle_forked(folder: &Path) {
     }
 }
 
-/// A folder's files belong to the VMM's user, who may have written another's pid there. Ours is a process of that same
-/// user, or one (the launcher, the jailer) that names the machine or its folder.
+/// A folder's files belong to the VMM's user, who may have written another's pid there. Ours is a process that works in
+/// the folder, as the launcher does from before its exec; one that names the machine or its folder; or one of that user.
+///
+/// In the middle of an exec, which takes as long as the host is busy, a process shows no arguments. The launcher's exec
+/// and that into the jailer are made in the folder. The jailer then goes to its jail, and becomes the user before it
+/// becomes the VMM: the questions are asked in that order, so that no exec falls between two of them.
 fn is_ours(process: ProcessId, folder: &Path, machine: Option<MachineId>) -> bool {
-    let owner = fs::symlink_metadata(folder).map(|m| m.uid());
-    if owner.is_ok_and(|owner| process.uid().is_ok_and(|uid| uid == owner)) {
-        return true;
-    }
+    process.works_in(folder) || is_named(process, folder, machine) || is_of_owner(process, folder)
+}
+
+fn is_named(process: ProcessId, folder: &Path, machine: Option<MachineId>) -> bool {
     let mut names = vec![folder.as_os_str().as_encoded_bytes().to_vec()];
     names.extend(machine.map(|m| m.to_string().into_bytes()));
     let arguments = process.arguments().unwrap_or_default();
     arguments.iter().any(|a| names.iter().any(|name| contains(a, name)))
+}
+
+fn is_of_owner(process: ProcessId, folder: &Path) -> bool {
+    let owner = fs::symlink_metadata(folder).map(|m| m.uid());
+    owner.is_ok_and(|owner| process.uid().is_ok_and(|uid| uid == owner))
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

@@ -181,6 +181,8 @@ impl Launcher {
             .args(&self.args)
             .args(arguments::encode(plan))
             .env_clear()
+            // By which `clean` knows it while it shows no arguments.
+            .current_dir(&plan.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
