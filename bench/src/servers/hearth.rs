@@ -8,7 +8,7 @@ use hearth_coord::{EmbeddedQueue, EmbeddedRegistry, Instance, InstanceKey, Insta
 use hearth_domain::{Contract, FunctionSpec, ScaleRule, Traffic};
 use hearth_gateway::{
     AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, Gateway, GatewayConfig, GatewayListener,
-    GatewayParts, InstanceHost, KeyCheck, NotAccepted, RateLimit, RetireReason, Route, RouteTable, VersionFacts,
+    GatewayParts, InstanceHost, KeyCheck, NodeRoom, NotAccepted, RateLimit, RetireReason, Route, RouteTable, VersionFacts,
 };
 use hearth_ids::{FunctionId, InvocationId, MachineId, ProjectId};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ pub(crate) fn run_gateway(listen: &str, to: &str) -> anyhow::Result<()> {
             keys: nobody.clone(),
             invocations: nobody.clone(),
             hosts: nobody.clone(),
+            nodes: nobody.clone(),
             rates: nobody.clone(),
             observer: nobody,
         };
@@ -126,6 +127,8 @@ impl RateLimit for Nobody {
         Ok(())
     }
 }
+
+impl NodeRoom for Nobody {}
 
 impl CallObserver for Nobody {
     fn finished(&self, _: CallRecord) {}

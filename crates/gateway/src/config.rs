@@ -105,6 +105,8 @@ pub struct WaitLimits {
     pub provision_attempts: u32,
     /// The wait before a failed start is tried again; doubles each time.
     pub provision_backoff: Duration,
+    /// How long it is believed of nodes that they have no room; then one instance is asked for all the same.
+    pub room_doubt: Duration,
     /// How long an instance may take to end its calls before it is retired all the same.
     pub drain: Duration,
 }
@@ -117,6 +119,7 @@ impl Default for WaitLimits {
             provision_timeout: Duration::from_mins(2),
             provision_attempts: 3,
             provision_backoff: Duration::from_millis(250),
+            room_doubt: Duration::from_secs(30),
             drain: Duration::from_mins(15),
         }
     }

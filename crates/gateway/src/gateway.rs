@@ -47,6 +47,7 @@ impl Gateway {
             pools: Arc::clone(&pools),
             queue: Arc::clone(&parts.queue),
             hosts: Arc::clone(&parts.hosts),
+            nodes: Arc::clone(&parts.nodes),
             tasks: tasks.clone(),
             known: CancellationToken::new(),
             stop: stop.clone(),

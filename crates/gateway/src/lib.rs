@@ -41,8 +41,8 @@ pub use config::{ClientLimits, GatewayConfig, UpstreamLimits, WaitLimits};
 pub use error::CallError;
 pub use gateway::Gateway;
 pub use parts::{
-    AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, GatewayParts, InstanceHost, KeyCheck, NotAccepted,
-    ProvisionFailure, RateLimit, RetireReason,
+    AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, GatewayParts, InstanceHost, KeyCheck, NodeRoom,
+    NotAccepted, ProvisionFailure, RateLimit, RetireReason,
 };
 pub use routes::{Qualifier, Route, RouteTable, VersionFacts};
 pub use server::GatewayListener;

@@ -16,6 +16,7 @@ pub(crate) struct Meters {
     cold: Counter,
     pub(crate) instances: Level,
     pub(crate) queued: Level,
+    pub(crate) lacking: Level,
     pub(crate) provisions: Counter,
     pub(crate) provision_failures: Counter,
 }
@@ -50,6 +51,7 @@ impl Meters {
             cold: counter!("hearth_function_cold_starts_total", labels()),
             instances: Level(gauge!("hearth_function_instances", labels())),
             queued: Level(gauge!("hearth_function_queued", labels())),
+            lacking: Level(gauge!("hearth_function_instances_lacking", labels())),
             provisions: counter!("hearth_function_provision_requests_total", labels()),
             provision_failures: counter!("hearth_function_provision_failures_total", labels()),
         }

@@ -8,12 +8,16 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use hearth_coord::{InstanceKey, InstanceRegistry, ProvisionQueue};
 use hearth_ids::{FunctionId, InvocationId, MachineId, ProjectId, RequestId};
 use http::{HeaderMap, Method};
 use thiserror::Error;
 
-use crate::{CallError, Qualifier};
+use crate::{CallError, Qualifier, VersionFacts};
 
 /// Everything the gateway asks others.
 #[derive(Clone)]
@@ -28,6 +32,8 @@ pub struct GatewayParts {
     pub invocations: Arc<dyn AsyncInvocations>,
     /// Who ends instances.
     pub hosts: Arc<dyn InstanceHost>,
+    /// Who knows how much room nodes have.
+    pub nodes: Arc<dyn NodeRoom>,
     /// Who says how many requests a project may make.
     pub rates: Arc<dyn RateLimit>,
     /// Who is told of each call.
@@ -114,6 +120,23 @@ pub enum RetireReason {
 pub trait InstanceHost: Send + Sync {
     /// The gateway gives the instance no more calls: it is to be removed. Idempotent.
     async fn retire(&self, key: InstanceKey, reason: RetireReason);
+}
+
+/// Knows how much room nodes have, or that it does not know. What it says keeps requests for instances back that would be
+/// refused; whether an instance is made is decided where it is made.
+pub trait NodeRoom: Send + Sync {
+    /// How many more instances of such a version nodes would take now, beyond those that were asked for already, whether or
+    /// not nodes have heard of them. None if that is not known, or was last known so long ago that nobody should go by it.
+    ///
+    /// Asked at each plan and before each request: looks at what is in memory.
+    fn room(&self, _version: &VersionFacts) -> Option<u32> {
+        None
+    }
+
+    /// Tells, from now on, each time when there may be more room than before.
+    fn changes(&self) -> BoxStream<'static, ()> {
+        stream::pending().boxed()
+    }
 }
 
 /// Says how many requests a project may make.

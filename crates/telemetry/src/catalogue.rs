@@ -138,6 +138,12 @@ pub const METRICS: &[Metric] = &[
         "calls",
         "Calls that wait for an instance.",
     ),
+    gauge(
+        "hearth_function_instances_lacking",
+        VERSION,
+        "instances",
+        "Instances that are wanted and not asked for, since no node has room for them.",
+    ),
     counter(
         "hearth_function_provision_requests_total",
         VERSION,

@@ -14,5 +14,6 @@ pub(crate) mod plan;
 pub(crate) mod plane;
 pub(crate) mod read;
 pub(crate) mod reconcile;
+mod room;
 pub(crate) mod source;
 mod view;

@@ -26,7 +26,7 @@ use hearth_worker::{KnownInstance, LogArchive, Outcomes, ProvisionFailure, Worke
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tracing::{debug, warn};
 
-use super::{archive::Archive, blueprint::StoredBlueprints};
+use super::{archive::Archive, blueprint::StoredBlueprints, room::OwnNode};
 use crate::{OpenError, app::App, invocations::accept::Keeper, key, metrics};
 
 /// Requests for instances that wait at most.
@@ -103,6 +103,11 @@ impl Plane {
             app: weak,
             worker: worker.clone(),
         });
+        let nodes = Arc::new(OwnNode {
+            books: app.node.books(),
+            worker: worker.clone(),
+            queue: queue.clone(),
+        });
         let domain = config.gateway.domain.clone();
         let gateway = Gateway::new(
             config.gateway,
@@ -112,6 +117,7 @@ impl Plane {
                 keys: ties.clone(),
                 invocations: keeper.clone(),
                 hosts: ties.clone(),
+                nodes,
                 rates: ties.clone(),
                 observer: ties.clone(),
             },

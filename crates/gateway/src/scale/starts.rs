@@ -25,6 +25,10 @@ struct State {
     failures: u32,
     not_before: Option<Instant>,
     last: Option<ProvisionFailure>,
+    /// Since when nodes have had no room, as far as is known, or one was asked for all the same.
+    full_since: Option<Instant>,
+    /// How many are wanted that nodes have no room for.
+    lacking: u32,
 }
 
 impl Starts {
@@ -39,7 +43,11 @@ impl Starts {
 
     /// One more was asked for.
     pub(crate) fn asked(&self, request: RequestId) {
-        self.lock().pending.insert(request, Instant::now());
+        let (mut state, now) = (self.lock(), Instant::now());
+        state.pending.insert(request, now);
+        if let Some(since) = &mut state.full_since {
+            *since = now;
+        }
     }
 
     /// So many new instances came: the oldest requests are served.
@@ -51,9 +59,34 @@ impl Starts {
         for _ in 0..count {
             state.pending.pop_first();
         }
-        state.failures = 0;
-        state.not_before = None;
-        state.last = None;
+        state.forgive();
+    }
+
+    /// How many more may be asked for, by what is known of nodes' room. Where there is none, one from time to time: what is
+    /// known may be wrong. Room that is there again ends the wait that the want of it brought.
+    pub(crate) fn room(&self, known: Option<u32>, limits: &WaitLimits) -> u32 {
+        let mut state = self.lock();
+        if known == Some(0) {
+            let since = *state.full_since.get_or_insert_with(Instant::now);
+            let in_doubt = state.pending.is_empty() && since.elapsed() >= limits.room_doubt;
+            return u32::from(in_doubt);
+        }
+        // Otherwise it was refused for something else, such as a quota, that is still so.
+        let was_full = state.full_since.take().is_some();
+        if was_full && known.is_some() && state.last == Some(ProvisionFailure::NoRoom) {
+            state.forgive();
+        }
+        known.unwrap_or(u32::MAX)
+    }
+
+    /// So many are wanted that nodes have no room for.
+    pub(crate) fn lack(&self, count: u32) {
+        self.lock().lacking = count;
+    }
+
+    /// Whether some are wanted that nodes have no room for.
+    pub(crate) fn is_lacking(&self) -> bool {
+        self.lock().lacking > 0
     }
 
     /// A request has failed. Whether it was one of ours.
@@ -83,27 +116,28 @@ impl Starts {
 
     /// How long until more may be asked for.
     pub(crate) fn pause(&self) -> Option<Duration> {
-        let until = self.lock().not_before?;
-        let left = until.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
+        self.lock().pause()
     }
 
-    /// What the waiting are to be told, if it is no use: as long as nothing may be tried. After that a call is a new try.
-    pub(crate) fn verdict(&self, limits: &WaitLimits) -> Option<CallError> {
-        self.pause()?;
+    /// What the waiting are to be told, if it is no use: as long as there is no room for any, or nothing may be tried. After
+    /// that a call is a new try. Where one is on its way, the waiting wait for its places.
+    pub(crate) fn verdict(&self, room: u32, limits: &WaitLimits) -> Option<CallError> {
         let state = self.lock();
-        match state.last.as_ref()? {
-            ProvisionFailure::NoRoom => Some(CallError::NoRoom),
-            ProvisionFailure::Failed(reason) if state.failures >= limits.provision_attempts => {
+        let last = state.last.as_ref().filter(|_| state.pause().is_some());
+        match last {
+            Some(ProvisionFailure::Failed(reason)) if state.failures >= limits.provision_attempts => {
                 Some(CallError::StartFailed(reason.clone()))
             }
-            ProvisionFailure::Failed(_) => None,
+            _ if !state.pending.is_empty() => None,
+            Some(ProvisionFailure::NoRoom) => Some(CallError::NoRoom),
+            _ => (room == 0).then_some(CallError::NoRoom),
         }
     }
 
-    /// Whether the last failure was for want of room.
+    /// Whether it is for want of room that there are not more.
     pub(crate) fn no_room(&self) -> bool {
-        self.lock().last == Some(ProvisionFailure::NoRoom)
+        let state = self.lock();
+        state.lacking > 0 || state.last == Some(ProvisionFailure::NoRoom)
     }
 
     /// The moment at which the oldest is given up.
@@ -115,6 +149,18 @@ impl Starts {
 }
 
 impl State {
+    fn pause(&self) -> Option<Duration> {
+        let left = self.not_before?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// What failed so far counts no more.
+    fn forgive(&mut self) {
+        self.failures = 0;
+        self.not_before = None;
+        self.last = None;
+    }
+
     fn fail(&mut self, failure: ProvisionFailure, limits: &WaitLimits) {
         self.failures = self.failures.saturating_add(1);
         let doubled = 1u32 << (self.failures - 1).min(16);

@@ -1,13 +1,14 @@
 //! The task that keeps one pool at its size.
 //!
-//! It is woken when calls begin to wait, instances come or go, starts fail or rules change; calls that find a free place do not
-//! wake it. So while there are instances it also looks by itself, and takes the most calls there were since then.
+//! It is woken when calls begin to wait, instances come or go, starts fail or rules change, and when there may be room that it
+//! lacked; calls that find a free place do not wake it. So while there are instances it also looks by itself, and takes the most calls there were since then.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use futures::StreamExt as _;
 use hearth_coord::{ProvisionQueue, ProvisionRequest};
 use hearth_domain::{ScaleFacts, ScaleMemory, plan_scale};
 use hearth_ids::RequestId;
@@ -16,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::{
-    InstanceHost, RetireReason,
+    InstanceHost, NodeRoom, RetireReason,
     gateway::Pools,
     pool::{Pool, Upstream},
 };
@@ -32,6 +33,7 @@ pub(crate) struct Scaling {
     pub(crate) pools: Arc<Pools>,
     pub(crate) queue: Arc<dyn ProvisionQueue>,
     pub(crate) hosts: Arc<dyn InstanceHost>,
+    pub(crate) nodes: Arc<dyn NodeRoom>,
     pub(crate) tasks: TaskTracker,
     /// Cancelled once the registry has said what is alive; before, too much would be asked for.
     pub(crate) known: CancellationToken,
@@ -47,6 +49,7 @@ pub(crate) async fn run(pool: Arc<Pool>, scaling: Arc<Scaling>) {
     }
     let began = Instant::now();
     let mut memory = ScaleMemory::default();
+    let mut more_room = scaling.nodes.changes().fuse();
     loop {
         let look = step(&pool, &scaling, &mut memory, began).await;
         let wait = async {
@@ -59,6 +62,7 @@ pub(crate) async fn run(pool: Arc<Pool>, scaling: Arc<Scaling>) {
             () = scaling.stop.cancelled() => return,
             () = pool.closed.cancelled() => break,
             () = pool.changed.notified() => (),
+            Some(()) = more_room.next(), if pool.starts.is_lacking() => (),
             () = wait => (),
         }
     }
@@ -74,12 +78,6 @@ async fn step(pool: &Arc<Pool>, scaling: &Scaling, memory: &mut ScaleMemory, beg
     pool.meters.provision_failures.increment(expired as u64);
     // An instance that has just stopped being suspect tells nobody.
     pool.dispatch();
-    // Where there are instances, the waiting wait for their places.
-    if pool.counted().is_empty()
-        && let Some(error) = pool.starts.verdict(limits)
-    {
-        pool.fail_waiting(&error);
-    }
     for upstream in pool.instances().iter() {
         if let Some(reason) = upstream.condemned() {
             retire(pool, scaling, upstream, reason);
@@ -87,16 +85,26 @@ async fn step(pool: &Arc<Pool>, scaling: &Scaling, memory: &mut ScaleMemory, beg
     }
     let rule = pool.rule().scale;
     let counted = pool.counted();
+    let room = Room::of(pool, scaling);
     let facts = ScaleFacts {
         in_flight: pool.take_peak(),
         queued: pool.queued(),
         ready: u32::try_from(counted.len()).unwrap_or(u32::MAX),
         starting: pool.starts.count(),
-        room: room(pool, &scaling.pools),
+        room: room.all(),
     };
     let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (next, plan) = plan_scale(rule, *memory, facts, now_ms);
     *memory = next;
+    let lacking = if room.is_bounded_by_nodes() { plan.lacking } else { 0 };
+    pool.starts.lack(lacking);
+    pool.meters.lacking.set(lacking);
+    // Where there are instances, the waiting wait for their places.
+    if counted.is_empty()
+        && let Some(error) = pool.starts.verdict(room.nodes, limits)
+    {
+        pool.fail_waiting(&error);
+    }
     stop(pool, scaling, counted, plan.stop);
     let pause = start(pool, scaling, plan.start).await;
     for upstream in pool.instances().iter() {
@@ -116,10 +124,36 @@ async fn step(pool: &Arc<Pool>, scaling: &Scaling, memory: &mut ScaleMemory, beg
         .map(|time| time.max(LOOK_MIN))
 }
 
+/// How many more instances there may be.
+struct Room {
+    /// By nodes' room, as far as that is known.
+    nodes: u32,
+    /// By what the function may have.
+    share: u32,
+}
+
+impl Room {
+    fn of(pool: &Pool, scaling: &Scaling) -> Self {
+        let known = scaling.nodes.room(&pool.rule().facts);
+        Self {
+            nodes: pool.starts.room(known, &pool.config.waiting),
+            share: share(pool, &scaling.pools),
+        }
+    }
+
+    fn all(&self) -> u32 {
+        self.nodes.min(self.share)
+    }
+
+    fn is_bounded_by_nodes(&self) -> bool {
+        self.nodes <= self.share
+    }
+}
+
 /// How many more instances the pool may have. What is live has as many as its rule says. Versions that are not, which
 /// aliases and numbers name, have together no more than one version may have, though each may have one: so a function has
 /// for a rollout twice what it has for one version, and none for each version that was ever made.
-fn room(pool: &Pool, pools: &Pools) -> u32 {
+fn share(pool: &Pool, pools: &Pools) -> u32 {
     let rule = pool.rule();
     if rule.live {
         return u32::MAX;
@@ -143,9 +177,9 @@ async fn start(pool: &Pool, scaling: &Scaling, count: u32) -> Option<Duration> {
     let deadline = SystemTime::now() + pool.config.waiting.provision_timeout;
     let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     for _ in 0..count {
-        // Another version's pool may have been faster.
-        if room(pool, &scaling.pools) == 0 {
-            break;
+        // Another version's or function's pool may have been faster.
+        if Room::of(pool, scaling).all() == 0 {
+            return Some(LOOK_MIN);
         }
         let request = ProvisionRequest {
             request_id: RequestId::new(),

@@ -6,10 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hearth_coord::InstanceKey;
+use futures::{StreamExt as _, stream};
+use hearth_coord::{EmbeddedQueue, InstanceKey};
 use hearth_gateway::{
-    AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, InstanceHost, KeyCheck, NotAccepted, RateLimit,
-    RetireReason,
+    AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, InstanceHost, KeyCheck, NodeRoom, NotAccepted,
+    RateLimit, RetireReason, VersionFacts,
 };
 use hearth_ids::{FunctionId, InvocationId, ProjectId};
 use tokio::sync::watch;
@@ -54,6 +55,29 @@ impl AsyncInvocations for Told {
 impl InstanceHost for Told {
     async fn retire(&self, key: InstanceKey, reason: RetireReason) {
         self.retired.send_modify(|retired| retired.push((key, reason)));
+    }
+}
+
+/// A node with so many places for instances; how many is not known, if it does not say.
+pub(crate) struct Places {
+    pub(crate) free: watch::Sender<Option<u32>>,
+    pub(crate) queue: Arc<EmbeddedQueue>,
+}
+
+impl NodeRoom for Places {
+    fn room(&self, _: &VersionFacts) -> Option<u32> {
+        let free = (*self.free.borrow())?;
+        let asked = self.queue.stats();
+        let asked = u32::try_from(asked.waiting + asked.claimed).unwrap();
+        Some(free.saturating_sub(asked))
+    }
+
+    fn changes(&self) -> stream::BoxStream<'static, ()> {
+        let changes = stream::unfold(self.free.subscribe(), async |mut free| {
+            free.changed().await.ok()?;
+            Some(((), free))
+        });
+        changes.boxed()
     }
 }
 

@@ -11,6 +11,7 @@ mod hostile;
 mod instance;
 mod lambda;
 mod memory;
+mod room;
 mod scaling;
 mod shutdown;
 mod slow;

@@ -8,12 +8,12 @@ use hearth_coord::{
 use hearth_domain::{Contract, FunctionSpec, ScaleRule, Traffic};
 use hearth_gateway::{Gateway, GatewayConfig, GatewayListener, GatewayParts, Route, RouteTable, VersionFacts};
 use hearth_ids::{FunctionId, MachineId, ProjectId};
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Client,
-    doubles::{Told, told},
+    doubles::{Places, Told, told},
     instance::FakeInstance,
 };
 
@@ -25,6 +25,7 @@ pub(crate) struct World {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) registry: Arc<EmbeddedRegistry>,
     pub(crate) queue: Arc<EmbeddedQueue>,
+    pub(crate) nodes: Arc<Places>,
     pub(crate) told: Arc<Told>,
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
@@ -43,12 +44,17 @@ impl World {
             Arc::new(EmbeddedQueue::new(10_000)),
             told(),
         );
+        let nodes = Arc::new(Places {
+            free: watch::Sender::new(None),
+            queue: queue.clone(),
+        });
         let parts = GatewayParts {
             registry: registry.clone(),
             queue: queue.clone(),
             keys: told.clone(),
             invocations: told.clone(),
             hosts: told.clone(),
+            nodes: nodes.clone(),
             rates: told.clone(),
             observer: told.clone(),
         };
@@ -67,6 +73,7 @@ impl World {
             gateway,
             registry,
             queue,
+            nodes,
             told,
             address,
             shutdown,
@@ -103,9 +110,22 @@ impl World {
         taken.expect("no instance is wanted").unwrap()
     }
 
+    /// Says how many more instances the node has places for.
+    pub(crate) fn has_room(&self, free: u32) {
+        self.nodes.free.send_replace(Some(free));
+    }
+
     /// Makes the instance that is wanted next.
     pub(crate) async fn provision(&self, instance: &FakeInstance) -> Claim {
         let claim = self.wanted().await;
+        // It takes its place, and is asked for no more.
+        self.nodes.free.send_if_modified(|free| match free {
+            Some(free) => {
+                *free -= 1;
+                true
+            }
+            None => false,
+        });
         let version = claim.request.version.unwrap();
         self.register(claim.request.function_id, version, instance.address)
             .await;

@@ -1,0 +1,45 @@
+//! How much room there is for instances: what the node's books have free, less what was asked for and is not on them yet.
+//!
+//! Quotas are not in it. What a project holds is in the store, which is too far to be asked at each plan; it is asked, and
+//! refuses, when an instance is put on its books.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream::BoxStream};
+use hearth_coord::embedded::EmbeddedQueue;
+use hearth_domain::{Allocation, room_for};
+use hearth_gateway::{NodeRoom, VersionFacts};
+use hearth_node_api::NodeBooks;
+use hearth_worker::Worker;
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+
+/// The room of the one node that there is, by its own rule of admission. It is never old: the node's books are in this process.
+pub(crate) struct OwnNode {
+    pub(crate) books: watch::Receiver<NodeBooks>,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) queue: Arc<EmbeddedQueue>,
+}
+
+impl NodeRoom for OwnNode {
+    fn room(&self, version: &VersionFacts) -> Option<u32> {
+        // In this order, so that what passes from one to the next meanwhile is not counted twice: rather too much is asked for,
+        // and refused, than a call sent away for which there is room.
+        let books = *self.books.borrow();
+        let placed = self.worker.placed();
+        let asked = self.queue.stats();
+        let each = Allocation {
+            vcpus: version.cpu.into(),
+            memory_mib: version.memory_mb.into(),
+        };
+        let held = Allocation {
+            vcpus: books.allocation.vcpus + asked.cpu.saturating_sub(placed.vcpus),
+            memory_mib: books.allocation.memory_mib + asked.memory_mb.saturating_sub(placed.memory_mib),
+        };
+        Some(room_for(&books.capacity, books.overcommit, held, each))
+    }
+
+    fn changes(&self) -> BoxStream<'static, ()> {
+        WatchStream::from_changes(self.books.clone()).map(drop).boxed()
+    }
+}
