@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -160,6 +161,21 @@ impl Host {
         });
         self.daemon = None;
         status
+    }
+
+    /// Waits until the daemon has killed itself at the fault point with whose name it was started.
+    ///
+    /// # Panics
+    /// If it ends in another way.
+    pub fn killed_itself_at(&mut self, point: &str) {
+        let status = self.wait_for_death();
+        let signal = Signal::KILL.as_raw();
+        assert_eq!(
+            status.signal(),
+            Some(signal),
+            "{point} was not come by: {status}\n{}",
+            self.log()
+        );
     }
 
     /// Whether the daemon has ended.

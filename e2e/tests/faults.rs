@@ -9,13 +9,12 @@
     reason = "a fixture that cannot be made fails its test"
 )]
 
-use std::{os::unix::process::ExitStatusExt, process::Stdio};
+use std::process::Stdio;
 
 use hearth_e2e::{BUSYBOX, Host, HostOptions, wait_for};
 use hearth_node::fault::POINTS;
 
 const MACHINE: &str = "victim";
-const SIGKILL: i32 = 9;
 
 /// What the user does, so that the daemon comes to the point.
 #[derive(Debug, Clone, Copy)]
@@ -151,13 +150,7 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let status = host.wait_for_death();
-    assert_eq!(
-        status.signal(),
-        Some(SIGKILL),
-        "{point} was not come by: {status}\n{}",
-        host.log()
-    );
+    host.killed_itself_at(point);
     client.wait().unwrap();
 }
 

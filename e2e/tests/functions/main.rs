@@ -6,6 +6,7 @@ mod clock;
 mod contract;
 mod crowd;
 mod failures;
+mod faults;
 mod life;
 mod outage;
 mod shop;
