@@ -19,9 +19,10 @@ pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
     app.store.resume_invocations(&resumed).await?;
     for call in &resumed {
         metrics::attempted(call.state);
-        match call.state {
-            InvocationState::Dead => warn!(id = %call.id, error = call.error, "a kept call is given up"),
-            _ => info!(id = %call.id, alone = call.alone, "a kept call that was cut off is tried again"),
+        if call.state == InvocationState::Dead {
+            warn!(id = %call.id, error = call.error, "a kept call is given up");
+        } else {
+            info!(id = %call.id, alone = call.alone, "a kept call that was cut off is tried again");
         }
     }
     Ok(())

@@ -97,6 +97,19 @@ async fn what_fails_is_tried_again_what_is_refused_is_not() {
 }
 
 #[tokio::test]
+async fn a_try_that_an_orderly_end_broke_off_does_not_count() {
+    let f = Fixture::new().await;
+    let program = Program::serve().await;
+    deploy(&f, "web", json!({"port": program.port})).await;
+    let id = accepted(&f, "/hang", None, "").await;
+    until(async || (program.requests() == 1).then_some(())).await;
+    let f = f.reopen().await;
+    let call = ended(&f, id).await;
+    assert_eq!((call.state, call.attempts), (InvocationState::Succeeded, 1));
+    assert_eq!(program.requests(), 2);
+}
+
+#[tokio::test]
 async fn kept_calls_are_listed_by_page_function_and_state() {
     let f = Fixture::new().await;
     let program = Program::serve().await;

@@ -24,7 +24,7 @@ use crate::{
     tenancy::asking,
 };
 
-/// Gives back what it gets. `/status/N` answers that status, `/once` fails the first time.
+/// Gives back what it gets. `/status/N` answers that status, `/once` fails the first time, `/hang` never ends then.
 pub(crate) struct Program {
     pub(crate) port: u16,
     /// Requests so far.
@@ -56,6 +56,9 @@ async fn answer(State(requests): State<Arc<AtomicU32>>, request: Request) -> Res
     }
     if path == "/once" && before == 0 {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    if path == "/hang" && before == 0 {
+        std::future::pending::<()>().await;
     }
     format!("{} {path} {}", parts.method, String::from_utf8_lossy(&body)).into_response()
 }
