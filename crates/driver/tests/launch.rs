@@ -243,3 +243,30 @@ async fn clean_follows_no_symbolic_link_out_of_the_folder() {
     assert_eq!(fs::read(precious.join("file")).unwrap(), b"precious");
     assert!(!own.exists() && !precious.join("new").exists());
 }
+
+#[tokio::test]
+async fn clean_waits_for_a_keeper_whose_launcher_ended_without_naming_it() {
+    let folder = TempDir::new().unwrap();
+    let machine = folder.path().join("vm");
+    fs::create_dir(&machine).unwrap();
+    let mut launcher = std::process::Command::new("true").spawn().unwrap();
+    ProcessId::of(launcher.id())
+        .and_then(|id| id.write_file(&launch::pid_file(&machine)))
+        .unwrap();
+    launcher.wait().unwrap();
+    // As a keeper: it has the launcher's arguments, and ends at the end of its pipe.
+    let mut keeper = std::process::Command::new("sh")
+        .args(["-c", "read end; sleep 0.2; :", "--folder"])
+        .arg(&machine)
+        .current_dir(&machine)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = ProcessId::of(keeper.id()).unwrap();
+    drop(keeper.stdin.take());
+    launch::clean(MachineId::new(), &machine).await.unwrap();
+    let left = id.is_alive();
+    keeper.wait().unwrap();
+    assert!(!left, "clean left the keeper");
+    assert!(!machine.exists());
+}

@@ -11,6 +11,9 @@ use crate::{DriverError, process::ProcessId};
 pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a keeper may take to write down what is left in the pipe.
 const KEEPER_DEADLINE: Duration = Duration::from_secs(2);
+/// How often a folder is tried to be removed, and the rest before the next time.
+const REMOVALS_MAX: u32 = 50;
+const REMOVAL_REST: Duration = Duration::from_millis(10);
 
 pub(super) async fn kill(process: ProcessId, folder: &Path) -> Result<(), DriverError> {
     let gone = process
@@ -48,42 +51,69 @@ async fn settle_of(vmm: ProcessId, folder: &Path) {
 /// Ends the VMM of a folder, if there is one, and removes the folder with all that is in it. Needs no handle, and may
 /// be called at any moment of a launch, and again.
 pub async fn clean(machine: MachineId, folder: &Path) -> Result<(), DriverError> {
+    let mut removed = Ok(());
+    for _ in 0..REMOVALS_MAX {
+        if !mark(folder)? {
+            return Ok(());
+        }
+        end(machine, folder).await?;
+        removed = remove(folder);
+        if removed.is_ok() {
+            return Ok(());
+        }
+        // A launcher is in the way, which is being told off or is found at the next turn.
+        tokio::time::sleep(REMOVAL_REST).await;
+    }
+    removed.map_err(DriverError::io(format!("remove the folder {}", folder.display())))
+}
+
+/// Tells launchers that the machine is being removed. `false` if there is no folder.
+fn mark(folder: &Path) -> Result<bool, DriverError> {
     let marker = cleaning_marker(folder);
     // Only ever made anew: the VMM may have put a link there, which root must not follow.
     match fs::File::create_new(&marker) {
-        Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(DriverError::io(format!("write {}", marker.display()))(e)),
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(DriverError::io(format!("write {}", marker.display()))(e)),
     }
-    let path = pid_file(folder);
-    let process =
-        ProcessId::read_file(&path).map_err(DriverError::io(format!("read the pid file {}", path.display())))?;
-    if let Some(process) = process.filter(|p| is_ours(*p, folder, Some(machine))) {
-        kill(process, folder).await?;
-        if !keeper_file(folder, process).exists() {
-            // Killed before it could write down whom it had forked.
-            settle_forked(folder).await;
-        }
-    }
-    settle(folder).await;
-    remove_folder(folder).await
 }
 
-/// Waits for the keeper of a launcher that is gone and did not name it: it has the launcher's arguments, and ends by
-/// itself at the end of the pipe.
+/// Ends the VMM that the pid file names, and its keeper.
+async fn end(machine: MachineId, folder: &Path) -> Result<(), DriverError> {
+    let path = pid_file(folder);
+    let named =
+        ProcessId::read_file(&path).map_err(DriverError::io(format!("read the pid file {}", path.display())))?;
+    let Some(vmm) = named else { return Ok(()) };
+    if is_ours(vmm, folder, Some(machine)) {
+        kill(vmm, folder).await?;
+    }
+    if vmm.is_alive() {
+        // A stranger, whom the VMM named.
+        return Ok(());
+    }
+    if keeper_file(folder, vmm).exists() {
+        settle_of(vmm, folder).await;
+    } else {
+        // It ended before it could write down whom it had forked.
+        settle_forked(folder).await;
+    }
+    Ok(())
+}
+
+/// Waits for the keeper of a launcher that is gone and did not name it: it has the launcher's arguments and
+/// working folder, and ends by itself at the end of the pipe.
 async fn settle_forked(folder: &Path) {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let processes = pids.filter_map(|pid: u32| ProcessId::of(pid).ok());
     let names_it = |process: &ProcessId| {
         let arguments = process.arguments().unwrap_or_default();
-        arguments
-            .iter()
-            .any(|argument| argument == folder.as_os_str().as_encoded_bytes())
+        let mut arguments = arguments.iter();
+        arguments.any(|argument| argument == folder.as_os_str().as_encoded_bytes())
     };
-    for keeper in processes.filter(names_it) {
-        if is_ours(keeper, folder, None) && tokio::time::timeout(KEEPER_DEADLINE, keeper.ended()).await.is_err() {
+    for keeper in processes.filter(|process| process.works_in(folder) && names_it(process)) {
+        if tokio::time::timeout(KEEPER_DEADLINE, keeper.ended()).await.is_err() {
             let _ = keeper.kill(KEEPER_DEADLINE).await;
         }
     }
@@ -115,18 +145,85 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     !needle.is_empty() && haystack.windows(needle.len()).any(|w| w == needle)
 }
 
-/// A launcher that is just being told off may still write into it: try again for a while.
-async fn remove_folder(folder: &Path) -> Result<(), DriverError> {
-    let mut result = Ok(());
-    for _ in 0..50 {
-        result = match fs::remove_dir_all(folder) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        };
-        if result.is_ok() {
-            break;
+/// Removes the folder and what is in it, the marker last.
+fn remove(folder: &Path) -> io::Result<()> {
+    empty(folder).and_then(|()| vanish(folder)).or_else(or_gone)
+}
+
+/// Removes all but the marker.
+fn empty(folder: &Path) -> io::Result<()> {
+    let marker = cleaning_marker(folder);
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path != marker {
+            remove_entry(&path)?;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    result.map_err(DriverError::io(format!("remove the folder {}", folder.display())))
+    Ok(())
+}
+
+/// Removes an empty folder. Of what has come into it meanwhile nothing is removed: a launcher that did not find the
+/// marker any more is thus either in the way, or without a folder.
+fn vanish(folder: &Path) -> io::Result<()> {
+    remove_entry(&cleaning_marker(folder))?;
+    fs::remove_dir(folder)
+}
+
+fn remove_entry(path: &Path) -> io::Result<()> {
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let removed = if is_folder {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    removed.or_else(or_gone)
+}
+
+fn or_gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launcher_meets_the_marker_until_the_folder_can_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = folder.path().join("vm");
+        fs::create_dir_all(machine.join("jail/root")).unwrap();
+        fs::write(machine.join("console.log"), "up").unwrap();
+        assert!(mark(&machine).unwrap());
+        empty(&machine).unwrap();
+        let left: Vec<_> = fs::read_dir(&machine).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left, [cleaning_marker(&machine)]);
+        vanish(&machine).unwrap();
+        assert!(!machine.exists() && !mark(&machine).unwrap());
+        remove(&machine).unwrap();
+    }
+
+    #[test]
+    fn a_launcher_that_came_when_the_marker_went_is_not_lost_sight_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = folder.path().join("vm");
+        fs::create_dir(&machine).unwrap();
+        let launcher = ProcessId::own().unwrap();
+        launcher.write_file(&pid_file(&machine)).unwrap();
+        assert!(vanish(&machine).is_err());
+        assert_eq!(ProcessId::read_file(&pid_file(&machine)).unwrap(), Some(launcher));
+    }
+
+    #[test]
+    fn whatever_stands_in_place_of_the_marker_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = folder.path().join("vm");
+        fs::create_dir_all(cleaning_marker(&machine).join("folder")).unwrap();
+        assert!(mark(&machine).unwrap());
+        remove(&machine).unwrap();
+        assert!(!machine.exists());
+    }
 }

@@ -14,7 +14,8 @@
 //! that floods its console fills neither the disk nor the daemon's memory, and no daemon is needed for it.
 //!
 //! Invariant between a launcher and [`clean`]: the launcher writes its pid file, then looks for the marker `cleaning`;
-//! `clean` writes the marker, then looks for the pid file. So one of the two always sees the other.
+//! `clean` writes the marker, then looks for the pid file, and removes the marker last, with nothing left but the folder.
+//! So one of the two always sees the other.
 
 mod arguments;
 mod child;
