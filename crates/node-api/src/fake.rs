@@ -67,8 +67,8 @@ impl FakeNode {
             events: broadcast::Sender::new(4096),
             books: watch::Sender::new(NodeBooks {
                 capacity: Capacity {
-                    cpu_millis: 2000,
-                    memory_mib: 4096,
+                    cpu_millis: 64_000,
+                    memory_mib: 65_536,
                 },
                 overcommit: Overcommit::default(),
                 allocation: Allocation::default(),

@@ -183,7 +183,7 @@ async fn kernels_are_listed_and_bad_ones_refused() {
 async fn the_node_tells_of_itself() {
     let f = Fixture::new().await;
     let info: NodeInfo = f.get("/v1/node").await.json();
-    assert_eq!((info.cpus.total, info.memory_mib.total, info.images), (32, 4096, 1));
+    assert_eq!((info.cpus.total, info.memory_mib.total, info.images), (1024, 65_536, 1));
     let doctor: CheckList = f.get("/v1/doctor").await.json();
     assert_eq!(doctor.checks[0].name, "kvm");
     let version: Version = f.get("/v1/version").await.json();

@@ -16,5 +16,6 @@ mod lifecycle;
 mod metrics;
 mod ready;
 mod recovery;
+mod room;
 mod sessions;
 mod tenancy;

@@ -1,0 +1,127 @@
+//! Functions on a node that is full, or nearly.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State};
+use bytes::Bytes;
+use hearth_api::{CreateMachine, Machine, ProblemCode};
+use hearth_domain::Capacity;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+
+use crate::{
+    fixture::{Answer, Fixture, machine, request, send},
+    program::{deploy, until},
+};
+
+const MEMORY_MIB: u64 = 1024;
+
+/// A node that is half full, with a function `web` whose instances have one call at a time and take an eighth of it.
+struct HalfFull {
+    f: Fixture,
+    other: Machine,
+    /// As many calls end as there are permits.
+    go: Arc<Semaphore>,
+}
+
+impl HalfFull {
+    async fn new() -> Self {
+        let f = Fixture::new().await;
+        f.node.has(Capacity {
+            cpu_millis: 64_000,
+            memory_mib: MEMORY_MIB,
+        });
+        let other = f.make(CreateMachine {
+            memory_mib: Some(MEMORY_MIB / 2),
+            ..machine(&["sleep"])
+        });
+        let other = other.await;
+        let go = Arc::new(Semaphore::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fields = json!({
+            "port": listener.local_addr().unwrap().port(),
+            "memory_mib": MEMORY_MIB / 8,
+            "settings": {"concurrency": 1},
+        });
+        let program = Router::new().fallback(answer).with_state(Arc::clone(&go));
+        tokio::spawn(async move { axum::serve(listener, program).await.unwrap() });
+        deploy(&f, "web", fields).await;
+        Self { f, other, go }
+    }
+
+    fn call(&self) -> JoinHandle<Answer> {
+        let socket = self.f.socket.clone();
+        let request: Request<Full<Bytes>> = request(Method::POST, "/v1/functions/web/invoke")
+            .body(Full::default())
+            .unwrap();
+        tokio::spawn(async move { send(&socket, request).await })
+    }
+
+    async fn remove_the_other(&self) {
+        let path = format!("/v1/machines/{}", self.other.id);
+        assert_eq!(self.f.delete(&path).await.status, StatusCode::NO_CONTENT);
+    }
+
+    /// A figure of the function.
+    async fn figure(&self, name: &str) -> Option<u32> {
+        let text = self.f.get("/metrics").await.body;
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let series = format!("{name}{{project=\"default\",function=\"web\",version=\"1\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&series))?;
+        Some(value.parse().unwrap())
+    }
+
+    /// Waits until the function has so many instances, and wants so many more.
+    async fn until_there_are(&self, instances: u32, lacking: u32) {
+        until(async || {
+            let there_are = self.figure("hearth_function_instances").await;
+            let lacks = self.figure("hearth_function_instances_lacking").await;
+            (there_are == Some(instances) && lacks == Some(lacking)).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn answer(State(go): State<Arc<Semaphore>>) -> &'static str {
+    go.acquire().await.unwrap().forget();
+    "ok"
+}
+
+#[tokio::test]
+async fn as_many_instances_are_made_as_fit_and_more_when_a_machine_ends() {
+    let world = HalfFull::new().await;
+    let calls: Vec<_> = (0..6).map(|_| world.call()).collect();
+    world.until_there_are(4, 2).await;
+    assert_eq!(world.f.node.count(), 5);
+    assert_eq!(world.figure("hearth_function_provision_requests_total").await, Some(4));
+    let failed = world.figure("hearth_function_provision_failures_total").await;
+    assert_eq!(failed.unwrap_or_default(), 0, "none was refused");
+    world.remove_the_other().await;
+    world.until_there_are(6, 0).await;
+    world.go.add_permits(calls.len());
+    for call in calls {
+        assert_eq!(call.await.unwrap().status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_full_node_is_told_of_at_once_and_only_as_long_as_it_is_full() {
+    let world = HalfFull::new().await;
+    world.f.node.has(Capacity {
+        cpu_millis: 64_000,
+        memory_mib: MEMORY_MIB / 2,
+    });
+    for _ in 0..3 {
+        let problem = world.call().await.unwrap().problem();
+        assert_eq!(problem.code, ProblemCode::Unavailable);
+        assert_eq!(problem.detail, "no node has room for an instance");
+    }
+    assert_eq!(world.f.node.count(), 1);
+    let asked = world.figure("hearth_function_provision_requests_total").await;
+    assert_eq!(asked.unwrap_or_default(), 0, "it is known without asking");
+    world.remove_the_other().await;
+    world.go.add_permits(1);
+    assert_eq!(world.call().await.unwrap().status, StatusCode::OK);
+}
