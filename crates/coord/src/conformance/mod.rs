@@ -10,10 +10,12 @@
 mod queue;
 mod registry;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+pub use hearth_conformance::{CaseResult, Outcome, assert_passed};
+use hearth_conformance::{Verdict, ensure, run_case};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{CoordError, InstanceRegistry, ProvisionQueue};
@@ -46,41 +48,7 @@ pub struct Times {
     pub late: Duration,
 }
 
-/// How a case went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The implementation does it.
-    Passed,
-    /// It could not be tried, for this reason.
-    Skipped(String),
-    /// The implementation does otherwise.
-    Failed(String),
-}
-
-/// One case and how it went.
-#[derive(Debug, Clone)]
-pub struct CaseResult {
-    /// What the implementation should do.
-    pub name: &'static str,
-    /// Whether it does.
-    pub outcome: Outcome,
-    /// How long it took.
-    pub time: Duration,
-}
-
-impl fmt::Display for CaseResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.time.as_millis();
-        match &self.outcome {
-            Outcome::Passed => write!(f, "passed: {} ({ms} ms)", self.name),
-            Outcome::Skipped(why) => write!(f, "SKIPPED: {}: {why}", self.name),
-            Outcome::Failed(why) => write!(f, "FAILED: {} ({ms} ms): {why}", self.name),
-        }
-    }
-}
-
 type F<'a> = &'a dyn Fixture;
-type Verdict = Result<(), Outcome>;
 type Case = (&'static str, for<'a> fn(F<'a>) -> BoxFuture<'a, Verdict>);
 
 /// Runs all cases, one after the other.
@@ -89,45 +57,14 @@ pub async fn run(fixture: F<'_>) -> Vec<CaseResult> {
     let deadline = (times.short + times.late) * 20;
     let mut results = Vec::new();
     for (name, case) in queue::CASES.into_iter().chain(registry::CASES) {
-        let begin = Instant::now();
-        let outcome = match timeout(deadline, case(fixture)).await {
-            Ok(Ok(())) => Outcome::Passed,
-            Ok(Err(outcome)) => outcome,
-            Err(_) => Outcome::Failed("it did not end".into()),
-        };
-        let time = begin.elapsed();
-        results.push(CaseResult { name, outcome, time });
+        results.push(run_case(name, deadline, case(fixture)).await);
     }
     results
-}
-
-/// Prints the results, and panics if a case failed.
-///
-/// # Panics
-/// If a case failed.
-pub fn assert_passed(results: &[CaseResult]) {
-    for result in results {
-        eprintln!("{result}");
-    }
-    let failed: Vec<String> = results
-        .iter()
-        .filter(|r| matches!(r.outcome, Outcome::Failed(_)))
-        .map(ToString::to_string)
-        .collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 impl From<CoordError> for Outcome {
     fn from(error: CoordError) -> Self {
         Self::Failed(error.to_string())
-    }
-}
-
-fn ensure(holds: bool, otherwise: impl Into<String>) -> Verdict {
-    if holds {
-        Ok(())
-    } else {
-        Err(Outcome::Failed(otherwise.into()))
     }
 }
 

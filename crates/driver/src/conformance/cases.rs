@@ -2,10 +2,11 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use hearth_conformance::{Outcome, Verdict, ensure};
 use rustix::process::Signal;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{DEADLINE, Fixture, Outcome, processes_of};
+use super::{DEADLINE, Fixture, processes_of};
 use crate::{Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle, chain, process::ProcessId};
 
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,6 @@ pub(super) const ALL: [Case; 13] = [
     Case::PowerButton,
 ];
 
-type Verdict = Result<(), Outcome>;
 type D<'a> = &'a Arc<dyn Driver>;
 type F<'a> = &'a dyn Fixture;
 
@@ -229,7 +229,7 @@ async fn refused(driver: D<'_>, plan: &StartPlan, name: &str) -> Verdict {
         Ok(_) => return Err(Outcome::Failed("it started".into())),
         Err(error) => ensure(
             chain(&error).contains(name),
-            &format!("{name} is not in: {}", chain(&error)),
+            format!("{name} is not in: {}", chain(&error)),
         )?,
     }
     ensure(processes_of(plan.machine).is_empty(), "a failed start left a process")?;
@@ -254,7 +254,7 @@ async fn exit_is_seen(driver: D<'_>, fixture: F<'_>) -> Verdict {
         .map_err(|e| Outcome::Failed(e.to_string()))?;
     ensure(
         exit.signal.is_none_or(|signal| signal == 9),
-        &format!("SIGKILL was seen as {exit:?}"),
+        format!("SIGKILL was seen as {exit:?}"),
     )?;
     expect(driver, &handle, Liveness::Gone).await?;
     cleaned(driver, &plan).await
@@ -337,17 +337,17 @@ async fn cleaned(driver: D<'_>, plan: &StartPlan) -> Verdict {
         "clean",
     )?;
     let left = processes_of(plan.machine);
-    ensure(left.is_empty(), &format!("clean left the processes {left:?}"))?;
+    ensure(left.is_empty(), format!("clean left the processes {left:?}"))?;
     let files = std::fs::read_dir(&plan.folder).map_or(0, Iterator::count);
     ensure(
         files == 0,
-        &format!("clean left {files} files in {}", plan.folder.display()),
+        format!("clean left {files} files in {}", plan.folder.display()),
     )
 }
 
 async fn expect(driver: D<'_>, handle: &VmmHandle, wanted: Liveness) -> Verdict {
     let found = did(driver.recover(handle).await, "recover")?;
-    ensure(found == wanted, &format!("recover says {found:?}, not {wanted:?}"))
+    ensure(found == wanted, format!("recover says {found:?}, not {wanted:?}"))
 }
 
 fn wait_in_background(driver: D<'_>, handle: &VmmHandle) -> tokio::task::JoinHandle<VmmExit> {
@@ -383,12 +383,4 @@ async fn within<T>(future: impl Future<Output = T>, what: &str) -> Result<T, Out
 
 fn did<T>(result: Result<T, DriverError>, what: &str) -> Result<T, Outcome> {
     result.map_err(|error| Outcome::Failed(format!("{what}: {}", chain(&error))))
-}
-
-fn ensure(holds: bool, otherwise: &str) -> Verdict {
-    if holds {
-        Ok(())
-    } else {
-        Err(Outcome::Failed(otherwise.into()))
-    }
 }

@@ -9,12 +9,10 @@
 
 mod cases;
 
-use std::{
-    fmt, fs,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fs, sync::Arc, time::Duration};
 
+use hearth_conformance::run_case;
+pub use hearth_conformance::{CaseResult, Outcome, assert_passed};
 use hearth_ids::MachineId;
 
 use crate::{Driver, StartPlan};
@@ -33,39 +31,6 @@ pub trait Fixture: Send + Sync {
     fn ready_text(&self) -> Option<&str>;
 }
 
-/// How a case went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The driver does it.
-    Passed,
-    /// It could not be tried, for this reason.
-    Skipped(String),
-    /// The driver does otherwise.
-    Failed(String),
-}
-
-/// One case and how it went.
-#[derive(Debug, Clone)]
-pub struct CaseResult {
-    /// What the driver should do.
-    pub name: &'static str,
-    /// Whether it does.
-    pub outcome: Outcome,
-    /// How long it took.
-    pub time: Duration,
-}
-
-impl fmt::Display for CaseResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.time.as_millis();
-        match &self.outcome {
-            Outcome::Passed => write!(f, "passed: {} ({ms} ms)", self.name),
-            Outcome::Skipped(why) => write!(f, "SKIPPED: {}: {why}", self.name),
-            Outcome::Failed(why) => write!(f, "FAILED: {} ({ms} ms): {why}", self.name),
-        }
-    }
-}
-
 /// How long anything in the suite may take, a guest's boot under emulation on a busy machine included.
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -73,35 +38,9 @@ const DEADLINE: Duration = Duration::from_mins(1);
 pub async fn run(driver: Arc<dyn Driver>, fixture: &dyn Fixture) -> Vec<CaseResult> {
     let mut results = Vec::new();
     for case in cases::ALL {
-        let begin = Instant::now();
-        let outcome = match tokio::time::timeout(DEADLINE * 2, cases::run(case, &driver, fixture)).await {
-            Ok(Ok(())) => Outcome::Passed,
-            Ok(Err(outcome)) => outcome,
-            Err(_) => Outcome::Failed("it did not end".into()),
-        };
-        results.push(CaseResult {
-            name: case.name(),
-            outcome,
-            time: begin.elapsed(),
-        });
+        results.push(run_case(case.name(), DEADLINE * 2, cases::run(case, &driver, fixture)).await);
     }
     results
-}
-
-/// Prints the results, and panics if a case failed.
-///
-/// # Panics
-/// If a case failed.
-pub fn assert_passed(results: &[CaseResult]) {
-    for result in results {
-        eprintln!("{result}");
-    }
-    let failed: Vec<String> = results
-        .iter()
-        .filter(|r| matches!(r.outcome, Outcome::Failed(_)))
-        .map(ToString::to_string)
-        .collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 /// The processes, other than this one, that name the machine in their arguments.
