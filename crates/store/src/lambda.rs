@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hearth_ids::FunctionId;
 use serde::{Serialize, de::DeserializeOwned};
+use sqlx::SqliteConnection;
 
 use crate::{
     Store, StoreError,
@@ -12,6 +13,42 @@ use crate::{
 
 /// The number under which facts of the function itself are kept; versions count from 1.
 pub const OF_FUNCTION: u32 = 0;
+
+/// What is noted of a version from its first moment, and of its function if that is made with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LambdaFacts {
+    function: Option<String>,
+    version: Option<String>,
+}
+
+impl LambdaFacts {
+    /// Facts of a new version, and of its function if that may be new.
+    pub fn new<F: Serialize, V: Serialize>(function: Option<&F>, version: &V) -> Self {
+        Self {
+            function: function.map(to_json),
+            version: Some(to_json(version)),
+        }
+    }
+
+    /// Notes those of the function.
+    pub(crate) async fn note_function(
+        &self,
+        connection: &mut SqliteConnection,
+        function: FunctionId,
+    ) -> Result<(), StoreError> {
+        note(connection, function, OF_FUNCTION, self.function.as_deref()).await
+    }
+
+    /// Notes those of the version.
+    pub(crate) async fn note_version(
+        &self,
+        connection: &mut SqliteConnection,
+        function: FunctionId,
+        number: u32,
+    ) -> Result<(), StoreError> {
+        note(connection, function, number, self.version.as_deref()).await
+    }
+}
 
 impl Store {
     /// What was noted of a version, or of the function itself ([`OF_FUNCTION`]).
@@ -70,17 +107,28 @@ impl Store {
         if touched.rows_affected() == 0 {
             return Ok(());
         }
-        sqlx::query(
-            "INSERT INTO lambda_facts (function, number, facts) VALUES ($1, $2, $3) \
-             ON CONFLICT (function, number) DO UPDATE SET facts = $3",
-        )
-        .bind(function.to_string())
-        .bind(i64::from(number))
-        .bind(to_json(facts))
-        .execute(&mut *transaction)
-        .await
-        .map_err(&failed)?;
+        note(&mut transaction, function, number, Some(&to_json(facts))).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(())
     }
+}
+
+async fn note(
+    connection: &mut SqliteConnection,
+    function: FunctionId,
+    number: u32,
+    facts: Option<&str>,
+) -> Result<(), StoreError> {
+    let Some(facts) = facts else { return Ok(()) };
+    sqlx::query(
+        "INSERT INTO lambda_facts (function, number, facts) VALUES ($1, $2, $3) \
+         ON CONFLICT (function, number) DO UPDATE SET facts = $3",
+    )
+    .bind(function.to_string())
+    .bind(i64::from(number))
+    .bind(facts)
+    .execute(connection)
+    .await
+    .map_err(StoreError::query("note what the Lambda API was told"))?;
+    Ok(())
 }

@@ -35,7 +35,7 @@ pub use invocation::{
     Held, InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead, Resumed,
 };
 pub use key::{KEYS_MAX, KeyError, KeyRow};
-pub use lambda::OF_FUNCTION;
+pub use lambda::{LambdaFacts, OF_FUNCTION};
 pub use machine::{Desired, Lookup, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
 pub use project::{ProjectError, ProjectRow};
 pub use secret::{SECRETS_MAX, SecretRow};

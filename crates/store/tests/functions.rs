@@ -9,8 +9,8 @@ use hearth_domain::{
 };
 use hearth_ids::{FunctionId, InvocationId, ProjectId, TriggerId};
 use hearth_store::{
-    FunctionError, InvocationRow, InvocationSource, InvocationState, Kept, LIVE, NewInvocation, Outcome, RequestHead,
-    Resumed, Store, TriggerRow,
+    FunctionError, InvocationRow, InvocationSource, InvocationState, Kept, LIVE, LambdaFacts, NewInvocation, Outcome,
+    RequestHead, Resumed, Store, TriggerRow,
 };
 
 struct Fixture {
@@ -75,7 +75,11 @@ async fn a_project_has_as_many_functions_as_it_may() {
     };
     f.store.set_quotas(ProjectId::DEFAULT, &two).await.unwrap();
     let specs = ["a", "b", "c"].map(function);
-    let insert = async |spec: &FunctionSpec| f.store.insert_function(spec, version(spec.id), 1).await;
+    let insert = async |spec: &FunctionSpec| {
+        f.store
+            .insert_function(spec, version(spec.id), &LambdaFacts::default(), 1)
+            .await
+    };
     insert(&specs[0]).await.unwrap();
     insert(&specs[1]).await.unwrap();
     let refused = insert(&specs[2]).await;
@@ -89,7 +93,11 @@ async fn a_project_has_as_many_functions_as_it_may() {
 async fn versions_are_counted_and_live_follows() {
     let f = fixture().await;
     let spec = function("Hello_World");
-    let insert = async |spec: &FunctionSpec| f.store.insert_function(spec, version(spec.id), 1).await;
+    let insert = async |spec: &FunctionSpec| {
+        f.store
+            .insert_function(spec, version(spec.id), &LambdaFacts::default(), 1)
+            .await
+    };
     assert_eq!(insert(&spec).await.unwrap().spec.number, 1);
     let taken = insert(&function("hello-world")).await.unwrap_err();
     assert!(matches!(taken, FunctionError::NameTaken { holder } if holder == "Hello_World"));
@@ -101,7 +109,11 @@ async fn versions_are_counted_and_live_follows() {
     assert!(matches!(gone, FunctionError::Gone));
 
     for (number, live) in [(2, true), (3, false)] {
-        let row = f.store.insert_version(version(spec.id), live, number).await.unwrap();
+        let row = f
+            .store
+            .insert_version(version(spec.id), live, &LambdaFacts::default(), number)
+            .await
+            .unwrap();
         assert_eq!(u64::from(row.spec.number), number);
     }
     let live = |rows: Vec<hearth_store::AliasRow>| rows.into_iter().find(|row| row.name == LIVE).unwrap().traffic;
@@ -132,7 +144,7 @@ async fn versions_are_counted_and_live_follows() {
     f.store.remove_version(spec.id, 3, 9).await.unwrap();
     assert_eq!(
         f.store
-            .insert_version(version(spec.id), false, 9)
+            .insert_version(version(spec.id), false, &LambdaFacts::default(), 9)
             .await
             .unwrap()
             .spec
@@ -144,7 +156,10 @@ async fn versions_are_counted_and_live_follows() {
     assert!(!f.store.remove_function(spec.id).await.unwrap());
     assert!(f.store.versions(Some(spec.id)).await.unwrap().is_empty());
     assert!(matches!(
-        f.store.insert_version(version(spec.id), true, 9).await.unwrap_err(),
+        f.store
+            .insert_version(version(spec.id), true, &LambdaFacts::default(), 9)
+            .await
+            .unwrap_err(),
         FunctionError::Gone
     ));
 }
@@ -335,10 +350,16 @@ async fn a_trigger_keeps_its_identity() {
 async fn what_the_lambda_api_noted_goes_with_its_version_and_its_function() {
     let f = fixture().await;
     let spec = function("noted");
-    f.store.insert_function(&spec, version(spec.id), 1).await.unwrap();
-    f.store.insert_version(version(spec.id), true, 2).await.unwrap();
+    let noted = |number| LambdaFacts::new(Some(&"first 0".to_owned()), &format!("first {number}"));
+    let first = version(spec.id);
+    f.store.insert_function(&spec, first, &noted(1), 1).await.unwrap();
+    f.store
+        .insert_version(version(spec.id), true, &noted(2), 2)
+        .await
+        .unwrap();
     let read = async |number| f.store.lambda_facts::<String>(spec.id, number).await.unwrap();
     for number in [hearth_store::OF_FUNCTION, 1, 2] {
+        assert_eq!(read(number).await, Some(format!("first {number}")));
         for text in ["before", "now"] {
             f.store
                 .set_lambda_facts(spec.id, number, &format!("{text} {number}"), 3)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use hearth_api::{DeployFunction, Deployment, ProblemCode};
-use hearth_domain::{Action, DriverKind, FunctionSpec, Traffic, VersionSpec};
-use hearth_store::{FunctionRow, LIVE, VersionRow};
+use hearth_domain::{Action, DriverKind, Traffic, VersionSpec};
+use hearth_store::{FunctionRow, LIVE, LambdaFacts, VersionRow};
 
 use super::{
     plan::{self, Facts},
@@ -34,7 +34,7 @@ pub(crate) async fn deploy(
 ) -> ApiResult<Json<Deployment>> {
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let request: DeployFunction = body.json().await?;
-    let deployed = deploy_as(&app, &tenant, &name, request).await?;
+    let deployed = deploy_as(&app, &tenant, &name, request, &LambdaFacts::default()).await?;
     let function = app.shown_function(&tenant, deployed.function).await?;
     Ok(Json(Deployment {
         function,
@@ -51,8 +51,14 @@ pub(crate) struct Deployed {
     pub(crate) new: bool,
 }
 
-/// Deploys for a tenant who may.
-pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: DeployFunction) -> ApiResult<Deployed> {
+/// Deploys for a tenant who may. `noted` is what the Lambda API notes of the version, if it is new.
+pub(crate) async fn deploy_as(
+    app: &App,
+    tenant: &Tenant,
+    name: &str,
+    request: DeployFunction,
+    noted: &LambdaFacts,
+) -> ApiResult<Deployed> {
     let name = plan::name(name)?;
     let contract = plan::contract(&request)?;
     let before = app.store.function_by_label(tenant.project, &name.label()).await?;
@@ -75,9 +81,19 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
     if before.as_ref().is_some_and(|row| row.spec != spec) {
         app.store.update_function(&spec, now_unix_ms()).await?;
     }
-    let (version, new) = match newest.filter(|newest| newest.spec.makes_the_same(&wanted)) {
-        Some(same) => (same, false),
-        None => (insert(app, before.as_ref(), &spec, wanted, live).await?, true),
+    let same = newest.filter(|newest| newest.spec.makes_the_same(&wanted));
+    let (version, new) = if let Some(same) = same {
+        (same, false)
+    } else {
+        let now = now_unix_ms();
+        // With the function if there is none: one without versions could be neither called nor, by the Lambda API, made.
+        let row = match before {
+            None => app.store.insert_function(&spec, wanted, noted, now).await?,
+            Some(_) => app.store.insert_version(wanted, live, noted, now).await?,
+        };
+        fault::point("deploy.version");
+        super::source::pin(app, &row.spec).await?;
+        (row, true)
     };
     super::owned::deployed(app, tenant.project, &version.spec.layers).await?;
     if live && !new {
@@ -88,25 +104,6 @@ pub(crate) async fn deploy_as(app: &App, tenant: &Tenant, name: &str, request: D
     let function = app.store.function(spec.id).await?;
     let function = function.ok_or_else(|| super::find::no_function(spec.name.as_str()))?;
     Ok(Deployed { function, version, new })
-}
-
-/// Adds a version, and with it the function if there is none: one without versions could be neither called nor, by the
-/// Lambda API, made.
-async fn insert(
-    app: &App,
-    before: Option<&FunctionRow>,
-    spec: &FunctionSpec,
-    wanted: VersionSpec,
-    live: bool,
-) -> ApiResult<VersionRow> {
-    let now = now_unix_ms();
-    let row = match before {
-        None => app.store.insert_function(spec, wanted, now).await?,
-        Some(_) => app.store.insert_version(wanted, live, now).await?,
-    };
-    fault::point("deploy.version");
-    super::source::pin(app, &row.spec).await?;
-    Ok(row)
 }
 
 /// Looks up the image.

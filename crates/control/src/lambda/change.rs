@@ -9,7 +9,7 @@ use axum::{
 };
 use hearth_api::{Contract, DeployFunction};
 use hearth_domain::Action;
-use hearth_store::{FunctionRow, VersionRow};
+use hearth_store::{FunctionRow, LambdaFacts, VersionRow};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -57,8 +57,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: La
         tags: wanted.tags,
         ..FunctionFacts::default()
     };
-    let deployed = deployed(&app, &tenant, &named.name, request, version_facts).await?;
-    app.keep_function_facts(deployed.0.spec.id, &facts).await?;
+    let deployed = deployed(&app, &tenant, &named.name, request, version_facts, Some(&facts)).await?;
     let shown = shown(&app, &deployed, wanted.publish).await?;
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
@@ -134,7 +133,7 @@ pub(super) async fn update_code(
         return app.shown_configuration(&row, &newest, None).await.map(Json);
     }
     code::take(&app, &tenant, code, &mut request, &mut facts).await?;
-    let deployed = deployed(&app, &tenant, &named.name, request, facts).await?;
+    let deployed = deployed(&app, &tenant, &named.name, request, facts, None).await?;
     shown(&app, &deployed, wanted.publish).await.map(Json)
 }
 
@@ -160,7 +159,7 @@ pub(super) async fn update_configuration(
     let mut version_facts = app.version_facts(&newest).await?;
     version_facts.runtime = settings.runtime.clone().or(version_facts.runtime);
     version_facts.description = settings.description.clone().or(version_facts.description);
-    let deployed = deployed(&app, &tenant, &named.name, request, version_facts).await?;
+    let deployed = deployed(&app, &tenant, &named.name, request, version_facts, None).await?;
     if let Some(role) = settings.role {
         let mut facts = app.function_facts(row.spec.id).await?;
         facts.role = Some(role);
@@ -230,17 +229,21 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deploys, and keeps what is known beside.
+/// Deploys, and keeps what is known beside: of the version, and of the function if it is made.
 async fn deployed(
     app: &App,
     tenant: &Tenant,
     name: &str,
     request: DeployFunction,
     mut facts: VersionFacts,
+    of_function: Option<&FunctionFacts>,
 ) -> LambdaResult<(FunctionRow, VersionRow)> {
-    let deployed = deploy::deploy_as(app, tenant, name, request).await?;
     facts.modified_unix_ms = Some(now_unix_ms());
-    keep(app, &deployed.version, &facts).await?;
+    let noted = LambdaFacts::new(of_function, &facts);
+    let deployed = deploy::deploy_as(app, tenant, name, request, &noted).await?;
+    if !deployed.new {
+        keep(app, &deployed.version, &facts).await?;
+    }
     Ok((deployed.function, deployed.version))
 }
 

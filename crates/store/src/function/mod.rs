@@ -12,7 +12,7 @@ pub use alias::{AliasRow, LIVE, ROLLOUTS_MAX};
 pub use version::{VERSIONS_MAX, VersionRow};
 
 use crate::{
-    ProjectRow, Store, StoreError, project,
+    LambdaFacts, ProjectRow, Store, StoreError, project,
     read::{Columns, signed, to_json},
 };
 
@@ -77,11 +77,13 @@ pub enum FunctionError {
 }
 
 impl Store {
-    /// Inserts a function and its first version, to which `live` leads: both or neither. Gives the version as stored.
+    /// Inserts a function and its first version, to which `live` leads, with what is noted of them: all or nothing. Gives
+    /// the version as stored.
     pub async fn insert_function(
         &self,
         spec: &FunctionSpec,
         first: VersionSpec,
+        noted: &LambdaFacts,
         now_unix_ms: u64,
     ) -> Result<VersionRow, FunctionError> {
         let failed = StoreError::query("insert a function");
@@ -95,7 +97,8 @@ impl Store {
                 None => FunctionError::Gone,
             });
         }
-        let first = version::insert(&mut transaction, first, true, now_unix_ms).await?;
+        noted.note_function(&mut transaction, spec.id).await?;
+        let first = version::insert(&mut transaction, first, true, noted, now_unix_ms).await?;
         transaction.commit().await.map_err(failed)?;
         self.settle().await?;
         Ok(first)

@@ -10,7 +10,7 @@ use super::{
     touch,
 };
 use crate::{
-    Store, StoreError,
+    LambdaFacts, Store, StoreError,
     read::{Columns, signed, to_json},
 };
 
@@ -28,16 +28,17 @@ pub struct VersionRow {
 
 impl Store {
     /// Adds a version, whose number is the next, and lets `live` lead to it if `live` is told to, or leads nowhere yet.
-    /// Gives the version as stored.
+    /// What is noted of it comes with it. Gives the version as stored.
     pub async fn insert_version(
         &self,
         spec: VersionSpec,
         live: bool,
+        noted: &LambdaFacts,
         now_unix_ms: u64,
     ) -> Result<VersionRow, FunctionError> {
         let failed = StoreError::query("insert a version");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        let row = insert(&mut transaction, spec, live, now_unix_ms).await?;
+        let row = insert(&mut transaction, spec, live, noted, now_unix_ms).await?;
         transaction.commit().await.map_err(&failed)?;
         self.settle().await?;
         Ok(row)
@@ -111,6 +112,7 @@ pub(super) async fn insert(
     connection: &mut SqliteConnection,
     mut spec: VersionSpec,
     live: bool,
+    noted: &LambdaFacts,
     now_unix_ms: u64,
 ) -> Result<VersionRow, FunctionError> {
     let failed = StoreError::query("insert a version");
@@ -141,6 +143,7 @@ pub(super) async fn insert(
         .execute(&mut *connection)
         .await
         .map_err(&failed)?;
+    noted.note_version(connection, spec.function, spec.number).await?;
     let leads = alias(connection, &id, LIVE).await?;
     if live || leads.is_none() {
         let traffic = Traffic::all_to(spec.number);
