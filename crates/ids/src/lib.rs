@@ -48,7 +48,7 @@ macro_rules! typed_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&format!("{}{}", $prefix, self.0.to_string().to_ascii_lowercase()))
+                f.pad(write_id($prefix, self.0, &mut [0; ID_LEN]))
             }
         }
 
@@ -82,6 +82,16 @@ macro_rules! typed_id {
             }
         }
     };
+}
+
+/// The identifier's text. Nothing is allocated: each call of a function has an identifier in its headers.
+fn write_id<'b>(prefix: &str, ulid: Ulid, buffer: &'b mut [u8; ID_LEN]) -> &'b str {
+    let (head, tail) = buffer.split_at_mut(prefix.len());
+    head.copy_from_slice(prefix.as_bytes());
+    if let Some(tail) = tail.first_chunk_mut() {
+        ulid.array_to_str(tail).make_ascii_lowercase();
+    }
+    std::str::from_utf8(buffer).unwrap_or_default()
 }
 
 /// Only the canonical spelling is taken: the ULID crate also reads upper case and look-alike letters, which would
