@@ -38,6 +38,12 @@ pub(crate) enum NotCollected {
     NoSpace,
 }
 
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Body {
     /// No bytes.
     pub fn empty() -> Self {

@@ -8,12 +8,14 @@ use std::{
 
 use hearth_domain::Contract;
 use hearth_ids::{FunctionId, InvocationId, RequestId};
-use http::{Request, Response, StatusCode, Uri, uri::PathAndQuery};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, uri::PathAndQuery};
 use hyper::{body::Body as _, upgrade::OnUpgrade};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Body, CallError, CallRecord, Gateway, Qualifier, Route, VersionFacts, answer, lambda,
+    Body, CallError, CallRecord, Gateway, Qualifier, Route, VersionFacts, answer,
+    client::Client,
+    lambda,
     observe::{self, Recording},
     pool::{Pool, PoolKey},
     proxy::{
@@ -54,7 +56,7 @@ pub struct CallOptions {
 pub(crate) struct Call {
     pub(crate) id: RequestId,
     /// The same, as a header has it.
-    pub(crate) id_value: http::HeaderValue,
+    pub(crate) id_value: HeaderValue,
     pub(crate) invocation: Option<InvocationId>,
     pub(crate) route: Arc<Route>,
     pub(crate) qualifier: Qualifier,
@@ -62,18 +64,17 @@ pub(crate) struct Call {
     pub(crate) facts: VersionFacts,
     pub(crate) wait: Duration,
     pub(crate) raw_event: bool,
-    pub(crate) client: Option<IpAddr>,
-    pub(crate) tls: bool,
+    pub(crate) client: Option<Arc<Client>>,
     /// Whether the caller may say of which trace the call is, and that it be recorded.
     pub(crate) trusted: bool,
-    /// Cancelled to end the client's connection.
-    pub(crate) connection: Option<CancellationToken>,
     /// The name by which the caller reached us.
-    pub(crate) host: Option<String>,
+    pub(crate) host: Option<HeaderValue>,
     /// What was cut off the path.
-    pub(crate) prefix: String,
+    pub(crate) prefix: Option<HeaderValue>,
     /// The client's connection, if it is to become something else.
-    pub(crate) upgrade: Option<(http::HeaderValue, OnUpgrade)>,
+    pub(crate) upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// With the path that the function is to see, and no header that is not for it. Taken out once it is sent or kept.
+    pub(crate) request: Request<Body>,
 }
 
 impl Gateway {
@@ -90,7 +91,7 @@ impl Gateway {
             .choose(&target.qualifier, rand::random())
             .ok_or(CallError::NoRoute)?;
         let id = options.request.unwrap_or_else(RequestId::new);
-        let call = Call {
+        let call = Box::new(Call {
             id,
             id_value: answer::id_value(id),
             invocation: options.invocation,
@@ -100,40 +101,36 @@ impl Gateway {
             facts,
             wait: options.wait.unwrap_or(self.config.waiting.timeout),
             raw_event: options.raw_event,
-            client: options.client,
-            tls: false,
+            client: options
+                .client
+                .map(|address| Arc::new(Client::new(address, false, CancellationToken::new()))),
             trusted: true,
-            connection: None,
             host: None,
-            prefix: String::new(),
+            prefix: None,
             upgrade: None,
-        };
-        let mut response = self.run(call, request).await?;
+            request,
+        });
+        let mut response = self.run(call).await?;
         response.extensions_mut().insert(ExecutedVersion(version));
         Ok(response)
     }
 
-    /// Runs the call. `request` has the path that the function is to see, and no header that is not for it.
-    pub(crate) async fn run(
-        self: &Arc<Self>,
-        call: Call,
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>, CallError> {
+    /// Runs the call.
+    pub(crate) async fn run(self: &Arc<Self>, mut call: Box<Call>) -> Result<Response<Body>, CallError> {
         let pool = self.pool(&call)?;
-        let trace = observe::trace(&call, &pool, request.headers_mut());
+        let trace = observe::trace(&mut call, &pool);
         let recording = Recording::new(
             Arc::clone(&self.parts.observer),
             Arc::clone(&pool),
-            call.record(&request),
+            call.record(),
             trace,
         );
-        let id = call.id_value.clone();
         let outcome = match call.facts.contract {
-            Contract::Http { .. } => self.pass_on(call, pool, request, recording).await,
-            Contract::Lambda => Box::pin(lambda::invoke(self, call, pool, request, recording)).await,
+            Contract::Http { .. } => self.pass_on(&mut call, pool, recording).await,
+            Contract::Lambda => Box::pin(lambda::invoke(self, &mut call, pool, recording)).await,
         };
         outcome.map(|mut response| {
-            answer::mark(&mut response, &id);
+            answer::mark(&mut response, &call.id_value);
             response
         })
     }
@@ -149,35 +146,19 @@ impl Gateway {
     /// Streams the request to an instance, and its answer back.
     async fn pass_on(
         self: &Arc<Self>,
-        mut call: Call,
+        call: &mut Call,
         pool: Arc<Pool>,
-        request: Request<Body>,
         mut recording: Recording,
     ) -> Result<Response<Body>, CallError> {
-        let limits = &self.config.client;
-        let body_max = limits.body_bytes.unwrap_or(u64::MAX);
-        if request.body().size_hint().lower() > body_max {
+        let body_max = self.config.client.body_bytes.unwrap_or(u64::MAX);
+        if call.request.body().size_hint().lower() > body_max {
             return Err(recording.failed(0, CallError::BodyTooLarge { max: body_max }));
         }
-        let (mut parts, body) = request.into_parts();
-        let (outgoing, progress) = Outgoing::new(body, body_max, limits.body_idle);
-        clean_request(
-            &mut parts.headers,
-            &call.forwarded(self.config.trust_forwarded),
-            &call.id_value,
-        );
-        if let Some((protocol, _)) = &call.upgrade {
-            let connection = http::HeaderValue::from_static("upgrade");
-            parts.headers.insert(http::header::CONNECTION, connection);
-            parts.headers.insert(http::header::UPGRADE, protocol.clone());
-        }
-        let mut request = Request::new(outgoing);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = parts.uri;
-        *request.headers_mut() = parts.headers;
-        let exchange = self.exchange(&call, pool, body_max, progress);
+        let (mut request, progress) = self.outgoing(call, body_max);
+        let exchange = self.exchange(call, pool, body_max, progress);
         let mut met = Met::default();
-        let sent = send(&exchange, request, &mut met).await;
+        // Boxed, so that what it holds is not moved with each of the futures around it.
+        let sent = Box::pin(send(&exchange, &mut request, &mut met)).await;
         recording.met(met.machine, met.queued, met.cold);
         let sent = match sent {
             Ok(sent) => sent,
@@ -187,16 +168,30 @@ impl Gateway {
         if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(call.upgrade.take(), sent, recording);
         }
-        let response = Returning::new(
-            sent,
-            exchange.progress,
-            recording,
-            exchange.timeout_ms,
-            exchange.connection,
-        );
-        let mut response = response.map(Body::new);
+        let mut response = Returning::of(sent, exchange.progress, recording, exchange.timeout_ms, exchange.client);
         clean_answer(response.headers_mut());
         Ok(response)
+    }
+
+    /// The call's request as the instance gets it, and how far its body has come.
+    fn outgoing(&self, call: &mut Call, body_max: u64) -> (Box<Request<Outgoing>>, Option<Arc<Progress>>) {
+        let (parts, body) = std::mem::take(&mut call.request).into_parts();
+        let (outgoing, progress) = Outgoing::new(body, body_max, self.config.client.body_idle);
+        let mut request = Box::new(Request::new(outgoing));
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = parts.uri;
+        let mut headers = parts.headers;
+        clean_request(
+            &mut headers,
+            &call.forwarded(self.config.trust_forwarded),
+            &call.id_value,
+        );
+        if let Some((protocol, _)) = &call.upgrade {
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(http::header::UPGRADE, protocol.clone());
+        }
+        *request.headers_mut() = headers;
+        (request, progress)
     }
 
     /// What the call has to know to be sent.
@@ -215,7 +210,7 @@ impl Gateway {
             body_max,
             progress,
             begun: AtomicBool::new(false),
-            connection: call.connection.clone(),
+            client: call.client.clone(),
             lambda: call.facts.contract == Contract::Lambda,
         }
     }
@@ -223,7 +218,7 @@ impl Gateway {
     /// Both sides go over to another protocol.
     fn switch(
         &self,
-        client: Option<(http::HeaderValue, OnUpgrade)>,
+        client: Option<(HeaderValue, OnUpgrade)>,
         mut sent: Sent,
         recording: Recording,
     ) -> Result<Response<Body>, CallError> {
@@ -246,7 +241,7 @@ impl Gateway {
         *response.headers_mut() = std::mem::take(sent.response.headers_mut());
         clean_answer(response.headers_mut());
         let headers = response.headers_mut();
-        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+        headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
         if let Some(protocol) = protocol {
             headers.insert(http::header::UPGRADE, protocol);
         }
@@ -255,17 +250,28 @@ impl Gateway {
 }
 
 impl Call {
+    /// The client's address.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.client.as_ref().map(|client| client.address)
+    }
+
+    /// The name by which the caller reached us; empty if there is none.
+    pub(crate) fn host(&self) -> &str {
+        let host = self.host.as_ref().and_then(|host| host.to_str().ok());
+        host.unwrap_or_default()
+    }
+
     pub(crate) fn forwarded(&self, trust: bool) -> Forwarded<'_> {
         Forwarded {
-            client: self.client,
-            tls: self.tls,
-            host: self.host.as_deref(),
-            prefix: &self.prefix,
+            client: self.client.as_ref().map(|client| &client.value),
+            tls: self.client.as_ref().is_some_and(|client| client.tls),
+            host: self.host.as_ref(),
+            prefix: self.prefix.as_ref(),
             trust,
         }
     }
 
-    fn record(&self, request: &Request<Body>) -> CallRecord {
+    fn record(&self) -> CallRecord {
         CallRecord {
             request: self.id,
             invocation: self.invocation,
@@ -273,9 +279,9 @@ impl Call {
             function: self.route.function.id,
             version: self.version,
             machine: None,
-            method: request.method().clone(),
-            path: request.uri().path().to_owned(),
-            client: self.client,
+            method: self.request.method().clone(),
+            path: self.request.uri().path().to_owned(),
+            client: self.address(),
             started: SystemTime::now(),
             status: 0,
             cold: false,

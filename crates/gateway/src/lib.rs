@@ -19,6 +19,7 @@
 mod answer;
 mod body;
 mod call;
+mod client;
 mod config;
 mod error;
 mod gateway;

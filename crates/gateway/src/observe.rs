@@ -24,17 +24,17 @@ struct Inner {
 }
 
 /// Begins the call's span, where calls are traced, and lets the function know of it.
-pub(crate) fn trace(call: &Call, pool: &Pool, headers: &mut HeaderMap) -> Option<Begun> {
+pub(crate) fn trace(call: &mut Call, pool: &Pool) -> Option<Begun> {
     // A stranger must not have us record and send what nobody wants.
     let begun = if call.trusted {
-        trace::begin(headers)?
+        trace::begin(call.request.headers())?
     } else {
         trace::begin(&HeaderMap::new())?
     };
     let context = begun.context();
     let mut put = |name, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
+            call.request.headers_mut().insert(name, value);
         }
     };
     put(trace::TRACEPARENT, context.traceparent());

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Body, BodyError, CallError, proxy::Returning};
+use crate::{Body, BodyError, CallError};
 
 /// The kind of a streamed answer that begins with a prelude.
 const WITH_PRELUDE: &str = "application/vnd.awslambda.http-integration-response";
@@ -65,10 +65,10 @@ pub(super) fn of(parts: &Parts, body: &Bytes) -> Result<Response<Body>, CallErro
 }
 
 /// The answer of a program that streams it.
-pub(super) async fn streaming(response: Response<Returning>) -> Result<Response<Body>, CallError> {
+pub(super) async fn streaming(response: Response<Body>) -> Result<Response<Body>, CallError> {
     let kind = response.headers().get(CONTENT_TYPE);
     if !kind.is_some_and(|kind| kind.as_bytes().starts_with(WITH_PRELUDE.as_bytes())) {
-        return Ok(response.map(Body::new));
+        return Ok(response);
     }
     let mut body = response.into_body();
     let mut read = BytesMut::new();

@@ -24,7 +24,7 @@ pub(super) fn of(call: &Call, parts: &Parts, body: &[u8]) -> Vec<u8> {
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    let host = call.host.as_deref().unwrap_or_default();
+    let host = call.host();
     let mut event = json!({
         "version": "2.0",
         "routeKey": "$default",
@@ -40,7 +40,7 @@ pub(super) fn of(call: &Call, parts: &Parts, body: &[u8]) -> Vec<u8> {
                 "method": parts.method.as_str(),
                 "path": path,
                 "protocol": "HTTP/1.1",
-                "sourceIp": call.client.map(|client| client.to_string()).unwrap_or_default(),
+                "sourceIp": call.address().map(|client| client.to_string()).unwrap_or_default(),
                 "userAgent": header("user-agent"),
             },
             "requestId": call.id.to_string(),

@@ -36,20 +36,19 @@ const PASSED: [HeaderName; 3] = [
 /// What the agent answered.
 enum Answered {
     Whole(http::response::Parts, Bytes),
-    Streaming(Response<Returning>),
+    Streaming(Response<Body>),
 }
 
 /// Calls a function of the Lambda contract.
 pub(crate) async fn invoke(
     gateway: &Arc<Gateway>,
-    call: Call,
+    call: &mut Call,
     pool: Arc<Pool>,
-    request: Request<Body>,
     recording: Recording,
 ) -> Result<Response<Body>, CallError> {
     let limits = &gateway.config.client;
-    let (parts, body) = request.into_parts();
-    let mut held = gateway.room.hold(call.client);
+    let (parts, body) = std::mem::take(&mut call.request).into_parts();
+    let mut held = gateway.room.hold(call.address());
     let read = tokio::time::timeout(limits.body_idle, body.collect_in(&mut held, limits.event_bytes)).await;
     let body = match read {
         Ok(Ok(body)) => body,
@@ -60,15 +59,15 @@ pub(crate) async fn invoke(
     let event = if call.raw_event {
         body
     } else {
-        Bytes::from(event::of(&call, &parts, &body))
+        Bytes::from(event::of(call, &parts, &body))
     };
     // It may wait for an instance.
     let Ok(event) = held.keep(event) else {
         return Err(recording.failed(0, CallError::BodiesFull));
     };
     let raw = call.raw_event;
-    let headers = headers(gateway, &call, &parts.headers);
-    let exchange = gateway.exchange(&call, pool, u64::MAX, None);
+    let headers = headers(gateway, call, &parts.headers);
+    let exchange = gateway.exchange(call, pool, u64::MAX, None);
     let (sender, answered) = oneshot::channel();
     let task = run(
         exchange,
@@ -91,7 +90,7 @@ pub(crate) async fn invoke(
         Answered::Streaming(mut response) => {
             clean_answer(response.headers_mut());
             if raw {
-                return Ok(response.map(Body::new));
+                return Ok(response);
             }
             answer::streaming(response).await
         }
@@ -148,7 +147,7 @@ async fn run(
     let mut met = Met::default();
     // While it waits for an instance nothing has been sent: then the caller's going away ends it.
     let sent = {
-        let sending = send(&exchange, request, &mut met);
+        let sending = send(&exchange, &mut request, &mut met);
         tokio::pin!(sending);
         tokio::select! {
             biased;
@@ -166,7 +165,7 @@ async fn run(
     recording.status(sent.response.status());
     let streaming = sent.response.headers().get(RESPONSE_MODE);
     if streaming.is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming")) {
-        let response = Returning::new(sent, None, recording, exchange.timeout_ms, exchange.connection);
+        let response = Returning::of(sent, None, recording, exchange.timeout_ms, exchange.client);
         drop(caller.send(Ok(Answered::Streaming(response))));
         return;
     }

@@ -16,9 +16,9 @@ use crate::{UpstreamLimits, proxy::Outgoing};
 
 /// How long a connection whose last answer has just been read may take to be ready again.
 const READY_TIMEOUT: Duration = Duration::from_millis(20);
-/// The most that is read of an answer's head, in bytes; and the buffer for its body.
+/// The most that is read of an answer's head, in bytes; and the buffer for its body. As many headers as hyper takes anyway
+/// (100): any other number costs two heap allocations for each answer.
 const BUFFER_MAX: usize = 256 * 1024;
-const HEADERS_MAX: usize = 128;
 
 /// A connection to an instance. Closed when it is dropped, with whatever is under way on it.
 pub(crate) struct Conn {
@@ -67,7 +67,6 @@ impl Upstream {
             stream.set_nodelay(true)?;
             let handshake = http1::Builder::new()
                 .max_buf_size(BUFFER_MAX)
-                .max_headers(HEADERS_MAX)
                 .handshake(TokioIo::new(stream));
             handshake.await.map_err(io::Error::other)
         };

@@ -11,12 +11,12 @@ use std::{
 use http::{HeaderName, Method, Request, Response, Uri, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout_at;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Outgoing, Progress};
 use crate::{
     CallError, GatewayConfig,
+    client::Client,
     pool::{Acquired, Conn, Place, Pool},
 };
 
@@ -38,8 +38,8 @@ pub(crate) struct Exchange {
     pub(crate) progress: Option<Arc<Progress>>,
     /// Whether an instance was given the request.
     pub(crate) begun: AtomicBool,
-    /// Cancelled to end the client's connection.
-    pub(crate) connection: Option<CancellationToken>,
+    /// Who called, if not we ourselves.
+    pub(crate) client: Option<Arc<Client>>,
 }
 
 /// A request that was answered.
@@ -54,7 +54,7 @@ pub(crate) struct Sent {
 /// How an attempt ended without an answer.
 enum Missed {
     /// Nothing of the request was sent, and it can be tried elsewhere.
-    Unsent(Box<Request<Outgoing>>, CallError),
+    Unsent(CallError),
     /// It is over.
     Over(CallError),
 }
@@ -67,10 +67,11 @@ pub(crate) struct Met {
     pub(crate) machine: Option<hearth_ids::MachineId>,
 }
 
-/// Sends the request to an instance with a free place.
+/// Sends the request to an instance with a free place. The request is lent, here and below, since whatever owns it across a
+/// wait has room for it in its future, and each of those is moved.
 pub(crate) async fn send(
     exchange: &Exchange,
-    mut request: Request<Outgoing>,
+    request: &mut Request<Outgoing>,
     met: &mut Met,
 ) -> Result<Sent, CallError> {
     let mut attempts = 0;
@@ -79,31 +80,30 @@ pub(crate) async fn send(
         met.cold |= cold;
         met.queued += queued;
         met.machine = Some(place.upstream().instance.key.machine);
-        let (unsent, error) = match attempt(exchange, place, request).await {
+        let error = match attempt(exchange, place, request).await {
             Ok(sent) => return Ok(sent),
             Err(Missed::Over(error)) => return Err(error),
-            Err(Missed::Unsent(request, error)) => (request, error),
+            Err(Missed::Unsent(error)) => error,
         };
         attempts += 1;
         if attempts >= exchange.config.upstream.attempts {
             return Err(error);
         }
         debug!(%error, attempts, "a call is tried on another instance");
-        request = *unsent;
     }
 }
 
 /// Sends the request to this instance: on a connection that is there, and once more on a new one if that was stale.
-async fn attempt(exchange: &Exchange, place: Place, request: Request<Outgoing>) -> Result<Sent, Missed> {
+/// A request that was not sent is left where it was.
+async fn attempt(exchange: &Exchange, place: Place, request: &mut Request<Outgoing>) -> Result<Sent, Missed> {
     let until = Instant::now() + Duration::from_millis(exchange.timeout_ms);
     let limits = &exchange.config.upstream;
-    let mut request = request;
-    exchange.begin(&mut request);
+    exchange.begin(request);
     if let Some(mut conn) = place.upstream().idle_connection(limits).await {
-        let spare = Spare::of(&request);
+        let spare = Spare::of(request);
         match exchange.on(&mut conn, request, until).await {
             Ok(response) => return Ok(answered(response, conn, place, until)),
-            Err(Failed::Unsent(unsent)) => request = *unsent,
+            Err(Failed::Unsent) => (),
             Err(Failed::Broken(error)) => {
                 let again = spare.filter(|_| exchange.fault().is_none()).ok_or_else(|| {
                     Missed::Over(
@@ -112,7 +112,7 @@ async fn attempt(exchange: &Exchange, place: Place, request: Request<Outgoing>) 
                             .unwrap_or_else(|| CallError::Crashed(error.to_string())),
                     )
                 })?;
-                request = again.request();
+                *request = again.request();
             }
             Err(Failed::Timeout) => return Err(Missed::Over(exchange.timed_out(&place))),
         }
@@ -121,18 +121,15 @@ async fn attempt(exchange: &Exchange, place: Place, request: Request<Outgoing>) 
         Ok(conn) => conn,
         Err(error) => {
             place.unreachable();
-            return Err(Missed::Unsent(
-                Box::new(request),
-                CallError::Unreachable(error.to_string()),
-            ));
+            return Err(Missed::Unsent(CallError::Unreachable(error.to_string())));
         }
     };
     match exchange.on(&mut conn, request, until).await {
         Ok(response) => Ok(answered(response, conn, place, until)),
-        Err(Failed::Unsent(request)) => {
+        Err(Failed::Unsent) => {
             place.unreachable();
             let error = CallError::Unreachable("it closed the connection at once".to_owned());
-            Err(Missed::Unsent(request, error))
+            Err(Missed::Unsent(error))
         }
         Err(Failed::Broken(error)) => Err(Missed::Over(exchange.fault().unwrap_or_else(|| {
             place.suspect();
@@ -154,7 +151,7 @@ fn answered(response: Response<Incoming>, conn: Conn, place: Place, until: Insta
 
 /// How a connection failed.
 enum Failed {
-    Unsent(Box<Request<Outgoing>>),
+    Unsent,
     Broken(hyper::Error),
     Timeout,
 }
@@ -163,14 +160,18 @@ impl Exchange {
     async fn on(
         &self,
         conn: &mut Conn,
-        request: Request<Outgoing>,
+        request: &mut Request<Outgoing>,
         until: Instant,
     ) -> Result<Response<Incoming>, Failed> {
-        let sent = timeout_at(until.into(), conn.sender.try_send_request(request)).await;
+        let sending = conn.sender.try_send_request(std::mem::take(request));
+        let sent = timeout_at(until.into(), sending).await;
         match sent {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(mut error)) => Err(match error.take_message() {
-                Some(request) => Failed::Unsent(Box::new(request)),
+                Some(unsent) => {
+                    *request = unsent;
+                    Failed::Unsent
+                }
                 None => Failed::Broken(error.into_error()),
             }),
             Err(_) => Err(Failed::Timeout),

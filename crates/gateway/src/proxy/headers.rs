@@ -1,48 +1,51 @@
 //! Headers on their way through: those of one connection are taken off, those that say who called are put on.
 
-use std::net::IpAddr;
-
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, COOKIE, HOST, UPGRADE},
 };
 
 /// The request's ID, in both directions.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-hearth-request-id");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY_AUTHENTICATE: HeaderName = HeaderName::from_static("proxy-authenticate");
-const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Those of RFC 9110, 7.6.1, and their like.
-const HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HTTP2_SETTINGS,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Whether it is of RFC 9110, 7.6.1, or its like: for this connection only.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "http2-settings"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-/// Who called, and how.
+/// Whether it says who called.
+fn says_who_called(name: &str) -> bool {
+    matches!(
+        name,
+        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-prefix" | "x-real-ip"
+    )
+}
+
+/// Who called, and how; each as a header has it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forwarded<'r> {
-    pub(crate) client: Option<IpAddr>,
+    /// The client's address.
+    pub(crate) client: Option<&'r HeaderValue>,
     pub(crate) tls: bool,
-    pub(crate) host: Option<&'r str>,
+    pub(crate) host: Option<&'r HeaderValue>,
     /// What was cut off the path.
-    pub(crate) prefix: &'r str,
+    pub(crate) prefix: Option<&'r HeaderValue>,
     /// Whether what the client says of these is believed.
     pub(crate) trust: bool,
 }
@@ -59,16 +62,18 @@ pub(crate) fn upgrade_wanted(version: Version, headers: &HeaderMap) -> Option<He
 
 /// Makes a request's headers fit for the instance.
 pub(crate) fn clean_request(headers: &mut HeaderMap, forwarded: &Forwarded<'_>, request: &HeaderValue) {
-    remove_hop_by_hop(headers);
+    remove_named_by_connection(headers);
     // The gateway itself says 100 once somebody reads the body.
-    headers.remove(EXPECT);
+    remove_where(headers, |name| {
+        is_hop_by_hop(name) || name == "expect" || (!forwarded.trust && says_who_called(name))
+    });
     join_cookies(headers);
     put_forwarded(headers, forwarded);
     headers.insert(REQUEST_ID, request.clone());
-    if !headers.contains_key(HOST)
-        && let Some(host) = forwarded.host.and_then(|host| HeaderValue::try_from(host).ok())
+    if let Some(host) = forwarded.host
+        && !headers.contains_key(HOST)
     {
-        headers.insert(HOST, host);
+        headers.insert(HOST, host.clone());
     }
 }
 
@@ -78,21 +83,37 @@ pub(crate) fn clean_answer(headers: &mut HeaderMap) {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let mut named = Vec::new();
-        names_in(headers, |name| {
-            if let Ok(name) = HeaderName::try_from(name) {
-                named.push(name);
-            }
-            false
-        });
-        // A client must not have us take away what names the host or the length.
-        let kept = [HOST, http::header::CONTENT_LENGTH];
-        for name in named.iter().filter(|name| !kept.contains(name)) {
-            headers.remove(name);
-        }
+    remove_named_by_connection(headers);
+    remove_where(headers, is_hop_by_hop);
+}
+
+/// Takes off what `Connection` names: it is for this connection only.
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
     }
-    for name in &HOP_BY_HOP {
+    let mut named = Vec::new();
+    names_in(headers, |name| {
+        // What is mostly said there, and is no header or taken off anyway.
+        let usual = name.eq_ignore_ascii_case("keep-alive") || name.eq_ignore_ascii_case("close");
+        if let Some(name) = (!usual).then(|| HeaderName::try_from(name).ok()).flatten() {
+            named.push(name);
+        }
+        false
+    });
+    // A client must not have us take away what names the host or the length.
+    let kept = [HOST, http::header::CONTENT_LENGTH];
+    for name in named.iter().filter(|name| !kept.contains(name)) {
+        headers.remove(name);
+    }
+}
+
+/// Takes off the headers whose name is unwanted. Most requests have none of them, and to look at the names that are there is
+/// cheaper than to look up each that might be.
+pub(crate) fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let found = headers.keys().filter(|name| unwanted(name.as_str()));
+    let found: Vec<HeaderName> = found.cloned().collect();
+    for name in &found {
         headers.remove(name);
     }
 }
@@ -119,52 +140,46 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 fn put_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
-    if !forwarded.trust {
-        for name in [
-            FORWARDED,
-            FORWARDED_FOR,
-            FORWARDED_PROTO,
-            FORWARDED_HOST,
-            FORWARDED_PREFIX,
-            REAL_IP,
-        ] {
-            headers.remove(name);
-        }
-    }
+    // Of those that are not believed none is left.
+    let said = |headers: &HeaderMap, name| forwarded.trust && headers.contains_key(name);
     if let Some(client) = forwarded.client {
-        let before = headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok());
-        let client = before.map_or_else(|| client.to_string(), |before| format!("{before}, {client}"));
-        put(headers, FORWARDED_FOR, HeaderValue::try_from(client).ok());
+        let before = forwarded.trust.then(|| headers.get(FORWARDED_FOR)).flatten();
+        let client = before.map_or_else(|| client.clone(), |before| after(before, client));
+        headers.insert(FORWARDED_FOR, client);
     }
-    if !headers.contains_key(FORWARDED_PROTO) {
+    if !said(headers, FORWARDED_PROTO) {
         let proto = if forwarded.tls { "https" } else { "http" };
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
-    if !headers.contains_key(FORWARDED_HOST) {
-        let host = forwarded.host.and_then(|host| HeaderValue::try_from(host).ok());
-        put(headers, FORWARDED_HOST, host);
+    if let Some(host) = forwarded.host
+        && !said(headers, FORWARDED_HOST)
+    {
+        headers.insert(FORWARDED_HOST, host.clone());
     }
-    if !forwarded.prefix.is_empty() {
-        put(headers, FORWARDED_PREFIX, HeaderValue::try_from(forwarded.prefix).ok());
+    if let Some(prefix) = forwarded.prefix {
+        headers.insert(FORWARDED_PREFIX, prefix.clone());
     }
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
-    if let Some(value) = value {
-        headers.insert(name, value);
-    }
+/// `before, value`.
+fn after(before: &HeaderValue, value: &HeaderValue) -> HeaderValue {
+    let both = [before.as_bytes(), value.as_bytes()].join(&b", "[..]);
+    HeaderValue::from_bytes(&both).unwrap_or_else(|_| value.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    static CLIENT: HeaderValue = HeaderValue::from_static("192.0.2.7");
+    static HOST_VALUE: HeaderValue = HeaderValue::from_static("f.p.fn.localhost");
+
     fn forwarded(trust: bool) -> Forwarded<'static> {
         Forwarded {
-            client: Some([192, 0, 2, 7].into()),
+            client: Some(&CLIENT),
             tls: false,
-            host: Some("f.p.fn.localhost"),
-            prefix: "",
+            host: Some(&HOST_VALUE),
+            prefix: None,
             trust,
         }
     }
@@ -214,13 +229,13 @@ mod tests {
             ("x-real-ip", "6.6.6.6"),
         ];
         let mut map = headers(&claims);
-        put_forwarded(&mut map, &forwarded(false));
+        clean_request(&mut map, &forwarded(false), &HeaderValue::from_static("req"));
         assert_eq!(map["x-forwarded-for"], "192.0.2.7");
         assert_eq!(map["x-forwarded-proto"], "http");
         assert_eq!(map["x-forwarded-host"], "f.p.fn.localhost");
         assert!(!map.contains_key("x-real-ip"));
         let mut map = headers(&claims);
-        put_forwarded(&mut map, &forwarded(true));
+        clean_request(&mut map, &forwarded(true), &HeaderValue::from_static("req"));
         assert_eq!(map["x-forwarded-for"], "6.6.6.6, 192.0.2.7");
         assert_eq!(map["x-forwarded-proto"], "https");
     }

@@ -7,7 +7,7 @@ mod returning;
 mod upgrade;
 
 pub(crate) use exchange::{Exchange, Met, Sent, send};
-pub(crate) use headers::{Forwarded, REQUEST_ID, clean_answer, clean_request, upgrade_wanted};
+pub(crate) use headers::{Forwarded, REQUEST_ID, clean_answer, clean_request, remove_where, upgrade_wanted};
 pub(crate) use outgoing::{Outgoing, Progress};
 pub(crate) use returning::Returning;
 pub(crate) use upgrade::{Spliced, splice};

@@ -80,6 +80,12 @@ impl Progress {
     }
 }
 
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Outgoing {
     pub(crate) fn empty() -> Self {
         Self {

@@ -1,5 +1,7 @@
 //! An answer's body on its way to the client. It holds the instance's place and connection until its end, or until its
 //! time is over: a client that does not read has nobody poll the body, so a task of its own watches the time.
+//!
+//! Most answers are small, and all of their bytes came with their head. Those hold nothing, and need no such task.
 
 use std::{
     pin::Pin,
@@ -7,7 +9,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -19,11 +21,12 @@ use tokio::{
     runtime::Handle,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Progress, Sent};
 use crate::{
-    BodyError, CallError, RetireReason, UpstreamLimits,
+    Body, BodyError, CallError, RetireReason, UpstreamLimits,
+    client::Client,
     observe::Recording,
     pool::{Conn, Place},
 };
@@ -32,11 +35,16 @@ use crate::{
 pub(crate) struct Returning {
     /// Absent only while it is dropped.
     body: Option<Incoming>,
+    /// What came of it with the head.
+    first: First,
     shared: Arc<Shared>,
     until: Instant,
     /// Ends with the body.
     watch: Option<AbortOnDropHandle<()>>,
 }
+
+/// What is there of a body when it is first looked at.
+type First = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// What body and watch have together.
 struct Shared {
@@ -78,22 +86,23 @@ impl Held {
 }
 
 impl Returning {
-    /// The body of this answer.
-    pub(crate) fn new(
+    /// The answer for the client.
+    pub(crate) fn of(
         sent: Sent,
         progress: Option<Arc<Progress>>,
         recording: Recording,
         timeout_ms: u64,
-        client: Option<CancellationToken>,
-    ) -> http::Response<Self> {
+        client: Option<Arc<Client>>,
+    ) -> http::Response<Body> {
         let Sent {
             response,
             conn,
             place,
             until,
         } = sent;
-        response.map(|body| {
+        response.map(|mut body| {
             let idle = place.pool().config.client.body_idle;
+            let first = first(&mut body);
             let held = Held {
                 conn,
                 place,
@@ -106,24 +115,45 @@ impl Returning {
                 late: AtomicBool::new(false),
                 timeout_ms,
             };
+            if body.is_end_stream()
+                && let Some(whole) = bytes_of(&first)
+            {
+                shared.bytes.store(whole.len() as u64, Ordering::Relaxed);
+                shared.end();
+                return Body::full(whole);
+            }
             let mut returning = Self {
                 body: Some(body),
+                first,
                 shared: Arc::new(shared),
                 until: until.into(),
                 watch: None,
             };
-            if returning.is_whole() {
-                returning.shared.end();
-            } else {
-                let watching = watch(Arc::clone(&returning.shared), returning.until, idle, client);
-                returning.watch = Some(AbortOnDropHandle::new(tokio::spawn(watching)));
-            }
-            returning
+            let watching = watch(Arc::clone(&returning.shared), returning.until, idle, client);
+            returning.watch = Some(AbortOnDropHandle::new(tokio::spawn(watching)));
+            Body::new(returning)
         })
     }
 
     fn is_whole(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.first.is_none() && self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+}
+
+/// Looks at the body once. Nobody is woken by what comes later: whoever reads on looks again.
+fn first(body: &mut Incoming) -> First {
+    match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(first) => first,
+        Poll::Pending => None,
+    }
+}
+
+/// The bytes, if it is nothing else.
+fn bytes_of(first: &First) -> Option<Bytes> {
+    match first {
+        None => Some(Bytes::new()),
+        Some(Ok(frame)) => frame.data_ref().cloned(),
+        Some(Err(_)) => None,
     }
 }
 
@@ -170,12 +200,12 @@ impl Shared {
 }
 
 /// Ends the exchange when its time is over; and then the client's connection, if the client does not even take the end.
-async fn watch(shared: Arc<Shared>, until: Instant, idle: Duration, client: Option<CancellationToken>) {
+async fn watch(shared: Arc<Shared>, until: Instant, idle: Duration, client: Option<Arc<Client>>) {
     sleep_until(until).await;
     shared.time_is_over();
     if let Some(client) = client {
         sleep(idle).await;
-        client.cancel();
+        client.connection.cancel();
     }
 }
 
@@ -184,10 +214,14 @@ impl HttpBody for Returning {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(body) = &mut self.body else {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = match this.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => Pin::new(body).poll_frame(cx),
+        };
         // Looked at after it was polled: what a closed connection says is not the instance's word.
         if self.shared.late.load(Ordering::Acquire) {
             self.body = None;
@@ -219,7 +253,15 @@ impl HttpBody for Returning {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
+        let rest = self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint);
+        let Some(Ok(first)) = &self.first else { return rest };
+        let first = first.data_ref().map_or(0, Bytes::len) as u64;
+        let mut all = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            all.set_upper(upper.saturating_add(first));
+        }
+        all.set_lower(rest.lower().saturating_add(first));
+        all
     }
 }
 

@@ -1,20 +1,20 @@
 //! One request from outside: which function, whether the caller may, and how it is called.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use hearth_ids::RequestId;
 use http::{
-    HeaderMap, HeaderName, Method, Request, Response, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version,
     header::{AUTHORIZATION, HOST},
 };
 use hyper::body::Incoming;
 use metrics::counter;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AsyncCall, Body, CallError, Denied, Gateway, Qualifier, Route, answer,
+    AsyncCall, Body, CallError, Denied, Gateway, answer,
     call::{Call, without_prefix},
-    proxy::{REQUEST_ID, clean_request, upgrade_wanted},
+    client::Client,
+    proxy::{REQUEST_ID, clean_request, remove_where, upgrade_wanted},
     routes::Found,
 };
 
@@ -29,15 +29,6 @@ const OUR_HEADERS: &str = "x-hearth-";
 /// The longest idempotency key, in bytes.
 const IDEMPOTENCY_KEY_MAX: usize = 256;
 
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub(super) struct Client {
-    pub(super) address: IpAddr,
-    pub(super) tls: bool,
-    /// Cancelled to end the connection.
-    pub(super) connection: CancellationToken,
-}
-
 /// What is known of the caller.
 struct Caller {
     id: RequestId,
@@ -45,8 +36,12 @@ struct Caller {
     owner: bool,
 }
 
-/// Answers one request.
-pub(super) async fn answer_to(gateway: &Arc<Gateway>, client: Client, request: Request<Incoming>) -> Response<Body> {
+/// Answers one request. It comes in a box, as the call later does: what a future holds is moved with it, at every level.
+pub(super) async fn answer_to(
+    gateway: &Arc<Gateway>,
+    client: Arc<Client>,
+    request: Box<Request<Incoming>>,
+) -> Response<Body> {
     let id = request_id(request.headers());
     let mut caller = Caller { id, owner: false };
     match handle(gateway, client, request, &mut caller).await {
@@ -68,67 +63,22 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 
 async fn handle(
     gateway: &Arc<Gateway>,
-    client: Client,
-    mut request: Request<Incoming>,
+    client: Arc<Client>,
+    mut request: Box<Request<Incoming>>,
     caller: &mut Caller,
 ) -> Result<Response<Body>, CallError> {
-    let max = gateway.config.client.uri_bytes;
-    let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-    if length > max {
-        return Err(CallError::UriTooLong { max });
-    }
-    if *request.method() == Method::CONNECT {
-        return Err(CallError::BadRequest("CONNECT is not served here"));
-    }
-    let host = host(&request)?.map(ToOwned::to_owned);
-    let found = gateway.routes().find(host.as_deref(), request.uri().path());
-    let Found {
-        route,
-        qualifier,
-        prefix,
-    } = found.ok_or(CallError::NoRoute)?;
-    let token = authorize(gateway, &route, &qualifier, request.headers_mut(), caller).await?;
-    let rate = gateway.parts.rates.take(route.function.project);
+    let (found, host) = find(gateway, &request)?;
+    let (function, project) = (found.route.function.id, found.route.function.project);
+    let token = authorize(gateway, &found, request.headers_mut(), caller).await?;
+    let rate = gateway.parts.rates.take(project);
     rate.map_err(|retry_after| CallError::RateLimited { retry_after })?;
-    let (version, facts) = route.choose(&qualifier, rand::random()).ok_or(CallError::NoRoute)?;
-    let path = request.uri().path().get(..prefix).unwrap_or_default().to_owned();
-    let uri = without_prefix(request.uri(), prefix).ok_or(CallError::BadRequest("the path is not valid"))?;
     let is_async = is_async(request.headers());
-    remove_ours(request.headers_mut());
-    let protocol = upgrade_wanted(request.version(), request.headers());
-    let upgrade = protocol.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
-    *request.uri_mut() = uri;
-    // The function sees the host by which it was found, whatever the field says (RFC 9112, 3.2.2).
-    if let Some(host) = host.as_deref()
-        && let Ok(value) = http::HeaderValue::try_from(host)
-    {
-        request.headers_mut().insert(HOST, value);
-    }
-    let call = Call {
-        id: caller.id,
-        id_value: answer::id_value(caller.id),
-        invocation: None,
-        qualifier,
-        version,
-        facts,
-        wait: gateway.config.waiting.timeout,
-        raw_event: false,
-        client: Some(client.address),
-        tls: client.tls,
-        trusted: caller.owner || gateway.config.trust_forwarded,
-        connection: Some(client.connection),
-        host,
-        prefix: path,
-        upgrade,
-        route,
-    };
-    let request = request.map(Body::from);
-    let (function, project) = (call.route.function.id, call.route.function.project);
+    let call = prepare(gateway, client, *request, caller, found, host)?;
     let outcome = if is_async {
         // Boxed, since most calls do not go this way and should not carry its state.
-        Box::pin(accept(gateway, call, request)).await
+        Box::pin(accept(gateway, call)).await
     } else {
-        gateway.run(call, request).await
+        gateway.run(call).await
     };
     // The owner of a public function is told why it failed, if a key shows who asks.
     match (outcome, token) {
@@ -140,8 +90,71 @@ async fn handle(
     }
 }
 
+/// What the request is for, and the host by which that was found.
+fn find<B>(gateway: &Gateway, request: &Request<B>) -> Result<(Found, Option<HeaderValue>), CallError> {
+    let max = gateway.config.client.uri_bytes;
+    let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if length > max {
+        return Err(CallError::UriTooLong { max });
+    }
+    if *request.method() == Method::CONNECT {
+        return Err(CallError::BadRequest("CONNECT is not served here"));
+    }
+    let host = host(request)?;
+    let name = host.as_ref().and_then(|host| host.to_str().ok());
+    let found = gateway.routes().find(name, request.uri().path());
+    Ok((found.ok_or(CallError::NoRoute)?, host))
+}
+
+/// Makes the request a call: with the path that the function is to see, and without what is not for it.
+fn prepare(
+    gateway: &Gateway,
+    client: Arc<Client>,
+    mut request: Request<Incoming>,
+    caller: &Caller,
+    found: Found,
+    host: Option<HeaderValue>,
+) -> Result<Box<Call>, CallError> {
+    let Found {
+        route,
+        qualifier,
+        prefix,
+    } = found;
+    let (version, facts) = route.choose(&qualifier, rand::random()).ok_or(CallError::NoRoute)?;
+    let path = request.uri().path().get(..prefix).filter(|path| !path.is_empty());
+    let path = path.and_then(|path| HeaderValue::from_str(path).ok());
+    let uri = without_prefix(request.uri(), prefix).ok_or(CallError::BadRequest("the path is not valid"))?;
+    // Functions believe these: what a client says in them goes no further, once we have read what is for us.
+    remove_where(request.headers_mut(), |name| name.starts_with(OUR_HEADERS));
+    let protocol = upgrade_wanted(request.version(), request.headers());
+    let upgrade = protocol.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    // The function sees the host by which it was found, whatever the field says (RFC 9112, 3.2.2).
+    if let Some(host) = host.as_ref().filter(|_| request.uri().authority().is_some()) {
+        request.headers_mut().insert(HOST, host.clone());
+    }
+    *request.uri_mut() = uri;
+    Ok(Box::new(Call {
+        id: caller.id,
+        id_value: answer::id_value(caller.id),
+        invocation: None,
+        qualifier,
+        version,
+        facts,
+        wait: gateway.config.waiting.timeout,
+        raw_event: false,
+        client: Some(client),
+        trusted: caller.owner || gateway.config.trust_forwarded,
+        host,
+        prefix: path,
+        upgrade,
+        route,
+        request: request.map(Body::from),
+    }))
+}
+
 /// The host that is meant: of the request's target, or of the one field that names it (RFC 9112, 3.2).
-fn host<B>(request: &Request<B>) -> Result<Option<&str>, CallError> {
+fn host<B>(request: &Request<B>) -> Result<Option<HeaderValue>, CallError> {
+    const INVALID: CallError = CallError::BadRequest("its host is not valid");
     let mut fields = request.headers().get_all(HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
@@ -149,15 +162,11 @@ fn host<B>(request: &Request<B>) -> Result<Option<&str>, CallError> {
     }
     if let Some(authority) = request.uri().authority() {
         let text = authority.as_str();
-        return Ok(Some(text.rsplit_once('@').map_or(text, |(_, host)| host)));
+        let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+        return HeaderValue::from_str(host).map(Some).map_err(|_| INVALID);
     }
     match field {
-        Some(field) => {
-            let text = field
-                .to_str()
-                .map_err(|_| CallError::BadRequest("its host is not valid"))?;
-            Ok(Some(text))
-        }
+        Some(field) => field.to_str().map(|_| Some(field.clone())).map_err(|_| INVALID),
         None if request.version() == Version::HTTP_11 => Err(CallError::BadRequest("it names no host")),
         None => Ok(None),
     }
@@ -167,13 +176,13 @@ fn host<B>(request: &Request<B>) -> Result<Option<&str>, CallError> {
 /// only who has a key. Returns the key of a caller who needs none, for later.
 async fn authorize(
     gateway: &Gateway,
-    route: &Route,
-    qualifier: &Qualifier,
+    found: &Found,
     headers: &mut HeaderMap,
     caller: &mut Caller,
 ) -> Result<Option<String>, CallError> {
+    let function = &found.route.function;
     let token = bearer(headers).map(ToOwned::to_owned);
-    if route.function.public && qualifier.is_for_all() {
+    if function.public && found.qualifier.is_for_all() {
         // Any other authorization is the function's own affair.
         if token.as_deref().is_some_and(is_ours) {
             headers.remove(AUTHORIZATION);
@@ -183,10 +192,7 @@ async fn authorize(
     // The key is for us, and the function must never see it.
     headers.remove(AUTHORIZATION);
     let token = token.ok_or(CallError::Unauthorized)?;
-    let checked = gateway
-        .parts
-        .keys
-        .check(&token, route.function.project, route.function.id);
+    let checked = gateway.parts.keys.check(&token, function.project, function.id);
     match checked.await {
         Ok(()) => {
             caller.owner = true;
@@ -209,15 +215,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// Functions believe these headers: what a client says in them goes no further, once we have read what is for us.
-fn remove_ours(headers: &mut HeaderMap) {
-    let ours = headers.keys().filter(|name| name.as_str().starts_with(OUR_HEADERS));
-    let ours: Vec<HeaderName> = ours.cloned().collect();
-    for name in &ours {
-        headers.remove(name);
-    }
-}
-
 /// Whether the caller does not wait for the answer (RFC 7240).
 fn is_async(headers: &HeaderMap) -> bool {
     let event = headers.get(INVOCATION_TYPE);
@@ -231,10 +228,10 @@ fn is_async(headers: &HeaderMap) -> bool {
 }
 
 /// Keeps the call for later, and says where it is found.
-async fn accept(gateway: &Gateway, call: Call, request: Request<Body>) -> Result<Response<Body>, CallError> {
+async fn accept(gateway: &Gateway, mut call: Box<Call>) -> Result<Response<Body>, CallError> {
     let limits = &gateway.config.client;
-    let (mut parts, body) = request.into_parts();
-    let mut held = gateway.room.hold(call.client);
+    let (mut parts, body) = std::mem::take(&mut call.request).into_parts();
+    let mut held = gateway.room.hold(call.address());
     let read = tokio::time::timeout(limits.body_idle, body.collect_in(&mut held, limits.async_bytes)).await;
     let body = read
         .map_err(|_| CallError::BodyTimeout)?

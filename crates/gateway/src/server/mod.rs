@@ -6,7 +6,7 @@ mod stall;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use entry::{Client, answer_to};
+use entry::answer_to;
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use crate::{CallError, Gateway};
+use crate::{CallError, Gateway, client::Client};
 
 /// The wait after a failed accept: mostly the process has no file descriptors left, and some come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -115,11 +115,8 @@ async fn connection(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let limits = &server.gateway.config.client;
-    let client = |tls| Client {
-        address: peer.ip(),
-        tls,
-        connection: CancellationToken::new(),
-    };
+    // One token to wait on, for each poll of the connection asks it.
+    let client = |tls| Client::new(peer.ip(), tls, server.shutdown.child_token());
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let Some(acceptor) = tls else {
         let h2 = tokio::select! {
@@ -156,11 +153,12 @@ where
 {
     let limits = &server.gateway.config.client;
     let gateway = Arc::clone(&server.gateway);
+    let client = Arc::new(client);
     let ended = client.connection.clone();
     // Not a type of its own: so hyper keeps the future of an HTTP/1 request in one place for the whole connection.
     let service = service_fn(move |request| {
-        let (gateway, client) = (Arc::clone(&gateway), client.clone());
-        async move { Ok::<_, Infallible>(answer_to(&gateway, client, request).await) }
+        let (gateway, client) = (Arc::clone(&gateway), Arc::clone(&client));
+        async move { Ok::<_, Infallible>(answer_to(&gateway, client, Box::new(request)).await) }
     });
     let io = TokioIo::new(Stalling::new(stream, limits.body_idle));
     // Both kinds of connection have the same methods, but no trait for them.
@@ -169,9 +167,12 @@ where
             let mut connection = pin!($connection);
             tokio::select! {
                 ended = connection.as_mut() => return ended.map_err(io::Error::other),
-                () = ended.cancelled() => return Err(io::ErrorKind::TimedOut.into()),
-                () = server.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+                () = ended.cancelled() => (),
             }
+            if !server.shutdown.is_cancelled() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            connection.as_mut().graceful_shutdown();
             return match timeout(limits.grace, connection).await {
                 Ok(ended) => ended.map_err(io::Error::other),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
