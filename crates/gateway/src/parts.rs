@@ -125,11 +125,11 @@ pub trait InstanceHost: Send + Sync {
 /// Knows how much room nodes have, or that it does not know. What it says keeps requests for instances back that would be
 /// refused; whether an instance is made is decided where it is made.
 pub trait NodeRoom: Send + Sync {
-    /// How many more instances of such a version nodes would take now, beyond those that were asked for already, whether or
-    /// not nodes have heard of them. None if that is not known, or was last known so long ago that nobody should go by it.
+    /// How many more instances of a version nodes would take now, beyond those that were asked for already, whether or not
+    /// nodes have heard of them. None if that is not known, or was last known so long ago that nobody should go by it.
     ///
     /// Asked at each plan and before each request: looks at what is in memory.
-    fn room(&self, _version: &VersionFacts) -> Option<u32> {
+    fn room(&self, _function: FunctionId, _version: u32, _facts: &VersionFacts) -> Option<u32> {
         None
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -115,13 +115,26 @@ impl Inner {
         found.push((plan.key.clone(), plan.version));
     }
 
-    fn next_found(&self, function: FunctionId, version: u32) -> Option<InstanceKey> {
+    /// Those of before that are on their way still. Those that serve are known to whoever calls them.
+    fn still_found(&self) -> MutexGuard<'_, Vec<(InstanceKey, u32)>> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that serve are known to whoever calls them.
         found.retain(|(key, _)| matches!(self.lock().get(&key.machine), Some(Entry::Starting(..))));
+        found
+    }
+
+    fn next_found(&self, function: FunctionId, version: u32) -> Option<InstanceKey> {
+        let mut found = self.still_found();
         let wanted = |(key, its): &(InstanceKey, u32)| key.function == function && *its == version;
         let place = found.iter().position(wanted)?;
         Some(found.swap_remove(place).0)
+    }
+
+    pub(crate) fn count_found(&self, function: FunctionId, version: u32) -> u32 {
+        let found = self.still_found();
+        let wanted = found
+            .iter()
+            .filter(|(key, its)| key.function == function && *its == version);
+        u32::try_from(wanted.count()).unwrap_or(u32::MAX)
     }
 
     async fn take_up_one(self: Arc<Self>, plan: Plan) {

@@ -207,6 +207,12 @@ impl Worker {
         })
     }
 
+    /// How many instances of a version are on their way from a process before this one, so that whoever asks for one more is
+    /// given one of these.
+    pub fn found(&self, function: FunctionId, version: u32) -> u32 {
+        self.inner.count_found(function, version)
+    }
+
     /// Stops serving the queue and waits for what is under way, for a bounded time. Instances are left alone: they are
     /// taken up by the next process.
     pub async fn close(&self, grace: Duration) {

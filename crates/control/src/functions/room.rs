@@ -1,4 +1,5 @@
-//! How much room there is for instances: what the node's books have free, less what was asked for and is not on them yet.
+//! How much room there is for instances: what the node's books have free, less what was asked for and is not on them yet,
+//! and what a process before this one has begun.
 //!
 //! Quotas are not in it. What a project holds is in the store, which is too far to be asked at each plan; it is asked, and
 //! refuses, when an instance is put on its books.
@@ -9,6 +10,7 @@ use futures::{StreamExt as _, stream::BoxStream};
 use hearth_coord::embedded::EmbeddedQueue;
 use hearth_domain::{Allocation, room_for};
 use hearth_gateway::{NodeRoom, VersionFacts};
+use hearth_ids::FunctionId;
 use hearth_node_api::NodeBooks;
 use hearth_worker::Worker;
 use tokio::sync::watch;
@@ -22,21 +24,23 @@ pub(crate) struct OwnNode {
 }
 
 impl NodeRoom for OwnNode {
-    fn room(&self, version: &VersionFacts) -> Option<u32> {
+    fn room(&self, function: FunctionId, version: u32, facts: &VersionFacts) -> Option<u32> {
         // In this order, so that what passes from one to the next meanwhile is not counted twice: rather too much is asked for,
         // and refused, than a call sent away for which there is room.
         let books = *self.books.borrow();
         let placed = self.worker.placed();
         let asked = self.queue.stats();
         let each = Allocation {
-            vcpus: version.cpu.into(),
-            memory_mib: version.memory_mb.into(),
+            vcpus: facts.cpu.into(),
+            memory_mib: facts.memory_mb.into(),
         };
         let held = Allocation {
             vcpus: books.allocation.vcpus + asked.cpu.saturating_sub(placed.vcpus),
             memory_mib: books.allocation.memory_mib + asked.memory_mb.saturating_sub(placed.memory_mib),
         };
-        Some(room_for(&books.capacity, books.overcommit, held, each))
+        let room = room_for(&books.capacity, books.overcommit, held, each);
+        // Whoever asks for one more is given these, which the node has already.
+        Some(room.saturating_add(self.worker.found(function, version)))
     }
 
     fn changes(&self) -> BoxStream<'static, ()> {

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::{Router, extract::State};
 use bytes::Bytes;
 use hearth_api::{CreateMachine, Machine, ProblemCode};
-use hearth_domain::Capacity;
+use hearth_domain::{Capacity, MachineEvent, MachineState};
+use hearth_node_api::NodeService as _;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 use crate::{
-    fixture::{Answer, Fixture, machine, request, send},
-    program::{deploy, until},
+    fixture::{Answer, Fixture, IMAGE, machine, request, send},
+    program::{deploy_to, until},
 };
 
 const MEMORY_MIB: u64 = 1024;
@@ -28,6 +29,11 @@ struct HalfFull {
 
 impl HalfFull {
     async fn new() -> Self {
+        Self::running("serve").await
+    }
+
+    /// With instances whose machines run these words.
+    async fn running(words: &str) -> Self {
         let f = Fixture::new().await;
         f.node.has(Capacity {
             cpu_millis: 64_000,
@@ -41,13 +47,16 @@ impl HalfFull {
         let go = Arc::new(Semaphore::new(0));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fields = json!({
+            "image": IMAGE,
+            "cmd": [words],
             "port": listener.local_addr().unwrap().port(),
             "memory_mib": MEMORY_MIB / 8,
             "settings": {"concurrency": 1},
         });
         let program = Router::new().fallback(answer).with_state(Arc::clone(&go));
         tokio::spawn(async move { axum::serve(listener, program).await.unwrap() });
-        deploy(&f, "web", fields).await;
+        let answer = deploy_to(&f, "web", fields).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         Self { f, other, go }
     }
 
@@ -124,4 +133,30 @@ async fn a_full_node_is_told_of_at_once_and_only_as_long_as_it_is_full() {
     world.remove_the_other().await;
     world.go.add_permits(1);
     assert_eq!(world.call().await.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_was_half_made_before_is_room_on_a_full_node() {
+    let mut world = HalfFull::running("wait").await;
+    let lost = world.call();
+    let half_made = until(async || {
+        let mut machines = world.f.node.machines().into_iter();
+        let machine = machines.find(|machine| machine.owner.is_some())?.id;
+        let status = world.f.node.status(machine)?;
+        (status.state == MachineState::Starting).then_some(machine)
+    })
+    .await;
+    world.f.node.has(Capacity {
+        cpu_millis: 64_000,
+        memory_mib: MEMORY_MIB / 2 + MEMORY_MIB / 8,
+    });
+    lost.abort();
+    world.f = world.f.reopen().await;
+    let call = world.call();
+    let asked = async || world.figure("hearth_function_provision_requests_total").await;
+    until(async || (asked().await == Some(2)).then_some(())).await;
+    world.f.node.happen(half_made, MachineEvent::Ready).unwrap();
+    world.go.add_permits(1);
+    assert_eq!(call.await.unwrap().status, StatusCode::OK);
+    assert_eq!(world.f.node.count(), 2);
 }

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 use crate::{
     InstanceHost, NodeRoom, RetireReason,
     gateway::Pools,
-    pool::{Pool, Upstream},
+    pool::{Pool, PoolKey, Upstream},
 };
 
 /// How often to look while there are instances or calls wait, at most and at least.
@@ -134,7 +134,8 @@ struct Room {
 
 impl Room {
     fn of(pool: &Pool, scaling: &Scaling) -> Self {
-        let known = scaling.nodes.room(&pool.rule().facts);
+        let PoolKey { function, version } = pool.key;
+        let known = scaling.nodes.room(function, version, &pool.rule().facts);
         Self {
             nodes: pool.starts.room(known, &pool.config.waiting),
             share: share(pool, &scaling.pools),

@@ -65,7 +65,7 @@ pub(crate) struct Places {
 }
 
 impl NodeRoom for Places {
-    fn room(&self, _: &VersionFacts) -> Option<u32> {
+    fn room(&self, _: FunctionId, _: u32, _: &VersionFacts) -> Option<u32> {
         let free = (*self.free.borrow())?;
         let asked = self.queue.stats();
         let asked = u32::try_from(asked.waiting + asked.claimed).unwrap();

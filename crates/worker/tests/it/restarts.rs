@@ -58,10 +58,15 @@ async fn whoever_wants_one_more_has_the_one_that_was_half_made() {
     world.node.create(starting.clone()).await.unwrap();
     world.node.start(starting.id).await.unwrap();
     let world = world.restarted().await;
+    assert_eq!(
+        (world.worker.found(function, 1), world.worker.found(function, 2)),
+        (1, 0)
+    );
     let (first, second) = (world.ask(function).await, world.ask(function).await);
     // The second one wants another.
     let made = world.outcome(second).await.unwrap();
     assert_ne!(made.machine, starting.id);
+    assert_eq!(world.worker.found(function, 1), 0);
     world.node.happen(starting.id, MachineEvent::Ready).unwrap();
     assert_eq!(world.outcome(first).await.unwrap().machine, starting.id);
     assert_eq!(world.node.count(), 2);
