@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use hearth_api::{DeployFunction, Deployment, ProblemCode};
-use hearth_domain::{Action, DriverKind, Traffic, VersionSpec};
+use hearth_domain::{Action, DriverKind, FunctionSpec, Traffic, VersionSpec};
 use hearth_store::{FunctionRow, LIVE, LambdaFacts, VersionRow};
 
 use super::{
@@ -74,26 +74,15 @@ pub(crate) async fn deploy_as(
     let live = !request.no_traffic;
     let wanted = plan::version(request, spec.id, &facts)?;
     check_surroundings(app, tenant, &wanted).await?;
-    let newest = match &before {
-        Some(row) => app.store.version(spec.id, row.latest).await?,
-        None => None,
-    };
     if before.as_ref().is_some_and(|row| row.spec != spec) {
         app.store.update_function(&spec, now_unix_ms()).await?;
     }
-    let same = newest.filter(|newest| newest.spec.makes_the_same(&wanted));
-    let (version, new) = if let Some(same) = same {
-        (same, false)
-    } else {
-        let now = now_unix_ms();
-        // With the function if there is none: one without versions could be neither called nor, by the Lambda API, made.
-        let row = match before {
-            None => app.store.insert_function(&spec, wanted, noted, now).await?,
-            Some(_) => app.store.insert_version(wanted, live, noted, now).await?,
-        };
-        fault::point("deploy.version");
-        super::source::pin(app, &row.spec).await?;
-        (row, true)
+    let (version, new) = match same(app, before.as_ref(), &wanted).await? {
+        Some(same) => (same, false),
+        None => (
+            insert(app, before.is_none().then_some(&spec), wanted, live, noted).await?,
+            true,
+        ),
     };
     super::owned::deployed(app, tenant.project, &version.spec.layers).await?;
     if live && !new {
@@ -104,6 +93,32 @@ pub(crate) async fn deploy_as(
     let function = app.store.function(spec.id).await?;
     let function = function.ok_or_else(|| super::find::no_function(spec.name.as_str()))?;
     Ok(Deployed { function, version, new })
+}
+
+/// The newest version, if it is as wanted.
+async fn same(app: &App, before: Option<&FunctionRow>, wanted: &VersionSpec) -> ApiResult<Option<VersionRow>> {
+    let Some(row) = before else { return Ok(None) };
+    let newest = app.store.version(row.spec.id, row.latest).await?;
+    Ok(newest.filter(|newest| newest.spec.makes_the_same(wanted)))
+}
+
+/// Adds a version, and with it the function if it is new: one without versions could be neither called nor, by the Lambda
+/// API, made.
+async fn insert(
+    app: &App,
+    new: Option<&FunctionSpec>,
+    wanted: VersionSpec,
+    live: bool,
+    noted: &LambdaFacts,
+) -> ApiResult<VersionRow> {
+    let now = now_unix_ms();
+    let row = match new {
+        Some(function) => app.store.insert_function(function, wanted, noted, now).await?,
+        None => app.store.insert_version(wanted, live, noted, now).await?,
+    };
+    fault::point("deploy.version");
+    super::source::pin(app, &row.spec).await?;
+    Ok(row)
 }
 
 /// Looks up the image.
