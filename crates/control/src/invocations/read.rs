@@ -152,7 +152,7 @@ pub(crate) async fn result(State(app): State<Arc<App>>, caller: Caller, ApiPath(
     Ok(response)
 }
 
-/// Tries a call anew that ended, dead or not, from its first attempt.
+/// Tries a dead call anew, from its first attempt.
 #[utoipa::path(post, path = "/v1/invocations/{invocation}/replay", tag = "functions", operation_id = "replay_invocation",
     params(("invocation" = String, Path, description = "ID")),
     responses((status = 202, description = "It is tried anew", body = Invocation), Problems))]
@@ -167,7 +167,7 @@ pub(crate) async fn replay(
         return Err(ApiError::new(
             ProblemCode::StateConflict,
             format!(
-                "call {id} is {}; only one that ended can be tried anew",
+                "call {id} is {}; only one that is dead can be tried anew",
                 row.state.as_str()
             ),
         ));
