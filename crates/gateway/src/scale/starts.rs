@@ -12,6 +12,9 @@ use crate::{CallError, ProvisionFailure, WaitLimits};
 
 /// The longest wait before a failed start is tried again.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// The longest wait after a refusal for want of room, once there is room again. It bounds how often an instance is asked for
+/// and refused where room comes and goes, or was not why.
+const ROOM_BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// What a pool knows of its instances on their way.
 #[derive(Default)]
@@ -24,11 +27,19 @@ struct State {
     /// Failures since an instance last came.
     failures: u32,
     not_before: Option<Instant>,
-    last: Option<ProvisionFailure>,
+    last: Option<Failure>,
     /// Since when nodes have had no room, as far as is known, or one was asked for all the same.
     full_since: Option<Instant>,
     /// How many are wanted that nodes have no room for.
     lacking: u32,
+}
+
+/// Why the last start failed.
+struct Failure {
+    why: ProvisionFailure,
+    at: Instant,
+    /// Whether nodes had no room then, as far as was known: asked once, after it.
+    was_full: Option<bool>,
 }
 
 impl Starts {
@@ -59,24 +70,23 @@ impl Starts {
         for _ in 0..count {
             state.pending.pop_first();
         }
-        state.forgive();
+        state.failures = 0;
+        state.not_before = None;
+        state.last = None;
     }
 
     /// How many more may be asked for, by what is known of nodes' room. Where there is none, one from time to time: what is
     /// known may be wrong. Room that is there again ends the wait that the want of it brought.
     pub(crate) fn room(&self, known: Option<u32>, limits: &WaitLimits) -> u32 {
         let mut state = self.lock();
-        if known == Some(0) {
-            let since = *state.full_since.get_or_insert_with(Instant::now);
-            let in_doubt = state.pending.is_empty() && since.elapsed() >= limits.room_doubt;
-            return u32::from(in_doubt);
+        state.see_room(known);
+        if known != Some(0) {
+            state.full_since = None;
+            return known.unwrap_or(u32::MAX);
         }
-        // Otherwise it was refused for something else, such as a quota, that is still so.
-        let was_full = state.full_since.take().is_some();
-        if was_full && known.is_some() && state.last == Some(ProvisionFailure::NoRoom) {
-            state.forgive();
-        }
-        known.unwrap_or(u32::MAX)
+        let since = *state.full_since.get_or_insert_with(Instant::now);
+        let in_doubt = state.pending.is_empty() && since.elapsed() >= limits.room_doubt;
+        u32::from(in_doubt)
     }
 
     /// So many are wanted that nodes have no room for.
@@ -124,7 +134,7 @@ impl Starts {
     pub(crate) fn verdict(&self, room: u32, limits: &WaitLimits) -> Option<CallError> {
         let state = self.lock();
         let last = state.last.as_ref().filter(|_| state.pause().is_some());
-        match last {
+        match last.map(|failure| &failure.why) {
             Some(ProvisionFailure::Failed(reason)) if state.failures >= limits.provision_attempts => {
                 Some(CallError::StartFailed(reason.clone()))
             }
@@ -137,7 +147,7 @@ impl Starts {
     /// Whether it is for want of room that there are not more.
     pub(crate) fn no_room(&self) -> bool {
         let state = self.lock();
-        state.lacking > 0 || state.last == Some(ProvisionFailure::NoRoom)
+        state.lacking > 0 || state.was_refused()
     }
 
     /// The moment at which the oldest is given up.
@@ -154,18 +164,85 @@ impl State {
         (!left.is_zero()).then_some(left)
     }
 
-    /// What failed so far counts no more.
-    fn forgive(&mut self) {
-        self.failures = 0;
-        self.not_before = None;
-        self.last = None;
+    /// Whether the last failure was for want of room.
+    fn was_refused(&self) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|failure| failure.why == ProvisionFailure::NoRoom)
     }
 
-    fn fail(&mut self, failure: ProvisionFailure, limits: &WaitLimits) {
+    /// Shortens the wait after a refusal, if there was no room then and there is now. A refusal while there was room was for
+    /// something else, such as a quota, which room does not mend.
+    fn see_room(&mut self, known: Option<u32>) {
+        if !self.was_refused() {
+            return;
+        }
+        let Some(failure) = &mut self.last else { return };
+        let was_full = *failure.was_full.get_or_insert(known == Some(0));
+        if was_full && known.is_some_and(|room| room > 0) {
+            let soon = failure.at + ROOM_BACKOFF_MAX;
+            self.not_before = self.not_before.map(|until| until.min(soon));
+        }
+    }
+
+    fn fail(&mut self, why: ProvisionFailure, limits: &WaitLimits) {
         self.failures = self.failures.saturating_add(1);
         let doubled = 1u32 << (self.failures - 1).min(16);
         let pause = limits.provision_backoff.saturating_mul(doubled).min(BACKOFF_MAX);
-        self.not_before = Some(Instant::now() + pause);
-        self.last = Some(failure);
+        let at = Instant::now();
+        self.not_before = Some(at + pause);
+        self.last = Some(Failure {
+            why,
+            at,
+            was_full: None,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> WaitLimits {
+        WaitLimits {
+            provision_backoff: Duration::from_secs(20),
+            ..WaitLimits::default()
+        }
+    }
+
+    /// One that was asked for and is refused, with so much room known while it was on its way.
+    fn refused(meanwhile: u32) -> Starts {
+        let (starts, request) = (Starts::default(), RequestId::new());
+        starts.asked(request);
+        starts.room(Some(meanwhile), &limits());
+        assert!(starts.failed(request, ProvisionFailure::NoRoom, &limits()));
+        starts
+    }
+
+    fn is_long(starts: &Starts) -> bool {
+        starts.pause().is_some_and(|pause| pause > ROOM_BACKOFF_MAX)
+    }
+
+    #[test]
+    fn room_that_was_wanting_shortens_the_pause() {
+        let starts = refused(1);
+        assert_eq!(starts.room(Some(0), &limits()), 0);
+        assert!(is_long(&starts));
+        assert_eq!(starts.room(Some(1), &limits()), 1);
+        assert!(!is_long(&starts));
+    }
+
+    #[test]
+    fn room_that_was_there_all_the_time_does_not() {
+        // It took the last room itself.
+        let starts = refused(0);
+        for known in [Some(1), Some(0), Some(1), None] {
+            starts.room(known, &limits());
+            assert!(is_long(&starts));
+        }
+        let unknown = refused(1);
+        for known in [None, Some(0), Some(1)] {
+            unknown.room(known, &limits());
+            assert!(is_long(&unknown));
+        }
     }
 }
