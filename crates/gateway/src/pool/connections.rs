@@ -2,13 +2,18 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::AbortHandle, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::AbortHandle,
+    time::{Sleep, sleep, timeout},
+};
 use tracing::debug;
 
 use super::Upstream;
@@ -23,7 +28,8 @@ const BUFFER_MAX: usize = 256 * 1024;
 /// A connection to an instance. Closed when it is dropped, with whatever is under way on it.
 pub(crate) struct Conn {
     pub(crate) sender: SendRequest<Outgoing>,
-    pub(crate) reused: bool,
+    /// For the answer's head. Kept, since moving a timer on costs next to nothing, and a new one a place among all timers.
+    pub(crate) timer: Pin<Box<Sleep>>,
     task: AbortHandle,
     made: Instant,
     used: Instant,
@@ -54,7 +60,6 @@ impl Upstream {
         loop {
             let mut conn = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             if conn.is_fresh(limits, Instant::now()) && conn.ready().await {
-                conn.reused = true;
                 return Some(conn);
             }
         }
@@ -76,6 +81,7 @@ impl Upstream {
         let gone = self.gone.clone();
         let task = tokio::spawn(async move {
             tokio::select! {
+                biased;
                 ended = connection.with_upgrades() => if let Err(error) = ended {
                     debug!(%error, "a connection to an instance ended badly");
                 },
@@ -85,7 +91,7 @@ impl Upstream {
         let now = Instant::now();
         Ok(Conn {
             sender,
-            reused: false,
+            timer: Box::pin(sleep(limits.connect_timeout)),
             task: task.abort_handle(),
             made: now,
             used: now,

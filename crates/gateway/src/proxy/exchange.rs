@@ -10,7 +10,6 @@ use std::{
 
 use http::{HeaderName, Method, Request, Response, Uri, request::Parts};
 use hyper::body::{Body as _, Incoming};
-use tokio::time::timeout_at;
 use tracing::debug;
 
 use super::{Outgoing, Progress};
@@ -163,18 +162,21 @@ impl Exchange {
         request: &mut Request<Outgoing>,
         until: Instant,
     ) -> Result<Response<Incoming>, Failed> {
-        let sending = conn.sender.try_send_request(std::mem::take(request));
-        let sent = timeout_at(until.into(), sending).await;
+        conn.timer.as_mut().reset(until.into());
+        let sent = tokio::select! {
+            biased;
+            sent = conn.sender.try_send_request(std::mem::take(request)) => sent,
+            () = conn.timer.as_mut() => return Err(Failed::Timeout),
+        };
         match sent {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(mut error)) => Err(match error.take_message() {
+            Ok(response) => Ok(response),
+            Err(mut error) => Err(match error.take_message() {
                 Some(unsent) => {
                     *request = unsent;
                     Failed::Unsent
                 }
                 None => Failed::Broken(error.into_error()),
             }),
-            Err(_) => Err(Failed::Timeout),
         }
     }
 

@@ -62,10 +62,9 @@ pub(crate) fn upgrade_wanted(version: Version, headers: &HeaderMap) -> Option<He
 
 /// Makes a request's headers fit for the instance.
 pub(crate) fn clean_request(headers: &mut HeaderMap, forwarded: &Forwarded<'_>, request: &HeaderValue) {
-    remove_named_by_connection(headers);
     // The gateway itself says 100 once somebody reads the body.
-    remove_where(headers, |name| {
-        is_hop_by_hop(name) || name == "expect" || (!forwarded.trust && says_who_called(name))
+    remove_hop_by_hop(headers, |name| {
+        name == "expect" || (!forwarded.trust && says_who_called(name))
     });
     join_cookies(headers);
     put_forwarded(headers, forwarded);
@@ -79,19 +78,22 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, forwarded: &Forwarded<'_>, 
 
 /// Makes an answer's headers fit for the client.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
+    remove_hop_by_hop(headers, |_| false);
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    remove_named_by_connection(headers);
-    remove_where(headers, is_hop_by_hop);
+/// Takes off what is for this connection only, and whatever else is unwanted.
+fn remove_hop_by_hop(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let found = names_where(headers, |name| is_hop_by_hop(name) || unwanted(name));
+    if found.contains(&CONNECTION) {
+        remove_named_by_connection(headers);
+    }
+    for name in &found {
+        headers.remove(name);
+    }
 }
 
 /// Takes off what `Connection` names: it is for this connection only.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
     let mut named = Vec::new();
     names_in(headers, |name| {
         // What is mostly said there, and is no header or taken off anyway.
@@ -108,14 +110,17 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes off the headers whose name is unwanted. Most requests have none of them, and to look at the names that are there is
-/// cheaper than to look up each that might be.
+/// Takes off the headers whose name is unwanted.
 pub(crate) fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let found = headers.keys().filter(|name| unwanted(name.as_str()));
-    let found: Vec<HeaderName> = found.cloned().collect();
-    for name in &found {
+    for name in &names_where(headers, unwanted) {
         headers.remove(name);
     }
+}
+
+/// Names that are there. Most requests have none that is looked for, and to look at those that are there is cheaper than to
+/// look up each that might be.
+fn names_where(headers: &HeaderMap, wanted: impl Fn(&str) -> bool) -> Vec<HeaderName> {
+    headers.keys().filter(|name| wanted(name.as_str())).cloned().collect()
 }
 
 /// Whether one of the names in `Connection` is wanted.

@@ -166,6 +166,7 @@ where
         ($connection:expr) => {{
             let mut connection = pin!($connection);
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => return ended.map_err(io::Error::other),
                 () = ended.cancelled() => (),
             }
