@@ -8,7 +8,8 @@ use hearth_coord::{EmbeddedQueue, EmbeddedRegistry, Instance, InstanceKey, Insta
 use hearth_domain::{Contract, FunctionSpec, ScaleRule, Traffic};
 use hearth_gateway::{
     AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, Gateway, GatewayConfig, GatewayListener,
-    GatewayParts, InstanceHost, KeyCheck, NodeRoom, NotAccepted, RateLimit, RetireReason, Route, RouteTable, VersionFacts,
+    GatewayParts, InstanceHost, KeyCheck, NodeRoom, NotAccepted, RateLimit, RetireReason, Route, RouteTable,
+    VersionFacts,
 };
 use hearth_ids::{FunctionId, InvocationId, MachineId, ProjectId};
 use tokio_util::sync::CancellationToken;
