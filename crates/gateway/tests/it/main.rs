@@ -10,6 +10,7 @@ mod harm;
 mod hostile;
 mod instance;
 mod lambda;
+mod large;
 mod memory;
 mod room;
 mod scaling;

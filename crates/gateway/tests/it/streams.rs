@@ -104,46 +104,6 @@ async fn an_upgraded_connection_passes_bytes_both_ways() {
     assert_eq!((calls[0].status, calls[0].bytes_in, calls[0].bytes_out), (101, 10, 10));
 }
 
-/// Pages that this process has in memory, in KiB.
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-#[tokio::test]
-async fn a_gibibyte_streams_through_both_ways_in_little_memory() {
-    const CHUNK: usize = 64 * 1024;
-    const CHUNKS: usize = 16 * 1024;
-    let mut route = route("large");
-    route.versions.get_mut(&1).unwrap().timeout_ms = 600_000;
-    let function = route.function.id;
-    let world = World::new(vec![route]).await;
-    // It sends back what it gets, as it gets it.
-    let instance =
-        FakeInstance::serve(async |request: Request<Incoming>| Response::new(Body::new(request.into_body()))).await;
-    world.register(function, 1, instance.address).await;
-    let chunk = Bytes::from(vec![7; CHUNK]);
-    let sent = streamed(stream::repeat(chunk).take(CHUNKS));
-    let before = resident_kib();
-    let response = world
-        .client()
-        .send(request("POST", "/fn/acme/large", "").map(|_| sent))
-        .await;
-    let mut body = response.into_body();
-    let (mut received, mut most) = (0, 0);
-    while let Some(frame) = timeout(LONG, body.frame()).await.expect("it stands still") {
-        received += frame.unwrap().into_data().unwrap().len();
-        if received % (64 * CHUNK) < CHUNK {
-            most = most.max(resident_kib());
-        }
-    }
-    assert_eq!(received, CHUNK * CHUNKS);
-    assert!(most < before + 64 * 1024, "{before} KiB became {most} KiB");
-    let calls = until(&world.told.calls, |calls| calls.len() == 1).await;
-    assert_eq!((calls[0].bytes_in, calls[0].bytes_out), (1 << 30, 1 << 30));
-}
-
 #[tokio::test]
 async fn a_client_that_waits_to_be_asked_is_asked() {
     let route = route("wait");

@@ -101,6 +101,33 @@ async fn what_is_too_large_is_refused_on_both_sides() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_gibibyte_is_in_memory_no_further_than_may_be() {
+    let rig = Rig::start(shell("cat")).await;
+    let mut runtime = rig.runtime().await;
+    let piece = "x".repeat(1 << 20);
+    let pending = call(&rig, "g", "{}").await;
+    runtime.get(NEXT).await;
+    let mut upload = runtime.upload(&response("g"), &[]).await;
+    for _ in 0..32 {
+        upload.piece(&piece).await;
+    }
+    // Its caller is told before all of it was sent, for all that is left.
+    assert_failed(&reply(pending).await, "Function.ResponseSizeTooLarge", "exceeded");
+    for _ in 32..1024 {
+        upload.piece(&piece).await;
+    }
+    assert_eq!(upload.end(None).await.status, 413);
+    assert!(rig.agent.peak_memory_mib() < 64, "{} MiB", rig.agent.peak_memory_mib());
+
+    // The workload goes on.
+    let pending = call(&rig, "after", "{}").await;
+    let mut runtime = rig.runtime().await;
+    runtime.get(NEXT).await;
+    assert_eq!(runtime.send("POST", &response("after"), &[], "fine").await.status, 202);
+    assert_eq!(reply(pending).await.text(), "fine");
+}
+
+#[tokio::test]
 async fn a_caller_who_leaves_takes_nothing_with_it() {
     let rig = Rig::start(shell("cat")).await;
     let mut runtime = rig.runtime().await;
