@@ -23,6 +23,7 @@ mod client;
 mod config;
 mod error;
 mod gateway;
+mod joining;
 mod keeper;
 mod lambda;
 mod meters;

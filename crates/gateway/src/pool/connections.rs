@@ -17,7 +17,7 @@ use tokio::{
 use tracing::debug;
 
 use super::Upstream;
-use crate::{UpstreamLimits, proxy::Outgoing};
+use crate::{UpstreamLimits, joining::Joining, proxy::Outgoing};
 
 /// How long a connection whose last answer has just been read may take to be ready again.
 const READY_TIMEOUT: Duration = Duration::from_millis(20);
@@ -72,7 +72,7 @@ impl Upstream {
             stream.set_nodelay(true)?;
             let handshake = http1::Builder::new()
                 .max_buf_size(BUFFER_MAX)
-                .handshake(TokioIo::new(stream));
+                .handshake(TokioIo::new(Joining(stream)));
             handshake.await.map_err(io::Error::other)
         };
         let (sender, connection) = timeout(limits.connect_timeout, connecting)

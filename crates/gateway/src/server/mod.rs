@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use crate::{CallError, Gateway, client::Client};
+use crate::{CallError, Gateway, client::Client, joining::Joining};
 
 /// The wait after a failed accept: mostly the process has no file descriptors left, and some come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -160,7 +160,7 @@ where
         let (gateway, client) = (Arc::clone(&gateway), Arc::clone(&client));
         async move { Ok::<_, Infallible>(answer_to(&gateway, client, Box::new(request)).await) }
     });
-    let io = TokioIo::new(Stalling::new(stream, limits.body_idle));
+    let io = TokioIo::new(Stalling::new(Joining(stream), limits.body_idle));
     // Both kinds of connection have the same methods, but no trait for them.
     macro_rules! drive {
         ($connection:expr) => {{
