@@ -64,7 +64,7 @@ pub use lambda::OPERATIONS as LAMBDA_OPERATIONS;
 pub use listen::{GROUP, ListenError, Listener};
 pub use node::check_list;
 use thiserror::Error;
-pub use tls::{Identity, TlsError, host_names, server_config};
+pub use tls::{Identity, TlsError};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;

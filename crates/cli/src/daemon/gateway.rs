@@ -1,29 +1,31 @@
 //! Where functions are called.
 
-use std::time::Duration;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use hearth_control::FunctionsConfig;
+use hearth_control::{FunctionsConfig, Identity};
 use hearth_gateway::{GatewayConfig, GatewayListener};
 use tokio::net::TcpListener;
 
-use super::{remote, state_dir::StateDir};
+use super::state_dir::StateDir;
 use crate::args::UpArgs;
 
 /// How long an instance may take from its program's start until it can be called. Lambda gives ten seconds; guests that
 /// are emulated in software need more.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Listens: with TLS wherever others may listen in, unless a proxy of the user's has it.
-pub(super) async fn listen(args: &UpArgs, state: &StateDir) -> anyhow::Result<GatewayListener> {
+/// Where functions are called by TLS: wherever others may listen in, unless a proxy of the user's has it.
+pub(super) fn by_tls(args: &UpArgs) -> Option<IpAddr> {
+    let address = args.gateway.ip();
+    let plain = address.is_loopback() || args.gateway_plain;
+    (!plain).then_some(address)
+}
+
+/// Listens, by TLS where it has to be.
+pub(super) async fn listen(args: &UpArgs, identity: Option<&Identity>) -> anyhow::Result<GatewayListener> {
     let address = args.gateway;
-    let plain = address.ip().is_loopback() || args.gateway_plain;
-    let tls = if plain {
-        None
-    } else {
-        let identity = remote::identity(args, state, address.ip()).context("cannot serve functions by TLS")?;
-        Some(identity.config)
-    };
+    let identity = identity.filter(|_| by_tls(args).is_some());
+    let tls = identity.map(|identity| Arc::clone(&identity.config));
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} for calls of functions; choose another --gateway"))?;

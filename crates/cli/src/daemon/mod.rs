@@ -61,11 +61,12 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     let shutdown = stop_on_signals()?;
     // Claimed first: a socket in use is found before anything is touched.
     let mut listeners = vec![Listener::unix(socket)?];
-    listeners.extend(remote::listen(args, state).await?);
+    let identity = remote::identity(args, state)?;
+    listeners.extend(remote::listen(args, identity.as_ref()).await?);
     if let Some(address) = args.metrics {
         listeners.push(Listener::watching(address).await?);
     }
-    let gateway = gateway::listen(args, state).await?;
+    let gateway = gateway::listen(args, identity.as_ref()).await?;
     let images = open_images(args, state).await?;
     let kernels_dir = state.open_folder("kernels")?;
     let kernels = Arc::new(tokio::task::spawn_blocking(move || KernelStore::open(&kernels_dir)).await??);
@@ -105,8 +106,12 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     tracing::info!(socket = %socket.display(), state_dir = %state.path().display(), "hearth is up");
     // The listeners are bound, so whoever calls from now on is answered.
     notify::ready();
+    let certificate = identity.map(|identity| tokio::spawn(identity.keep(shutdown.clone())));
     control.serve(listeners, vec![gateway], shutdown).await;
     notify::stopping();
+    if let Some(kept) = certificate {
+        kept.await?;
+    }
     tracing::info!("going down; machines are left as they are");
     node.close().await;
     hearth_network::Network::close(&*network, true).await;
