@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
 use hearth_domain::plan_cron;
 use hearth_gateway::NotAccepted;
 use hearth_store::{InvocationSource, RequestHead, TriggerRow};
@@ -26,6 +27,9 @@ use crate::{
 
 /// How long the clock is trusted: it may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
+
+/// Triggers whose calls are kept at once: those that are due at the same time share the syncs of the disk.
+const AT_ONCE: usize = 64;
 
 /// Runs triggers until told to stop.
 pub(crate) async fn run(app: Weak<App>, stop: CancellationToken) {
@@ -57,13 +61,23 @@ async fn run_due(app: &App) -> Duration {
             return LOOK_AGAIN;
         }
     };
-    let mut wait = LOOK_AGAIN;
-    for trigger in triggers.into_iter().filter(|trigger| trigger.enabled) {
-        if let Some(next) = run_one(app, &trigger).await {
-            wait = wait.min(Duration::from_millis(next.saturating_sub(now_unix_ms())));
-        }
-    }
-    wait
+    let enabled = triggers.into_iter().filter(|trigger| trigger.enabled);
+    let next = soonest(enabled, |trigger| async move { run_one(app, &trigger).await }).await;
+    let wait = next.map(|next| Duration::from_millis(next.saturating_sub(now_unix_ms())));
+    wait.map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN))
+}
+
+/// Runs triggers, [`AT_ONCE`] at a time and begun in their order; gives the soonest time that one of them wants next.
+async fn soonest<R: Future<Output = Option<u64>>>(
+    triggers: impl Iterator<Item = TriggerRow>,
+    run: impl Fn(TriggerRow) -> R,
+) -> Option<u64> {
+    stream::iter(triggers.map(run))
+        .buffer_unordered(AT_ONCE)
+        .fold(None, async |soonest: Option<u64>, next| {
+            soonest.into_iter().chain(next).min()
+        })
+        .await
 }
 
 /// Runs one trigger if it is due; says when it is next.
@@ -121,5 +135,51 @@ fn head(name: &str, due: Timestamp) -> RequestHead {
             ("x-hearth-trigger".into(), name.to_owned()),
             ("x-hearth-scheduled-at".into(), due.to_string()),
         ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hearth_ids::{FunctionId, ProjectId, TriggerId};
+    use tokio::{sync::Barrier, time::timeout};
+
+    use super::*;
+
+    fn trigger(number: u64) -> TriggerRow {
+        TriggerRow {
+            id: TriggerId::new(),
+            project: ProjectId::DEFAULT,
+            function: FunctionId::new(),
+            name: number.to_string(),
+            spec: String::new(),
+            enabled: true,
+            handled_unix_ms: number,
+            last_unix_ms: None,
+            created_unix_ms: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn those_due_together_are_run_together_in_their_order_and_within_the_bound() {
+        let together = Barrier::new(AT_ONCE);
+        let (begun, running, most) = <(AtomicUsize, AtomicUsize, AtomicUsize)>::default();
+        let count = 4 * AT_ONCE;
+        let triggers = (0..count as u64).rev().map(trigger);
+        let (together, begun, running, most) = (&together, &begun, &running, &most);
+        let run = soonest(triggers, |trigger| async move {
+            let place = begun.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(trigger.handled_unix_ms, (count - 1 - place) as u64);
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // None goes on before all that may be under way are.
+            together.wait().await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            (place > 2).then_some(trigger.handled_unix_ms)
+        });
+        let soonest = timeout(Duration::from_secs(20), run).await.unwrap();
+        assert_eq!(soonest, Some(0));
+        assert_eq!(most.load(Ordering::SeqCst), AT_ONCE);
+        assert_eq!(begun.load(Ordering::SeqCst), count);
     }
 }

@@ -1,7 +1,8 @@
 //! Calls that are kept, and what calls by the clock.
 
 use hearth_api::{Invocation, InvocationAccepted, InvocationList, InvocationState, ProblemCode, Trigger, TriggerList};
-use hearth_ids::InvocationId;
+use hearth_ids::{InvocationId, TriggerId};
+use hearth_store::{Store, TriggerRow};
 use http::{Method, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -201,4 +202,42 @@ async fn triggers_are_made_shown_and_removed() {
         f.delete("/v1/functions/web/triggers/night").await.status,
         StatusCode::NOT_FOUND
     );
+}
+
+#[tokio::test]
+async fn many_triggers_that_are_due_at_once_run_once_each() {
+    const COUNT: usize = 300;
+    let mut f = Fixture::new().await;
+    let program = Program::serve().await;
+    deploy(&f, "web", json!({"port": program.port})).await;
+    f.stop().await;
+    let store = Store::open(&f.folder.path().join("hearth.db")).await.unwrap();
+    let function = store.all_functions().await.unwrap().remove(0).spec;
+    let year_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(366 * 24);
+    let handled_unix_ms = u64::try_from(year_ago.as_millisecond()).unwrap();
+    for number in 0..COUNT {
+        let row = TriggerRow {
+            id: TriggerId::new(),
+            project: function.project,
+            function: function.id,
+            name: format!("t{number}"),
+            spec: json!({"cron": "0 0 1 1 *", "missed": "run_once"}).to_string(),
+            enabled: true,
+            handled_unix_ms,
+            last_unix_ms: None,
+            created_unix_ms: handled_unix_ms,
+        };
+        store.put_trigger(&row).await.unwrap();
+    }
+    // Twice: what was handled is not run again.
+    for _ in 0..2 {
+        f = f.reopen().await;
+        until(async || {
+            let rows = store.triggers(None).await.unwrap();
+            rows.iter().all(|row| row.last_unix_ms.is_some()).then_some(())
+        })
+        .await;
+        let pages = [list(&f, "limit=200").await, list(&f, "limit=500").await];
+        assert_eq!(pages.map(|page| page.invocations.len()), [200, COUNT]);
+    }
 }
