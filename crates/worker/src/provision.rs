@@ -19,7 +19,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
     BlueprintError, ProvisionFailure, fault, meters,
-    ready::ready,
+    ready::{Refusal, ready},
     spans,
     turns::Turns,
     worker::{Entry, Inner},
@@ -242,7 +242,12 @@ impl Inner {
                 version: plan.version,
                 worker_id: self.config.id.clone(),
             }),
-            Ok(Err(reason)) => Err(broken(reason)),
+            Ok(Err(Refusal { reason, ended: false })) => Err(broken(reason)),
+            Ok(Err(Refusal { reason, ended: true })) => {
+                // All that it wrote has been read when its machine is at rest.
+                let _ = timeout(LAST_WORDS_TIMEOUT, status.wait_for(|status| status.state.is_at_rest())).await;
+                Err(broken(format!("{reason}{}", self.last_words(id).await)))
+            }
             Err(_) => Err(broken(self.silent(plan).await)),
         }
     }

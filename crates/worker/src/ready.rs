@@ -23,6 +23,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is read of a refusal, in bytes: the guest writes it.
 const REFUSAL_MAX: usize = 64 * 1024;
 
+/// What the agent says of a runtime that has ended.
+const ENDED: [&str; 2] = ["Runtime.ExitError", "Runtime.OutOfMemory"];
+
 /// What Lambda's runtimes say of an initialisation that failed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,9 +36,18 @@ struct InitError {
     error_message: String,
 }
 
+/// Why an instance will never be ready.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// For the function's owner.
+    pub(crate) reason: String,
+    /// Its runtime said nothing itself, but ended: what it wrote may say why.
+    pub(crate) ended: bool,
+}
+
 /// Returns once the instance can be called; fails if its runtime says that it never will. Waits without end: the
 /// caller has the deadline.
-pub(crate) async fn ready(address: SocketAddr, contract: Contract) -> Result<(), String> {
+pub(crate) async fn ready(address: SocketAddr, contract: Contract) -> Result<(), Refusal> {
     let began = Instant::now();
     loop {
         let asked = match contract {
@@ -44,7 +56,7 @@ pub(crate) async fn ready(address: SocketAddr, contract: Contract) -> Result<(),
         };
         match asked {
             Answer::Ready => return Ok(()),
-            Answer::Never(reason) => return Err(reason),
+            Answer::Never(refusal) => return Err(refusal),
             Answer::NotYet => {}
         }
         sleep((began.elapsed() / PAUSE_SHARE).clamp(PAUSE, PAUSE_MAX)).await;
@@ -54,7 +66,7 @@ pub(crate) async fn ready(address: SocketAddr, contract: Contract) -> Result<(),
 enum Answer {
     Ready,
     NotYet,
-    Never(String),
+    Never(Refusal),
 }
 
 async fn connect(address: SocketAddr) -> Option<TcpStream> {
@@ -98,12 +110,14 @@ async fn initialised(address: SocketAddr) -> Answer {
     }
 }
 
-fn told(body: &[u8]) -> String {
-    match serde_json::from_slice::<InitError>(body) {
-        Ok(error) => format!(
-            "its runtime failed to start: {}: {}",
-            error.error_type, error.error_message
-        ),
-        Err(_) => "its runtime failed to start".to_owned(),
+fn told(body: &[u8]) -> Refusal {
+    let error = serde_json::from_slice::<InitError>(body).ok();
+    let ended = error.as_ref().is_some_and(|error| ENDED.contains(&&*error.error_type));
+    let what = error.map_or_else(String::new, |error| {
+        format!(": {}: {}", error.error_type, error.error_message)
+    });
+    Refusal {
+        reason: format!("its runtime failed to start{what}"),
+        ended,
     }
 }

@@ -65,6 +65,19 @@ async fn a_runtime_that_is_ready_is_one_that_says_so() {
     let told = "its runtime failed to start: Runtime.ImportModuleError: no module named main";
     assert_eq!(failure, ProvisionFailure::Broken(told.into()));
     until(async || (world.node.count() == 1).then_some(())).await;
+    // One that ended said nothing itself, but may have written why.
+    let ended = agent(
+        "500 Internal Server Error",
+        r#"{"errorType":"Runtime.ExitError","errorMessage":"exit status 126"}"#,
+    )
+    .await;
+    let function = world.function("serve", Contract::Lambda, ended.port());
+    let id = world.ask(function).await;
+    let failure = world.outcome(id).await.unwrap_err().to_string();
+    assert!(
+        failure.ends_with("Runtime.ExitError: exit status 126; its last words:\nstarted"),
+        "{failure}"
+    );
 }
 
 #[tokio::test]
