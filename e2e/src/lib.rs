@@ -13,11 +13,13 @@ mod command;
 mod fixture;
 mod host;
 pub mod http;
+mod ric;
 mod terminal;
 
 pub use command::Ran;
 pub use fixture::{BUSYBOX, PYTHON, runtime_archive};
 pub use host::{Host, HostOptions};
+pub use ric::ric_archive;
 pub use terminal::Terminal;
 
 use std::time::{Duration, Instant};

@@ -1,16 +1,11 @@
 //! Programs that listen themselves, and AWS's own runtime client.
 
-use std::{
-    fs,
-    io::{BufRead as _, Read as _, Write as _},
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::io::{BufRead as _, Read as _, Write as _};
 
 use hearth_e2e::{
-    Host, HostOptions,
+    HostOptions,
     http::{begin, send},
-    runtime_archive,
+    ric_archive, skip,
 };
 
 use crate::shop::{PROMPT, answer, get, host, nothing_left, server};
@@ -121,32 +116,15 @@ def handler(event, context):
 
 #[test]
 fn an_image_with_awss_runtime_client_is_called() {
-    let packages = match hearth_testkit::lambda::python_runtime() {
-        Ok(runtime) => runtime.packages,
-        Err(missing) => return hearth_e2e::skip(&format!("awslambdaric: {missing}")),
-    };
     let host = host(&HostOptions::default());
-    let image = image_with(&host, &packages);
+    let image = match ric_archive(host.folder(), HANDLER) {
+        Ok(image) => image,
+        Err(missing) => return skip(&format!("awslambdaric: {missing}")),
+    };
     host.hearth(&["image", "import", image.to_str().unwrap(), "--name", "test/ric"])
         .ok();
-    let deploy = [
-        "fn",
-        "deploy",
-        "ric",
-        "--image",
-        "test/ric",
-        "--contract",
-        "lambda",
-        "--env",
-        "PYTHONPATH=/app/packages:/app",
-        "--entrypoint",
-        "python3",
-        "--",
-        "-m",
-        "awslambdaric",
-        "app.handler",
-    ];
-    host.hearth(&deploy).ok();
+    host.hearth(&["fn", "deploy", "ric", "--image", "test/ric", "--contract", "lambda"])
+        .ok();
     let given = answer(&host, "ric", r#"{"a":[1,2]}"#);
     assert_eq!(
         given,
@@ -154,30 +132,4 @@ fn an_image_with_awss_runtime_client_is_called() {
     );
     assert!(host.hearth(&["fn", "logs", "ric"]).ok().contains("by awslambdaric"));
     nothing_left(&host, &["ric"]);
-}
-
-/// An image of AWS's runtime client and a handler in `/app`, packed as the runtimes' images are.
-fn image_with(host: &Host, packages: &Path) -> PathBuf {
-    let runtimes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtimes");
-    let archive = runtime_archive("python3");
-    let base = fs::read_dir(archive.parent().unwrap()).unwrap().flatten();
-    let mut base = base.filter(|entry| entry.file_name().to_string_lossy().starts_with("base-python3-"));
-    let base = base.next().unwrap().path();
-    let overlay = host.folder().join("overlay");
-    fs::create_dir_all(overlay.join("app")).unwrap();
-    fs::write(overlay.join("app/app.py"), HANDLER).unwrap();
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(packages)
-        .arg(overlay.join("app/packages"))
-        .status();
-    assert!(copied.unwrap().success());
-    let image = host.folder().join("ric.tar");
-    let packed = Command::new("python3")
-        .arg(runtimes.join("pack.py"))
-        .args([&base, &overlay, &runtimes.join("python3/image.json"), &image])
-        .arg("docker.io/test/ric:latest")
-        .status();
-    assert!(packed.unwrap().success());
-    image
 }

@@ -2,102 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{
-    net::TcpListener,
-    path::Path,
-    process::{Command, Output},
-};
+mod cloud;
+mod kinds;
 
-use hearth_e2e::{Host, HostOptions, drivers, skip};
-use hearth_testkit::aws::{AwsClients, aws_clients};
+use std::process::Command;
 
-/// A host that AWS's clients can ask, and what they need for it.
-struct Cloud {
-    host: Host,
-    clients: AwsClients,
-    endpoint: String,
-    key_id: String,
-    secret: String,
-}
-
-impl Cloud {
-    fn start(driver: &str, clients: AwsClients) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let options = HostOptions::default()
-            .arg("--listen")
-            .arg(&address)
-            .arg("--driver")
-            .arg(driver);
-        let host = Host::with(&options);
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
-        let made = Command::new(scripts.join("runtimes")).arg("python3").output().unwrap();
-        assert!(made.status.success(), "{made:?}");
-        let archive = String::from_utf8(made.stdout).unwrap();
-        host.hearth(&["image", "import", archive.trim()]).ok();
-        let key = host.hearth(&["--json", "key", "create", "--role", "developer"]);
-        let key: serde_json::Value = serde_json::from_str(key.ok()).unwrap();
-        let text = |field: &str| key[field].as_str().unwrap().to_owned();
-        Self {
-            host,
-            clients,
-            endpoint: format!("http://{address}"),
-            key_id: text("access_key_id"),
-            secret: text("secret_access_key"),
-        }
-    }
-
-    /// A Python program that finds AWS's packages, this host and its key as AWS's clients look for them.
-    fn python(&self, program: &Path) -> Command {
-        let mut python = Command::new("python3");
-        python
-            .arg(program)
-            .current_dir(self.host.folder())
-            .env("PYTHONPATH", &self.clients.packages)
-            .env("AWS_ENDPOINT_URL_LAMBDA", &self.endpoint)
-            .env("AWS_ACCESS_KEY_ID", &self.key_id)
-            .env("AWS_SECRET_ACCESS_KEY", &self.secret)
-            .env("AWS_DEFAULT_REGION", "eu-west-1")
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_PAGER", "");
-        python
-    }
-
-    /// Runs it to its end.
-    fn ran(&self, command: &mut Command) -> String {
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        assert!(
-            status.success(),
-            "{command:?}:\n{stdout}\n{stderr}\n{}",
-            self.host.log()
-        );
-        stdout.into_owned()
-    }
-
-    fn aws(&self, args: &[&str]) -> String {
-        self.ran(self.python(&self.clients.aws).arg("lambda").args(args))
-    }
-}
-
-fn on_each_driver(test: impl Fn(&Cloud)) {
-    match aws_clients() {
-        Ok(clients) => {
-            for driver in drivers() {
-                test(&Cloud::start(&driver, clients.clone()));
-            }
-        }
-        Err(missing) => skip(&missing),
-    }
-}
+use cloud::{Cloud, on_each_driver};
 
 #[test]
 fn boto3_makes_calls_changes_and_removes_a_function() {
     on_each_driver(|cloud| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lambda/boto.py");
-        let said = cloud.ran(&mut cloud.python(&script));
+        cloud.import_runtime("python3");
+        let said = cloud.ran(&mut cloud.python(&Cloud::script("boto.py")));
         assert_eq!(said.trim(), "all is well");
         assert_eq!(
             cloud
@@ -114,6 +30,7 @@ fn boto3_makes_calls_changes_and_removes_a_function() {
 #[test]
 fn the_aws_cli_makes_calls_and_removes_a_function() {
     on_each_driver(|cloud| {
+        cloud.import_runtime("python3");
         let folder = cloud.host.folder();
         let source = "def handler(event, context):\n    return {'hello': event['who']}\n";
         std::fs::write(folder.join("main.py"), source).unwrap();
