@@ -13,6 +13,7 @@ use hearth_domain::RetryAfterMs;
 use hearth_ids::RequestId;
 use http::{HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use tokio::sync::SemaphorePermit;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, debug, field::Empty, info_span, warn};
 
 use crate::{
@@ -32,6 +33,21 @@ const PUBLIC: [&str; 4] = ["/healthz", "/readyz", "/v1/version", "/openapi.json"
 pub(crate) struct Guard {
     pub(crate) rule: Arc<PeerRule>,
     pub(crate) app: Arc<App>,
+}
+
+/// A request that changes something is a task of its own, among those that its connection brought with it: a client that
+/// goes away in the middle of it must not leave it half done. One that only reads, or calls a function, ends with its
+/// client.
+pub(crate) async fn finish_changes(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let tasks = parts.extensions.get::<TaskTracker>().cloned();
+    let tasks = tasks.filter(|_| audit::changes(&parts));
+    let answer = next.run(Request::from_parts(parts, body));
+    let Some(tasks) = tasks else { return answer.await };
+    tasks.spawn(answer).await.unwrap_or_else(|error| {
+        let error = ApiError::internal("the request broke off").caused_by(error);
+        finish(error.into_response(), &RequestId::new().to_string())
+    })
 }
 
 /// Guards, numbers, logs and finishes every request.
@@ -222,4 +238,62 @@ pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
         ProblemCode::MethodNotAllowed,
         format!("{method} is not possible at {path}; the Allow header tells what is"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use axum::{Router, middleware, routing::any};
+    use tokio::{sync::Notify, time::timeout};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_changes_something_is_finished_without_its_client_and_a_call_is_not() {
+        let (go, done) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+        let handler = {
+            let (go, done) = (Arc::clone(&go), Arc::clone(&done));
+            any(async move || {
+                go.notified().await;
+                done.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let lambda = "/2015-03-31/functions/{function}/invocations";
+        let mut router = Router::new();
+        for path in ["/v1/functions/{function}", "/v1/functions/{function}/invoke", lambda] {
+            router = router.route(path, handler.clone());
+        }
+        let router = router.layer(middleware::from_fn(finish_changes));
+        for (method, path, finished) in [
+            ("DELETE", "/v1/functions/web", 1),
+            ("DELETE", "/v1/functions/invoke", 1),
+            ("GET", "/v1/functions/web", 0),
+            ("POST", "/v1/functions/web/invoke", 0),
+            ("POST", "/2015-03-31/functions/web/invocations", 0),
+        ] {
+            let tasks = TaskTracker::new();
+            let mut request = http::Request::new(Body::empty());
+            *request.method_mut() = method.parse().unwrap();
+            *request.uri_mut() = path.parse().unwrap();
+            request.extensions_mut().insert(tasks.clone());
+            done.store(0, Ordering::SeqCst);
+            let mut answer = Box::pin(router.clone().oneshot(request));
+            assert!(futures::poll!(answer.as_mut()).is_pending());
+            drop(answer);
+            assert_eq!(tasks.len(), finished, "{method} {path}");
+            go.notify_one();
+            tasks.close();
+            timeout(Duration::from_secs(20), tasks.wait()).await.unwrap();
+            assert_eq!(done.load(Ordering::SeqCst), finished, "{method} {path}");
+            // Nobody waited for it.
+            if finished == 0 {
+                go.notified().await;
+            }
+        }
+    }
 }

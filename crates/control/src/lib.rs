@@ -181,6 +181,7 @@ impl Control {
             .method_not_allowed_fallback(layers::method_not_allowed)
             .with_state(Arc::clone(&self.app))
             .layer(axum::middleware::from_fn_with_state(guard, layers::around))
+            .layer(axum::middleware::from_fn(layers::finish_changes))
     }
 
     /// The routes of a listener that asks for no key.

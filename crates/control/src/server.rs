@@ -2,10 +2,10 @@
 
 mod doors;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use http::{Request, Uri};
+use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -122,12 +122,6 @@ async fn accept(listener: &Listener) -> io::Result<(Accepted, Peer)> {
     }
 }
 
-/// Whether a function is called: that ends with its client, and what of it must not be lost is kept by others.
-fn is_call(uri: &Uri) -> bool {
-    let last = uri.path().rsplit('/').next().unwrap_or_default();
-    matches!(last, "invoke" | "invocations" | "response-streaming-invocations")
-}
-
 /// What answers the requests of one connection.
 struct Service {
     router: Router,
@@ -136,20 +130,12 @@ struct Service {
 }
 
 impl Service {
-    /// A request that changes something is a task of its own: a client that goes away in the middle of it must not
-    /// leave it half done. One that only reads, or calls a function, ends with its client.
-    async fn answer(&self, mut request: Request<Incoming>) -> io::Result<Response> {
+    async fn answer(&self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         request.extensions_mut().insert(self.peer);
-        let reads = request.method().is_safe() || is_call(request.uri());
+        request.extensions_mut().insert(self.tasks.clone());
         let tasks = self.tasks.clone();
         let request = request.map(|body| Body::new(Drained::new(body, tasks)));
-        let answer = self.router.clone().oneshot(request);
-        let Ok(response) = if reads {
-            answer.await
-        } else {
-            self.tasks.spawn(answer).await.map_err(io::Error::other)?
-        };
-        Ok(response)
+        self.router.clone().oneshot(request).await
     }
 }
 

@@ -35,8 +35,7 @@ const TARGET_MAX: usize = 200;
 
 /// Operations that are noted though they are asked by GET: they go into machines, take files out of them, or concern secrets.
 const NOTED_READS: [&str; 4] = ["attach_machine", "exec_machine", "get_archive", "list_secrets"];
-/// The beginning of operations that are not noted though they are asked by POST: calls of functions change nothing here,
-/// have a record of their own, and are many.
+/// The beginning of operations that call functions.
 const CALLS: &str = "invoke_";
 
 /// The operation of each method and path, of the document and of the Lambda API.
@@ -52,6 +51,13 @@ pub(crate) fn operation(request: &Parts) -> Option<&'static str> {
     OPERATIONS.get(&(request.method.clone(), path)).map(String::as_str)
 }
 
+/// Whether a request changes something here. Calls of functions, though they are asked by POST, do not: they have records
+/// of their own, and what of them must not be lost is kept by others.
+pub(crate) fn changes(request: &Parts) -> bool {
+    let calls = operation(request).is_some_and(|operation| operation.starts_with(CALLS));
+    !request.method.is_safe() && !calls
+}
+
 /// A request that will be noted, as far as it is known before it is answered.
 pub(crate) struct Noted {
     operation: &'static str,
@@ -62,8 +68,7 @@ impl Noted {
     /// `None` for what changes nothing.
     pub(crate) fn of(request: &Parts) -> Option<Self> {
         let operation = operation(request)?;
-        let changes = !request.method.is_safe() && !operation.starts_with(CALLS);
-        (changes || NOTED_READS.contains(&operation)).then(|| Self {
+        (changes(request) || NOTED_READS.contains(&operation)).then(|| Self {
             operation,
             target: target(request.uri.path()),
         })
