@@ -1,11 +1,12 @@
 //! What instances wrote that are gone: one file of JSON lines for each, in a folder for each function.
 //!
-//! A file appears whole, by rename. The oldest go when a function has too many, or too much.
+//! A file appears whole, by rename. Those of instances that ended first go when a function has too many, or too much.
 
 use std::{
     fs, io,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -41,11 +42,10 @@ impl Archive {
         self.folder.join(function.to_string())
     }
 
-    /// Instances whose logs are here, oldest first. Blocks.
+    /// Instances whose logs are here, those first that ended first. Blocks.
     pub(crate) fn machines(&self, function: FunctionId) -> Vec<MachineId> {
-        let mut machines: Vec<MachineId> = entries(&self.of(function)).into_iter().map(|(id, _)| id).collect();
-        machines.sort();
-        machines
+        let machines = entries(&self.of(function)).into_iter().map(|entry| entry.machine);
+        machines.collect()
     }
 
     /// An instance's lines, to `each`. What cannot be read is left out. Blocks.
@@ -88,14 +88,12 @@ impl Archive {
     }
 
     fn make_room(&self, function: FunctionId) {
-        let mut entries = entries(&self.of(function));
-        entries.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
         let mut bytes = 0;
-        for (place, (id, size)) in entries.into_iter().enumerate() {
-            bytes += size;
-            // The newest always stays.
+        for (place, entry) in entries(&self.of(function)).into_iter().rev().enumerate() {
+            bytes += entry.bytes;
+            // The one that ended last always stays.
             if place > 0 && (place >= KEPT_INSTANCES || bytes > KEPT_BYTES) {
-                let _ = fs::remove_file(self.of(function).join(file_name(id)));
+                let _ = fs::remove_file(self.of(function).join(file_name(entry.machine)));
             }
         }
     }
@@ -105,16 +103,31 @@ fn file_name(machine: MachineId) -> String {
     format!("{machine}.ndjson")
 }
 
-fn entries(folder: &Path) -> Vec<(MachineId, u64)> {
+/// An instance's file.
+struct Entry {
+    /// When it was put here, which is when the instance had ended.
+    ended: SystemTime,
+    machine: MachineId,
+    bytes: u64,
+}
+
+/// Those first that ended first.
+fn entries(folder: &Path) -> Vec<Entry> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
     let known = entries.flatten().filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
-        let id = name.strip_suffix(".ndjson")?.parse().ok()?;
-        Some((id, entry.metadata().ok()?.len()))
+        let about = entry.metadata().ok()?;
+        Some(Entry {
+            ended: about.modified().ok()?,
+            machine: name.strip_suffix(".ndjson")?.parse().ok()?,
+            bytes: about.len(),
+        })
     });
-    known.collect()
+    let mut known: Vec<_> = known.collect();
+    known.sort_by_key(|entry| (entry.ended, entry.machine));
+    known
 }
 
 #[async_trait]
@@ -196,5 +209,27 @@ mod tests {
         archive.forget(function).unwrap();
         archive.forget(function).unwrap();
         assert!(archive.machines(function).is_empty());
+    }
+
+    #[test]
+    fn of_too_many_those_that_ended_first_go_whichever_was_made_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::new(folder.path().to_owned());
+        let function = FunctionId::new();
+        let mut machines: Vec<_> = (0..=KEPT_INSTANCES).map(|_| MachineId::new()).collect();
+        machines.sort();
+        let path = |machine| archive.of(function).join(file_name(machine));
+        // The one made first ends last.
+        let last = machines.remove(0);
+        for (place, machine) in (0..).zip(&machines) {
+            archive.write(function, *machine, &[]).unwrap();
+            let file = fs::File::open(path(*machine)).unwrap();
+            let ended = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(place);
+            file.set_modified(ended).unwrap();
+        }
+        archive.write(function, last, &[]).unwrap();
+        let left = archive.machines(function);
+        assert_eq!(left.len(), KEPT_INSTANCES);
+        assert_eq!((left.first(), left.last()), (machines.get(1), Some(&last)));
     }
 }

@@ -1,6 +1,9 @@
 //! From pieces of output, cut anywhere, to lines.
 
-use std::collections::VecDeque;
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BinaryHeap, VecDeque},
+};
 
 use hearth_api::{FunctionLogRecord, LogStream};
 use hearth_ids::MachineId;
@@ -113,6 +116,76 @@ impl Newest {
 
     pub(crate) fn into_lines(self) -> Vec<FunctionLogRecord> {
         self.lines.into()
+    }
+}
+
+/// The newest lines of many instances, by when they were written; of the same moment, by when they came.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// The oldest is on top.
+    lines: BinaryHeap<Reverse<Placed>>,
+    lines_max: usize,
+    bytes_max: usize,
+    bytes: usize,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Placed {
+    place: (Timestamp, u64),
+    record: FunctionLogRecord,
+}
+
+impl PartialEq for Placed {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place
+    }
+}
+
+impl Eq for Placed {}
+
+impl PartialOrd for Placed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Placed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place.cmp(&other.place)
+    }
+}
+
+impl Merged {
+    pub(crate) fn new(lines_max: usize, bytes_max: usize) -> Self {
+        Self {
+            lines: BinaryHeap::new(),
+            lines_max,
+            bytes_max,
+            bytes: 0,
+            count: 0,
+        }
+    }
+
+    /// The lines, oldest first.
+    pub(crate) fn into_lines(self) -> Vec<FunctionLogRecord> {
+        let lines = self.lines.into_sorted_vec().into_iter().rev();
+        lines.map(|Reverse(placed)| placed.record).collect()
+    }
+}
+
+impl Extend<FunctionLogRecord> for Merged {
+    fn extend<T: IntoIterator<Item = FunctionLogRecord>>(&mut self, lines: T) {
+        for record in lines {
+            self.bytes += record.line.len();
+            let place = (record.at, self.count);
+            self.count += 1;
+            self.lines.push(Reverse(Placed { place, record }));
+            while self.lines.len() > self.lines_max || self.bytes > self.bytes_max {
+                let Some(Reverse(oldest)) = self.lines.pop() else { break };
+                self.bytes -= oldest.record.line.len();
+            }
+        }
     }
 }
 

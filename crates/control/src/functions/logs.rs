@@ -18,7 +18,7 @@ use tokio_util::sync::DropGuard;
 
 use super::{
     calls::Run,
-    lines::{Lines, Newest},
+    lines::{Lines, Merged, Newest},
 };
 use crate::{
     api_doc::Problems,
@@ -132,7 +132,7 @@ async fn gather(app: &Arc<App>, wanted: &Wanted) -> ApiResult<(Vec<FunctionLogRe
     // Each holds much for a while.
     let _turn = app.plane().gathering.acquire().await;
     let mut seen = Seen::new();
-    let mut lines = newest();
+    let mut lines = Merged::new(LINES_MAX, BYTES_MAX);
     let mut live = HashSet::new();
     for instance in app.plane().instances(wanted.function) {
         if !wanted.wants_machine(instance.machine, instance.version) {
@@ -153,13 +153,12 @@ async fn gather(app: &Arc<App>, wanted: &Wanted) -> ApiResult<(Vec<FunctionLogRe
         lines.extend(kept(own.into_lines(), wanted));
     }
     let (archive, asked) = (app.plane().archive.clone(), wanted.clone());
-    let archived = app.blocking(move || read_archive(&archive, &asked, &live)).await?;
-    let archived = archived.map_err(|error| ApiError::internal("an archived log cannot be read").caused_by(error))?;
-    let mut all = archived;
-    all.extend(lines.into_lines());
-    all.sort_by_key(|line| line.at);
-    let skip = all.len().saturating_sub(LINES_MAX);
-    all.drain(..skip);
+    let all = app.blocking(move || {
+        read_archive(&archive, &asked, &live, &mut lines)?;
+        Ok::<_, std::io::Error>(lines.into_lines())
+    });
+    let all = all.await?;
+    let all = all.map_err(|error| ApiError::internal("an archived log cannot be read").caused_by(error))?;
     Ok((all, seen))
 }
 
@@ -186,8 +185,8 @@ fn read_archive(
     archive: &super::archive::Archive,
     wanted: &Wanted,
     live: &HashSet<MachineId>,
-) -> std::io::Result<Vec<FunctionLogRecord>> {
-    let mut lines = newest();
+    lines: &mut Merged,
+) -> std::io::Result<()> {
     for machine in archive.machines(wanted.function) {
         if live.contains(&machine) {
             continue;
@@ -196,7 +195,7 @@ fn read_archive(
         archive.read(wanted.function, machine, |line| own.push(line))?;
         lines.extend(kept(own.into_lines(), wanted));
     }
-    Ok(lines.into_lines())
+    Ok(())
 }
 
 /// What is written from now on. Ends when the client goes, or the function.
@@ -292,7 +291,52 @@ async fn follow_one(
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
+    use hearth_domain::MachineOwner;
+    use hearth_node_api::{LogChunk, LogStream};
+    use hearth_worker::LogArchive as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn of_instances_that_ended_the_newest_lines_are_shown_whichever_was_made_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = super::super::archive::Archive::new(folder.path().to_owned());
+        let function = FunctionId::new();
+        let mut machines: Vec<_> = (0..2).map(|_| MachineId::new()).collect();
+        machines.sort();
+        // The first lived on after the second had ended.
+        for (machine, times) in machines.into_iter().zip([[1, 5, 6], [2, 3, 4]]) {
+            let mut spec = crate::reconcile::test_spec();
+            spec.id = machine;
+            spec.owner = Some(MachineOwner::Function { function, version: 1 });
+            let log = times.map(|at| {
+                Ok(LogChunk {
+                    sequence: at,
+                    unix_ns: at,
+                    stream: LogStream::Stdout,
+                    bytes: format!("{at}\n").into(),
+                })
+            });
+            archive.archive(&spec, stream::iter(log).boxed()).await.unwrap();
+        }
+        let wanted = Wanted {
+            function,
+            since: None,
+            version: None,
+            runs: None,
+            invocation: None,
+        };
+        let shown = |lines_max, bytes_max| {
+            let mut lines = Merged::new(lines_max, bytes_max);
+            read_archive(&archive, &wanted, &HashSet::new(), &mut lines).unwrap();
+            let lines = lines.into_lines().into_iter().map(|line| line.line);
+            lines.collect::<Vec<_>>().concat()
+        };
+        assert_eq!(shown(100, 100), "123456");
+        assert_eq!(shown(3, 100), "456");
+        assert_eq!(shown(100, 2), "56");
+    }
 
     #[test]
     fn a_kept_calls_lines_are_found_by_the_marks_of_its_requests_whatever_the_guests_clock() {
