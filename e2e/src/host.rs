@@ -310,25 +310,42 @@ impl Host {
 }
 
 impl Host {
-    /// Removes what functions a test has left, and waits for their machines to be gone: of a function that is there, others
-    /// would take the place of machines that are removed.
-    fn remove_functions(&self) {
-        let listed = self.hearth(&["--json", "fn", "ls"]).stdout;
-        let functions: serde_json::Value = serde_json::from_str(&listed).unwrap_or_default();
-        let names: Vec<&str> = functions
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|it| it["name"].as_str())
-            .collect();
-        if names.is_empty() {
-            return;
+    /// Removes what a test has left in each project.
+    fn remove_all(&self) {
+        let projects = self.names(&["--json", "project", "ls"]);
+        let functions = projects.iter().map(|project| self.remove_functions(project));
+        if functions.fold(false, |any, some| any | some) {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !self.leftovers().is_empty() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
-        self.hearth(&[&["fn", "rm"], names.as_slice()].concat());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.leftovers().is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
+        for project in &projects {
+            let machines = self.hearth(&["--project", project, "ps", "-aq"]).stdout;
+            let machines: Vec<&str> = machines.split_whitespace().collect();
+            if !machines.is_empty() {
+                self.hearth(&[&["--project", project, "rm", "-f"], machines.as_slice()].concat());
+            }
         }
+    }
+
+    /// Removes a project's functions; whether there were any. Their machines have to be gone before others are removed: of
+    /// a function that is there, others would take the place of those.
+    fn remove_functions(&self, project: &str) -> bool {
+        let names = self.names(&["--project", project, "--json", "fn", "ls"]);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if !names.is_empty() {
+            self.hearth(&[&["--project", project, "fn", "rm"], names.as_slice()].concat());
+        }
+        !names.is_empty()
+    }
+
+    /// The names of what a command lists as JSON.
+    fn names(&self, args: &[&str]) -> Vec<String> {
+        let listed = self.hearth(args).stdout;
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap_or_default();
+        let all = listed.as_array().into_iter().flatten();
+        all.filter_map(|it| Some(it["name"].as_str()?.to_owned())).collect()
     }
 }
 
@@ -348,13 +365,7 @@ impl Drop for Host {
             while self.hearth(&["node", "info"]).code != 0 && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            self.remove_functions();
-            let machines = self.hearth(&["ps", "-aq"]).stdout;
-            let mut args = vec!["rm", "-f"];
-            args.extend(machines.split_whitespace());
-            if args.len() > 2 {
-                self.hearth(&args);
-            }
+            self.remove_all();
             self.down();
         }
         if std::thread::panicking() {

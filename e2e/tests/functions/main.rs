@@ -9,5 +9,6 @@ mod failures;
 mod faults;
 mod life;
 mod outage;
+mod projects;
 mod shop;
 mod trouble;
