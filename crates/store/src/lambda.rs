@@ -1,13 +1,14 @@
 //! What the Lambda API was told of functions and Hearth has no field for. The API server alone knows what it means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use hearth_ids::FunctionId;
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::{
     Store, StoreError,
+    function::of_functions,
     read::{Columns, signed, to_json},
 };
 
@@ -84,6 +85,48 @@ impl Store {
                 let columns = Columns::new(row, "function")?;
                 let number = u32::try_from(columns.unsigned("number")?).unwrap_or(u32::MAX);
                 Ok((number, columns.json("facts")?))
+            })
+            .collect()
+    }
+
+    /// What was noted of some functions themselves.
+    pub async fn lambda_facts_of_functions<T: DeserializeOwned>(
+        &self,
+        functions: &[FunctionId],
+    ) -> Result<HashMap<FunctionId, T>, StoreError> {
+        self.facts_where(of_functions(
+            "SELECT * FROM lambda_facts WHERE number = 0 AND function",
+            functions,
+        ))
+        .await
+    }
+
+    /// What was noted of the newest version that is there of each of some functions.
+    pub async fn lambda_facts_of_newest<T: DeserializeOwned>(
+        &self,
+        functions: &[FunctionId],
+    ) -> Result<HashMap<FunctionId, T>, StoreError> {
+        self.facts_where(of_functions(
+            "SELECT * FROM lambda_facts AS noted WHERE number = \
+             (SELECT MAX(number) FROM function_versions WHERE function = noted.function) AND function",
+            functions,
+        ))
+        .await
+    }
+
+    async fn facts_where<T: DeserializeOwned>(
+        &self,
+        mut query: QueryBuilder<Sqlite>,
+    ) -> Result<HashMap<FunctionId, T>, StoreError> {
+        let rows = query
+            .build()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(StoreError::query("read what the Lambda API noted"))?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns::new(row, "function")?;
+                Ok((columns.parse("function")?, columns.json("facts")?))
             })
             .collect()
     }

@@ -90,6 +90,50 @@ async fn a_project_has_as_many_functions_as_it_may() {
 }
 
 #[tokio::test]
+async fn what_a_list_shows_is_read_of_many_functions_at_once() {
+    let f = fixture().await;
+    let specs = ["a", "b", "c"].map(function);
+    let [a, b, c] = [0, 1, 2].map(|place: usize| specs[place].id);
+    let facts = |text: &str| LambdaFacts::new(Some(&format!("function {text}")), &format!("version {text}"));
+    for spec in &specs {
+        let first = version(spec.id);
+        f.store.insert_function(spec, first, &facts("1"), 1).await.unwrap();
+    }
+    // A newest version that is removed counts no more, and its facts neither.
+    for number in ["2", "3"] {
+        let noted = facts(number);
+        f.store.insert_version(version(b), false, &noted, 1).await.unwrap();
+    }
+    f.store.remove_version(b, 3, 1).await.unwrap();
+    f.store.set_alias(b, "beta", &all_to(2), None, 1).await.unwrap();
+
+    let mut newest = f.store.newest_versions(&[a, b]).await.unwrap();
+    newest.sort_by_key(|row| row.spec.number);
+    let newest: Vec<_> = newest.iter().map(|row| (row.spec.function, row.spec.number)).collect();
+    assert_eq!(newest, [(a, 1), (b, 2)]);
+    let live = f.store.live_aliases(&[b]).await.unwrap();
+    let live: Vec<_> = live
+        .into_iter()
+        .map(|row| (row.function, row.name, row.traffic))
+        .collect();
+    assert_eq!(live, [(b, LIVE.to_owned(), all_to(1))]);
+    let of_functions = f.store.lambda_facts_of_functions::<String>(&[a, c]).await.unwrap();
+    assert_eq!(of_functions.len(), 2);
+    assert_eq!(of_functions[&a], "function 1");
+    let of_newest = f.store.lambda_facts_of_newest::<String>(&[b, c]).await.unwrap();
+    assert_eq!(
+        (of_newest[&b].as_str(), of_newest[&c].as_str()),
+        ("version 2", "version 1")
+    );
+    assert!(f.store.newest_versions(&[]).await.unwrap().is_empty());
+    assert_eq!(f.store.count_functions(ProjectId::DEFAULT).await.unwrap(), 3);
+    assert_eq!(f.store.count_functions(ProjectId::new()).await.unwrap(), 0);
+    // As many as a page has.
+    let many: Vec<_> = (0..1000).map(|_| FunctionId::new()).chain([c]).collect();
+    assert_eq!(f.store.newest_versions(&many).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn versions_are_counted_and_live_follows() {
     let f = fixture().await;
     let spec = function("Hello_World");

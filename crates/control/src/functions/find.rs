@@ -1,8 +1,10 @@
 //! Finding functions, and telling of them.
 
+use std::collections::HashMap;
+
 use hearth_api::{Function, ProblemCode};
 use hearth_domain::FunctionName;
-use hearth_store::{AliasRow, FunctionError, FunctionRow, VersionRow};
+use hearth_store::{FunctionError, FunctionRow, VersionRow};
 
 use super::view::{self, Around};
 use crate::{
@@ -33,16 +35,31 @@ impl App {
 
     /// A function as clients see it.
     pub(crate) async fn shown_function(&self, tenant: &Tenant, row: FunctionRow) -> ApiResult<Function> {
-        let aliases: Vec<AliasRow> = self.store.aliases(Some(row.spec.id)).await?;
-        let latest = self.store.version(row.spec.id, row.latest).await?;
+        let shown = self.shown_functions(tenant, vec![row]).await?.pop();
+        shown.ok_or_else(|| ApiError::internal("a function is not shown"))
+    }
+
+    /// A page of functions as clients see them, in its order. How many they are does not change how often the store is
+    /// asked.
+    pub(crate) async fn shown_functions(&self, tenant: &Tenant, rows: Vec<FunctionRow>) -> ApiResult<Vec<Function>> {
+        let ids: Vec<_> = rows.iter().map(|row| row.spec.id).collect();
+        let live = self.store.live_aliases(&ids).await?;
+        let mut live: HashMap<_, _> = live.into_iter().map(|alias| (alias.function, alias)).collect();
+        let newest = self.store.newest_versions(&ids).await?;
+        let mut newest: HashMap<_, _> = newest.into_iter().map(|row| (row.spec.function, row)).collect();
         let plane = self.plane();
-        let around = Around {
-            aliases,
-            latest,
-            urls: plane.urls(&tenant.name, &row.spec),
-            instances: plane.serving(row.spec.id),
-        };
-        Ok(view::function(row, around))
+        let shown = rows.into_iter().map(|row| {
+            let id = row.spec.id;
+            let around = Around {
+                live: live.remove(&id),
+                // If the latest was removed, none is shown.
+                latest: newest.remove(&id).filter(|newest| newest.spec.number >= row.latest),
+                urls: plane.urls(&tenant.name, &row.spec),
+                instances: plane.serving(id),
+            };
+            view::function(row, around)
+        });
+        Ok(shown.collect())
     }
 }
 

@@ -36,10 +36,7 @@ pub(crate) async fn list(
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next_cursor = rows.last().filter(|_| more).map(|row| row.spec.name.label());
-    let mut functions = Vec::with_capacity(rows.len());
-    for row in rows {
-        functions.push(app.shown_function(&tenant, row).await?);
-    }
+    let functions = app.shown_functions(&tenant, rows).await?;
     Ok(Json(FunctionList { functions, next_cursor }))
 }
 

@@ -2,20 +2,20 @@
 
 use hearth_api::{Alias, Function, FunctionVersion, Resources, Scale, TrafficShare};
 use hearth_domain::Traffic;
-use hearth_store::{AliasRow, FunctionRow, LIVE, VersionRow};
+use hearth_store::{AliasRow, FunctionRow, VersionRow};
 
 use crate::time::timestamp;
 
 /// What is known of a function beside its row.
 pub(crate) struct Around {
-    pub(crate) aliases: Vec<AliasRow>,
+    /// The alias of that name.
+    pub(crate) live: Option<AliasRow>,
     pub(crate) latest: Option<VersionRow>,
     pub(crate) urls: Vec<String>,
     pub(crate) instances: u32,
 }
 
 pub(crate) fn function(row: FunctionRow, around: Around) -> Function {
-    let live = around.aliases.iter().find(|alias| alias.name == LIVE);
     let scale = row.spec.scale;
     Function {
         id: row.spec.id,
@@ -27,7 +27,7 @@ pub(crate) fn function(row: FunctionRow, around: Around) -> Function {
             concurrency: scale.concurrency,
             idle_ms: scale.idle_ms,
         },
-        traffic: live.map(|alias| traffic(&alias.traffic)).unwrap_or_default(),
+        traffic: around.live.map(|alias| traffic(&alias.traffic)).unwrap_or_default(),
         latest: around.latest.map(version),
         urls: around.urls,
         instances: around.instances,

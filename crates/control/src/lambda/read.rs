@@ -1,15 +1,20 @@
 //! Looking at functions and their versions.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{Json, extract::State};
 use hearth_domain::Action;
+use hearth_ids::FunctionId;
+use hearth_store::FunctionRow;
 use serde_json::{Value, json};
 
 use super::{
     change::unqualified,
     error::{LambdaError, LambdaResult},
-    facts::VersionFacts,
+    facts::{FunctionFacts, VersionFacts},
     name::Named,
     view::{LATEST, Shown},
     wire::{Page, Qualified},
@@ -87,11 +92,12 @@ pub(super) async fn list(
     let mut rows = app.store.functions(Some(tenant.project), after, wanted + 1).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
+    let newest = newest(&app, &rows).await?;
     let mut functions = Vec::new();
-    for row in &rows {
+    for (row, shown) in rows.iter().zip(newest) {
         // One that has no version yet is just being made.
-        let Ok(newest) = app.newest(row).await else { continue };
-        functions.push(app.shown_configuration(row, &newest, None).await?);
+        let Some(shown) = shown else { continue };
+        functions.push(shown);
         if all_versions {
             functions.extend(published(&app, row).await?.into_iter().map(|(_, shown)| shown));
         }
@@ -125,8 +131,32 @@ pub(super) async fn versions(
     Ok(Json(paged("Versions", versions, marker)))
 }
 
+/// The newest version of each function, where it has one. How many functions they are does not change how often the store
+/// is asked.
+async fn newest(app: &App, rows: &[FunctionRow]) -> LambdaResult<Vec<Option<Value>>> {
+    let ids: Vec<_> = rows.iter().map(|row| row.spec.id).collect();
+    let versions = app.store.newest_versions(&ids).await?;
+    let versions: HashMap<_, _> = versions.iter().map(|row| (row.spec.function, row)).collect();
+    let facts: HashMap<FunctionId, FunctionFacts> = app.store.lambda_facts_of_functions(&ids).await?;
+    let version_facts: HashMap<FunctionId, VersionFacts> = app.store.lambda_facts_of_newest(&ids).await?;
+    let (no_facts, no_version_facts) = (FunctionFacts::default(), VersionFacts::default());
+    let shown = rows.iter().map(|row| {
+        let id = row.spec.id;
+        let shown = Shown {
+            region: app.region(),
+            function: row,
+            version: versions.get(&id)?,
+            facts: facts.get(&id).unwrap_or(&no_facts),
+            version_facts: version_facts.get(&id).unwrap_or(&no_version_facts),
+            qualifier: None,
+        };
+        Some(shown.configuration())
+    });
+    Ok(shown.collect())
+}
+
 /// All versions with their numbers, oldest first.
-async fn published(app: &App, row: &hearth_store::FunctionRow) -> LambdaResult<Vec<(u32, Value)>> {
+async fn published(app: &App, row: &FunctionRow) -> LambdaResult<Vec<(u32, Value)>> {
     let id = row.spec.id;
     let facts = app.function_facts(id).await?;
     let mut of_versions: BTreeMap<u32, VersionFacts> = app.store.lambda_facts_of_versions(id).await?;

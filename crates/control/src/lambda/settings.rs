@@ -155,11 +155,7 @@ fn tag_keys(query: &str) -> Vec<String> {
 /// `GetAccountSettings`.
 pub(super) async fn account(State(app): State<Arc<App>>, caller: Caller) -> LambdaResult<Json<Value>> {
     let tenant = caller.may(&app, Action::FunctionRead).await?;
-    let functions = app.store.all_functions().await?;
-    let own = functions
-        .iter()
-        .filter(|row| row.spec.project == tenant.project)
-        .count();
+    let own = app.store.count_functions(tenant.project).await?;
     Ok(Json(json!({
         "AccountLimit": {
             "TotalCodeSize": 0,

@@ -122,6 +122,43 @@ async fn calls_are_led_back_shared_out_and_named() {
 }
 
 #[tokio::test]
+async fn a_list_shows_each_function_as_it_is_shown_alone() {
+    let f = Fixture::new().await;
+    for name in ["a", "b", "c"] {
+        deploy(&f, name, json!({})).await;
+    }
+    // Another latest than live; one whose latest is gone.
+    for name in ["b", "c"] {
+        deploy(&f, name, json!({"env": ["A=1"], "no_traffic": true})).await;
+    }
+    let removed = f.delete("/v1/functions/c/versions/2").await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT, "{removed:?}");
+    let list: FunctionList = f.get("/v1/functions").await.json();
+    let latest = list.functions.iter().map(|function| function.latest.as_ref());
+    let latest: Vec<_> = latest.map(|version| version.map(|version| version.version)).collect();
+    assert_eq!(latest, [Some(1), Some(2), None]);
+    for listed in &list.functions {
+        let alone: Function = f.get(&format!("/v1/functions/{}", listed.name)).await.json();
+        assert_eq!(*listed, alone);
+        assert_eq!(listed.traffic.len(), 1);
+    }
+
+    let lambda: Value = f.get("/2015-03-31/functions/").await.json();
+    let listed = lambda["Functions"].as_array().unwrap();
+    assert_eq!(listed.len(), 3);
+    for shown in listed {
+        let name = shown["FunctionName"].as_str().unwrap();
+        let alone: Value = f
+            .get(&format!("/2015-03-31/functions/{name}/configuration"))
+            .await
+            .json();
+        assert_eq!(*shown, alone);
+    }
+    let account: Value = f.get("/2016-08-19/account-settings/").await.json();
+    assert_eq!(account["AccountUsage"]["FunctionCount"], 3);
+}
+
+#[tokio::test]
 async fn settings_change_without_a_version() {
     let f = Fixture::new().await;
     deploy(&f, "web", json!({})).await;

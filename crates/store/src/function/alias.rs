@@ -4,7 +4,7 @@ use hearth_domain::Traffic;
 use hearth_ids::FunctionId;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::{FunctionError, touch};
+use super::{FunctionError, of_functions, touch};
 use crate::{
     Store, StoreError,
     read::{Columns, signed, to_json},
@@ -93,6 +93,19 @@ impl Store {
                 .fetch_all(&self.readers)
                 .await
                 .map_err(StoreError::query("list aliases"))?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The aliases `live` of some functions, those that have one.
+    pub async fn live_aliases(&self, functions: &[FunctionId]) -> Result<Vec<AliasRow>, StoreError> {
+        let rows = of_functions(
+            "SELECT * FROM function_aliases WHERE name = 'live' AND function",
+            functions,
+        )
+        .build()
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("list aliases"))?;
         rows.iter().map(read).collect()
     }
 

@@ -5,7 +5,7 @@ mod version;
 
 use hearth_domain::{FunctionSpec, QuotaExceeded, VersionSpec};
 use hearth_ids::{FunctionId, ProjectId};
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
 
 pub use alias::{AliasRow, LIVE, ROLLOUTS_MAX};
@@ -189,6 +189,16 @@ impl Store {
         rows.iter().map(read_function).collect()
     }
 
+    /// How many functions a project has.
+    pub async fn count_functions(&self, project: ProjectId) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM functions WHERE project = $1")
+            .bind(project.to_string())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(StoreError::query("count functions"))?;
+        Ok(count.unsigned_abs())
+    }
+
     /// All that is served. Read in one transaction: an alias leads to a version that is there.
     pub async fn served(&self) -> Result<Served, StoreError> {
         let failed = StoreError::query("read what is served");
@@ -264,6 +274,19 @@ async fn touch(connection: &mut SqliteConnection, id: &str, now_unix_ms: u64) ->
         return Err(FunctionError::Gone);
     }
     Ok(())
+}
+
+/// A query on the rows of some functions: `beginning` ends with the column that has to be one of their IDs. Not of more
+/// functions than a page has.
+pub(crate) fn of_functions(beginning: &'static str, functions: &[FunctionId]) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(beginning);
+    // Of no function there is no row.
+    query.push(" IN (NULL");
+    for function in functions {
+        query.push(", ").push_bind(function.to_string());
+    }
+    query.push(")");
+    query
 }
 
 fn read_function(row: &SqliteRow) -> Result<FunctionRow, StoreError> {

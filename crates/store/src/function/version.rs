@@ -7,7 +7,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use super::{
     FunctionError, LIVE,
     alias::{alias, aliases, point},
-    touch,
+    of_functions, touch,
 };
 use crate::{
     LambdaFacts, Store, StoreError,
@@ -92,6 +92,20 @@ impl Store {
             .await
             .map_err(StoreError::query("read a version"))?;
         row.as_ref().map(read).transpose()
+    }
+
+    /// The newest version that is there of each of some functions.
+    pub async fn newest_versions(&self, functions: &[FunctionId]) -> Result<Vec<VersionRow>, StoreError> {
+        let rows = of_functions(
+            "SELECT * FROM function_versions AS known WHERE number = \
+             (SELECT MAX(number) FROM function_versions WHERE function = known.function) AND function",
+            functions,
+        )
+        .build()
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("list newest versions"))?;
+        rows.iter().map(read).collect()
     }
 
     /// Versions of a function, or of all, newest first.
