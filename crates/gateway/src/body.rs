@@ -68,6 +68,14 @@ impl Body {
         Self(Kind::Boxed(body.map_err(Into::into).boxed_unsync()))
     }
 
+    /// The bytes, where all of them are in memory and there are any.
+    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Kind::Full(Some(bytes)) => Ok(bytes),
+            kind => Err(Self(kind)),
+        }
+    }
+
     /// The whole of it, if it has no more than `max` bytes.
     pub(crate) async fn collect(self, max: usize) -> Result<Bytes, NotCollected> {
         match self.0 {

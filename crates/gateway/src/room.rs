@@ -38,13 +38,14 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
-/// A body with its room.
-struct Kept {
+/// A body with its room, and whatever else is to go with it.
+struct Kept<W> {
     bytes: Bytes,
     _held: Held,
+    _with: W,
 }
 
-impl AsRef<[u8]> for Kept {
+impl<W> AsRef<[u8]> for Kept<W> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -101,9 +102,18 @@ impl Held {
     }
 
     /// The bytes, which have the room they need until the last reference to them is dropped.
-    pub(crate) fn keep(mut self, bytes: Bytes) -> Result<Bytes, NoSpace> {
+    pub(crate) fn keep(self, bytes: Bytes) -> Result<Bytes, NoSpace> {
+        self.keep_with(bytes, ())
+    }
+
+    /// The same; `with` is dropped together with the room.
+    pub(crate) fn keep_with<W: Send + 'static>(mut self, bytes: Bytes, with: W) -> Result<Bytes, NoSpace> {
         self.set(bytes.len())?;
-        Ok(Bytes::from_owner(Kept { bytes, _held: self }))
+        Ok(Bytes::from_owner(Kept {
+            bytes,
+            _held: self,
+            _with: with,
+        }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Connections of clients: accepting, bounding, ending them.
 
 mod entry;
+mod lend;
 mod limits;
 mod stall;
 
@@ -12,6 +13,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use lend::lend;
 use limits::{Admission, Doors};
 use stall::Stalling;
 use tokio::{
@@ -158,7 +160,14 @@ where
     // Not a type of its own: so hyper keeps the future of an HTTP/1 request in one place for the whole connection.
     let service = service_fn(move |request| {
         let (gateway, client) = (Arc::clone(&gateway), Arc::clone(&client));
-        async move { Ok::<_, Infallible>(answer_to(&gateway, client, Box::new(request)).await) }
+        async move {
+            let response = answer_to(&gateway, Arc::clone(&client), Box::new(request)).await;
+            Ok::<_, Infallible>(if h2 {
+                lend(&gateway, &client, response)
+            } else {
+                response
+            })
+        }
     });
     let io = TokioIo::new(Stalling::new(Joining(stream), limits.body_idle));
     // Both kinds of connection have the same methods, but no trait for them.

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     doubles::until,
-    instance::FakeInstance,
+    instance::{self, FakeInstance},
     world::{LONG, World, route},
 };
 
@@ -36,6 +36,18 @@ async fn world(body_idle: Duration) -> (World, FakeInstance) {
         Response::new(Body::new(StreamBody::new(frames)))
     })
     .await;
+    world.register(function, 1, instance.address).await;
+    (world, instance)
+}
+
+/// The same function with a small answer.
+async fn small_world(body_idle: Duration) -> (World, FakeInstance) {
+    let route = route("endless");
+    let function = route.function.id;
+    let mut config = GatewayConfig::default();
+    config.client.body_idle = body_idle;
+    let world = World::with(config, vec![route]).await;
+    let instance = FakeInstance::serve(async |_| instance::text("small")).await;
     world.register(function, 1, instance.address).await;
     (world, instance)
 }
@@ -67,4 +79,28 @@ async fn who_does_not_even_take_the_end_loses_the_connection() {
     stream.write_all(NO_WINDOW).await.unwrap();
     let ended = timeout(LONG, stream.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "the connection goes on");
+}
+
+#[tokio::test]
+async fn a_small_answer_that_is_not_taken_is_not_held_for_ever() {
+    let one_byte: &[u8] = b"\x00\x04\x00\x00\x00\x01";
+    let window = NO_WINDOW
+        .windows(6)
+        .position(|bytes| bytes == b"\x00\x04\x00\x00\x00\x00");
+    let window = window.unwrap();
+    // Of the second a byte is sent, and the rest waits in the connection itself.
+    let mut of_one_byte = NO_WINDOW.to_vec();
+    of_one_byte[window..window + 6].copy_from_slice(one_byte);
+    let (world, _instance) = small_world(Duration::from_millis(300)).await;
+    for request in [NO_WINDOW, &of_one_byte] {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut read = Vec::new();
+        let ended = timeout(LONG, stream.read_to_end(&mut read)).await;
+        assert!(ended.is_ok(), "the connection goes on");
+        assert!(
+            !read.windows(5).any(|bytes| bytes == b"small"),
+            "it was sent without a window"
+        );
+    }
 }
