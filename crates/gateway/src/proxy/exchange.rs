@@ -104,13 +104,9 @@ async fn attempt(exchange: &Exchange, place: Place, request: &mut Request<Outgoi
             Ok(response) => return Ok(answered(response, conn, place, until)),
             Err(Failed::Unsent) => (),
             Err(Failed::Broken(error)) => {
-                let again = spare.filter(|_| exchange.fault().is_none()).ok_or_else(|| {
-                    Missed::Over(
-                        exchange
-                            .fault()
-                            .unwrap_or_else(|| CallError::Crashed(error.to_string())),
-                    )
-                })?;
+                // What it did answer it would answer again.
+                let spare = spare.filter(|_| exchange.fault().is_none() && !error.is_parse());
+                let again = spare.ok_or_else(|| Missed::Over(exchange.broken(&error)))?;
                 *request = again.request();
             }
             Err(Failed::Timeout) => return Err(Missed::Over(exchange.timed_out(&place))),
@@ -130,10 +126,13 @@ async fn attempt(exchange: &Exchange, place: Place, request: &mut Request<Outgoi
             let error = CallError::Unreachable("it closed the connection at once".to_owned());
             Err(Missed::Unsent(error))
         }
-        Err(Failed::Broken(error)) => Err(Missed::Over(exchange.fault().unwrap_or_else(|| {
-            place.suspect();
-            CallError::Crashed(hearth_domain::chain(&error))
-        }))),
+        Err(Failed::Broken(error)) => {
+            let error = exchange.broken(&error);
+            if matches!(error, CallError::Crashed(_)) {
+                place.suspect();
+            }
+            Err(Missed::Over(error))
+        }
         Err(Failed::Timeout) => Err(Missed::Over(exchange.timed_out(&place))),
     }
 }
@@ -204,6 +203,20 @@ impl Exchange {
     /// Why the request's body ended early, if it did.
     fn fault(&self) -> Option<CallError> {
         self.progress.as_ref()?.fault(self.body_max)
+    }
+
+    /// Why the exchange broke off: by the request's body, by an answer that is none, or by the instance's end.
+    fn broken(&self, error: &hyper::Error) -> CallError {
+        self.fault().unwrap_or_else(|| {
+            let why = hearth_domain::chain(error);
+            if error.is_parse_too_large() {
+                CallError::BadAnswer(format!("its head is too large, or has more than 100 headers: {why}"))
+            } else if error.is_parse() {
+                CallError::BadAnswer(why)
+            } else {
+                CallError::Crashed(why)
+            }
+        })
     }
 
     /// The call's time is over. A Lambda program cannot be told to stop, so its instance is of no use any more.

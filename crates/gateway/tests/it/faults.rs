@@ -207,3 +207,33 @@ async fn a_call_on_an_instance_that_is_only_not_registered_goes_on() {
     go.add_permits(1);
     assert_eq!(call.await.unwrap(), (200, "still here".to_owned()));
 }
+
+#[tokio::test]
+async fn what_is_no_answer_is_said_to_be_none_and_does_not_cast_suspicion() {
+    let route = route("rude");
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let address = rude(|number, mut stream| async move {
+        head(&mut stream).await;
+        let answer = match number {
+            0 => format!("HTTP/1.1 200 OK\r\n{}\r\n", "set-cookie: a=1\r\n".repeat(150)),
+            1 => "200 is what I say\r\n\r\n".to_owned(),
+            _ => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned(),
+        };
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        // Whatever else comes is not read; the end of the connection says no more than the answer.
+        while stream.read_u8().await.is_ok() {}
+    })
+    .await;
+    world.register(function, 1, address).await;
+    for _ in 0..2 {
+        assert_eq!(world.client().get("/fn/acme/rude").await.0, 502);
+    }
+    // An instance under suspicion is given no calls for a while; this one is at once.
+    assert_eq!(world.client().get("/fn/acme/rude").await, (200, "ok".to_owned()));
+    let calls = until(&world.told.calls, |calls| calls.len() == 3).await;
+    for call in &calls[..2] {
+        assert_eq!(call.error.as_ref().unwrap().code(), "bad_answer");
+    }
+    assert!(calls[2].queued.is_zero(), "it had to wait");
+}
