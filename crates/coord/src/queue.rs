@@ -30,6 +30,13 @@ pub struct ProvisionRequest {
     pub traceparent: Option<String>,
 }
 
+impl ProvisionRequest {
+    /// Whether its deadline has passed at that time, in milliseconds since the Unix epoch: nobody waits for it any more.
+    pub fn is_overdue(&self, unix_ms: u64) -> bool {
+        self.deadline_unix_ms.is_some_and(|deadline| deadline <= unix_ms)
+    }
+}
+
 /// A request that a worker has taken, and must say the end of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {

@@ -3,6 +3,7 @@
 //! Neither has a task of its own: whoever calls, takes or listens first settles what the time has brought (claims and
 //! leases that ran out), and sleeps no longer than until the next of it. Times are tokio's, so a test can pause them.
 
+mod asked;
 mod queue;
 mod registry;
 

@@ -14,7 +14,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ends_at, locked, until};
+use super::{asked::Asked, ends_at, locked, until};
 use crate::{Claim, CoordError, ProvisionQueue, ProvisionRequest};
 
 /// Tells the milliseconds since the Unix epoch, which is what deadlines of requests are in.
@@ -38,9 +38,9 @@ pub struct QueueStats {
     pub waiting: usize,
     /// Requests that a worker has taken, and not said the end of.
     pub claimed: usize,
-    /// Virtual CPUs that all of these ask for together.
+    /// Virtual CPUs that all of these ask for together whose deadline has not passed.
     pub cpu: u64,
-    /// Memory that all of these ask for together, in MiB.
+    /// Memory that they ask for together, in MiB.
     pub memory_mb: u64,
     /// Claims that ran out, since the start.
     pub run_out: u64,
@@ -52,6 +52,10 @@ pub struct QueueStats {
 struct State {
     waiting: VecDeque<ProvisionRequest>,
     claimed: HashMap<RequestId, Claimed>,
+    /// No claim runs out before.
+    next_end: Option<Instant>,
+    /// What all of these ask for.
+    asked: Asked,
     /// The last claim's number. Counting over all requests, no two claims are ever alike.
     attempts: u64,
     run_out: u64,
@@ -82,15 +86,17 @@ impl EmbeddedQueue {
         }
     }
 
-    /// What it holds and has seen.
+    /// What it holds and has seen. Cheap, however much that is.
     pub fn stats(&self) -> QueueStats {
+        let unix_ms = (self.clock)();
         let mut state = locked(&self.state);
         state.settle(Instant::now());
+        state.asked.leave_out_overdue(unix_ms);
         QueueStats {
             waiting: state.waiting.len(),
             claimed: state.claimed.len(),
-            cpu: state.requests().map(|request| u64::from(request.cpu)).sum(),
-            memory_mb: state.requests().map(|request| u64::from(request.memory_mb)).sum(),
+            cpu: state.asked.cpu,
+            memory_mb: state.asked.memory_mb,
             run_out: state.run_out,
             overdue: state.overdue,
         }
@@ -123,6 +129,9 @@ impl EmbeddedQueue {
 impl State {
     /// Puts what was not done in time to the front, the oldest claim first.
     fn settle(&mut self, now: Instant) {
+        if self.next_end.is_none_or(|end| now < end) {
+            return;
+        }
         let mut over: Vec<Claimed> = self
             .claimed
             .extract_if(|_, claimed| claimed.until <= now)
@@ -133,19 +142,24 @@ impl State {
         for claimed in over.into_iter().rev() {
             self.waiting.push_front(claimed.request);
         }
+        self.next_end = self.claimed.values().map(|claimed| claimed.until).min();
     }
 
     /// Drops the requests for which nobody waits any more.
     fn drop_overdue(&mut self, unix_ms: u64) {
-        let before = self.waiting.len();
-        self.waiting.retain(|request| !is_overdue(request, unix_ms));
-        self.overdue = self.overdue.saturating_add((before - self.waiting.len()) as u64);
+        let waiting = std::mem::take(&mut self.waiting);
+        for request in waiting {
+            if request.is_overdue(unix_ms) {
+                self.drop_one(&request);
+            } else {
+                self.waiting.push_back(request);
+            }
+        }
     }
 
-    /// All that there are, in no order.
-    fn requests(&self) -> impl Iterator<Item = &ProvisionRequest> {
-        let claimed = self.claimed.values().map(|claimed| &claimed.request);
-        self.waiting.iter().chain(claimed)
+    fn drop_one(&mut self, request: &ProvisionRequest) {
+        self.asked.remove(request);
+        self.overdue = self.overdue.saturating_add(1);
     }
 
     fn held(&self) -> usize {
@@ -159,8 +173,8 @@ impl State {
     /// Claims the first request that somebody still waits for.
     fn claim(&mut self, unix_ms: u64, until: Instant) -> Option<Claim> {
         while let Some(request) = self.waiting.pop_front() {
-            if is_overdue(&request, unix_ms) {
-                self.overdue = self.overdue.saturating_add(1);
+            if request.is_overdue(unix_ms) {
+                self.drop_one(&request);
                 continue;
             }
             self.attempts += 1;
@@ -171,6 +185,7 @@ impl State {
                 until,
             };
             self.claimed.insert(request.request_id, claimed);
+            self.next_end = Some(self.next_end.map_or(until, |end| end.min(until)));
             return Some(Claim { request, attempt });
         }
         None
@@ -181,10 +196,6 @@ impl State {
         let id = claim.request.request_id;
         let valid = self.claimed.get(&id).is_some_and(|held| held.attempt == claim.attempt);
         valid.then(|| self.claimed.remove(&id))?.map(|held| held.request)
-    }
-
-    fn next_end(&self) -> Option<Instant> {
-        self.claimed.values().map(|claimed| claimed.until).min()
     }
 }
 
@@ -202,6 +213,7 @@ impl ProvisionQueue for EmbeddedQueue {
             if state.held() >= self.capacity {
                 return Err(CoordError::QueueFull { len: state.held() });
             }
+            state.asked.add(&request);
             state.waiting.push_back(request);
             Ok(())
         })?
@@ -214,7 +226,7 @@ impl ProvisionQueue for EmbeddedQueue {
             let unix_ms = (self.clock)();
             let (claim, next_end) = self.settled(|state| {
                 let claim = state.claim(unix_ms, ends_at(Instant::now(), visibility));
-                (claim, state.next_end())
+                (claim, state.next_end)
             })?;
             if let Some(claim) = claim {
                 return Ok(claim);
@@ -228,7 +240,9 @@ impl ProvisionQueue for EmbeddedQueue {
 
     async fn done(&self, claim: &Claim) -> Result<(), CoordError> {
         self.settled(|state| {
-            state.release(claim);
+            if let Some(request) = state.release(claim) {
+                state.asked.remove(&request);
+            }
         })
     }
 
@@ -251,10 +265,6 @@ impl fmt::Debug for EmbeddedQueue {
     }
 }
 
-fn is_overdue(request: &ProvisionRequest, unix_ms: u64) -> bool {
-    request.deadline_unix_ms.is_some_and(|deadline| deadline <= unix_ms)
-}
-
 fn gone() -> CoordError {
     CoordError::Unavailable("provision queue")
 }
@@ -266,6 +276,8 @@ fn unix_now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use futures::poll;
     use hearth_ids::FunctionId;
 
@@ -340,6 +352,43 @@ mod tests {
         assert_eq!((stats.cpu, stats.memory_mb), (2, 256), "of both, taken or not");
         queue.done(&claim).await.unwrap();
         assert_eq!((queue.stats().cpu, queue.stats().memory_mb), (1, 128));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_is_told_as_long_as_somebody_waits_for_it() {
+        let now = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&now);
+        let queue = EmbeddedQueue::with_clock(4, Arc::new(move || clock.load(Ordering::Relaxed)));
+        for deadline in [1000, 1000, 2000] {
+            let deadline_unix_ms = Some(deadline);
+            queue
+                .push(ProvisionRequest {
+                    deadline_unix_ms,
+                    ..request()
+                })
+                .await
+                .unwrap();
+        }
+        let claim = queue.take("a", Duration::from_secs(1)).await.unwrap();
+        let asked = || (queue.stats().cpu, queue.stats().memory_mb);
+        assert_eq!(asked(), (3, 384));
+        now.store(1000, Ordering::Relaxed);
+        assert_eq!(
+            asked(),
+            (1, 128),
+            "neither the one that waits nor the one that was taken"
+        );
+        queue.done(&claim).await.unwrap();
+        queue.take("a", Duration::from_secs(1)).await.unwrap();
+        assert_eq!(asked(), (1, 128));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(
+            (queue.stats().waiting, asked()),
+            (1, (1, 128)),
+            "it ran out, and is wanted"
+        );
+        now.store(2000, Ordering::Relaxed);
+        assert_eq!(asked(), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
