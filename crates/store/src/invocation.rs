@@ -1,5 +1,7 @@
 //! Calls that nobody waits for: kept before they are answered for, until their result has been kept for its time.
 
+mod turn;
+
 use std::collections::{BTreeMap, HashMap};
 
 use hearth_ids::{FunctionId, InvocationId, ProjectId};
@@ -201,25 +203,6 @@ pub struct Resumed {
     pub error: String,
 }
 
-/// Chooses among calls that are due: `$1` is now, `$2` how many, `$3` and `$4` how many of a function and of a project may
-/// run at a time. Each function's first comes before any function's second. Of calls that run alone, the first is due if
-/// none runs.
-const CHOOSE: &str = "\
-    WITH of_function AS (SELECT function, COUNT(*) AS runs FROM invocations WHERE state = 'running' GROUP BY function), \
-      of_project AS (SELECT project, COUNT(*) AS runs FROM invocations WHERE state = 'running' GROUP BY project) \
-    SELECT due.id FROM ( \
-      SELECT id, function, project, due_unix_ms, \
-        ROW_NUMBER() OVER (PARTITION BY function ORDER BY due_unix_ms, id) AS place, \
-        ROW_NUMBER() OVER (PARTITION BY project ORDER BY due_unix_ms, id) AS place_in_project \
-      FROM invocations WHERE state = 'queued' AND due_unix_ms <= $1 AND (NOT alone OR id = ( \
-        SELECT id FROM invocations WHERE alone AND state = 'queued' AND due_unix_ms <= $1 \
-          AND NOT EXISTS (SELECT 1 FROM invocations WHERE alone AND state = 'running') \
-        ORDER BY due_unix_ms, id LIMIT 1))) AS due \
-    LEFT JOIN of_function ON of_function.function = due.function \
-    LEFT JOIN of_project ON of_project.project = due.project \
-    WHERE due.place + COALESCE(of_function.runs, 0) <= $3 AND due.place_in_project + COALESCE(of_project.runs, 0) <= $4 \
-    ORDER BY due.place, due.due_unix_ms, due.id LIMIT $2";
-
 const COLUMNS: &str = "id, project, function, qualifier, source, head, state, attempts, alone, due_unix_ms, \
                        created_unix_ms, finished_unix_ms, version, status, answer_head, error";
 
@@ -237,7 +220,8 @@ impl Store {
     }
 
     /// Takes calls that are due, at most `limit`, and marks them as running. No function gets more than `per_function`
-    /// that run at a time, and no project more than `per_project`: whoever has many waits for those of its own.
+    /// that run at a time, and no project more than `per_project`: whoever has many waits for those of its own. At most one
+    /// that runs alone runs at a time, and of these the one of whose project's took the least time lately goes first.
     pub async fn take_invocations(
         &self,
         now_unix_ms: u64,
@@ -247,7 +231,7 @@ impl Store {
     ) -> Result<Vec<InvocationRow>, StoreError> {
         let failed = StoreError::query("take calls that are due");
         // It reads all that are due, beside whoever writes.
-        let due: Vec<String> = sqlx::query_scalar(CHOOSE)
+        let due: Vec<String> = sqlx::query_scalar(turn::CHOOSE)
             .bind(signed(now_unix_ms))
             .bind(i64::from(limit))
             .bind(i64::from(per_function))
@@ -269,7 +253,12 @@ impl Store {
             .fetch_optional(&mut *transaction)
             .await
             .map_err(&failed)?;
-            rows.extend(row);
+            let Some(row) = row else { continue };
+            let columns = Columns::new(&row, "id")?;
+            if columns.get("alone")? {
+                turn::begin(&mut transaction, &columns.get::<String>("project")?, now_unix_ms).await?;
+            }
+            rows.push(row);
         }
         transaction.commit().await.map_err(&failed)?;
         let mut taken = Vec::with_capacity(rows.len());

@@ -162,12 +162,20 @@ struct Answer {
 async fn attempt(app: &App, call: InvocationRow) {
     let id = call.id;
     fault::point("call.claimed");
+    let begun = now_unix_ms();
     let tried = match app.store.invocation_body(id).await {
         Ok(body) => invoke(app, &call, body).await,
         Err(error) => Tried::Unsent(error.to_string()),
     };
     fault::point("call.answered");
-    let outcome = outcome(&call, tried, now_unix_ms(), rand::random());
+    let ended = now_unix_ms();
+    if call.alone
+        && let Err(error) = app.store.ran_alone(call.project, begun, ended).await
+    {
+        // The next one may come from the same project.
+        warn!(%id, error = hearth_domain::chain(&error), "cannot note how long a kept call ran alone");
+    }
+    let outcome = outcome(&call, tried, ended, rand::random());
     metrics::attempted(outcome.state);
     debug!(%id, attempt = call.attempts, state = outcome.state.as_str(), error = outcome.error, "tried a kept call");
     note(app, id, &outcome).await;
