@@ -1,6 +1,7 @@
 //! From a request to an instance that serves.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -15,20 +16,22 @@ use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
-use tracing::{Instrument as _, info, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::{
     BlueprintError, ProvisionFailure, fault, meters,
     ready::{Refusal, ready},
     spans,
     turns::Turns,
-    worker::{Entry, Inner},
+    worker::{Entry, Inner, unix_now_ms},
 };
 
 /// After that a request is another worker's: longer than a boot and an initialisation may take together.
 const VISIBILITY: Duration = Duration::from_mins(10);
 /// The wait after a queue that could not be reached.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How often to look for overdue claims where so many wait that no more are taken.
+const OVERDUE_LOOK: Duration = Duration::from_secs(1);
 /// How much of what a program wrote is told when it failed to start.
 const LAST_WORDS_LINES: u64 = 8;
 const LAST_WORDS_CHARS: usize = 1000;
@@ -40,12 +43,14 @@ impl Inner {
         let mut turns = Turns::new(self.config.provisions_max);
         let (done, mut ended) = mpsc::channel(self.config.provisions_max.max(1));
         loop {
+            self.drop_overdue(turns.overdue(unix_now_ms()));
             while let Some(claim) = turns.next() {
                 self.begin(claim, done.clone());
             }
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 Some(function) = ended.recv() => turns.ended(function),
+                () = sleep(OVERDUE_LOOK), if !turns.has_room() => {}
                 taken = self.parts.queue.take(&self.config.id, VISIBILITY), if turns.has_room() => match taken {
                     Ok(claim) => {
                         fault::point("provision.taken");
@@ -65,17 +70,38 @@ impl Inner {
         let request = &claim.request;
         let function = request.function_id;
         let span = info_span!("provision", request = %request.request_id, function = %function);
+        let turn = Turn { function, done };
         let serving = async move {
             inner.serve(claim).await;
-            // Nobody counts any more when we go down.
-            let _ = done.send(function).await;
+            drop(turn);
         };
         self.tasks.spawn(serving.instrument(span));
+    }
+
+    /// Says of claims that nobody waits for that they are done with. Whoever asked has given up by itself.
+    fn drop_overdue(self: &Arc<Self>, overdue: VecDeque<Claim>) {
+        if overdue.is_empty() {
+            return;
+        }
+        let inner = Arc::clone(self);
+        self.tasks.spawn(async move {
+            for claim in overdue {
+                debug!(request = %claim.request.request_id, function = %claim.request.function_id, "nobody waits for this instance any more");
+                inner.say_done(&claim).await;
+            }
+        });
+    }
+
+    async fn say_done(&self, claim: &Claim) {
+        if let Err(error) = self.parts.queue.done(claim).await {
+            warn!(%error, "cannot say that a request is served");
+        }
     }
 
     async fn serve(self: &Arc<Self>, claim: Claim) {
         let request = &claim.request;
         let taken = SystemTime::now();
+        let placed = self.forgetting_placed(request);
         meters::taken(request);
         let outcome = self.provision(request).await;
         meters::ended(request, &outcome);
@@ -83,10 +109,8 @@ impl Inner {
         if let Err(failure) = &outcome {
             warn!(function = %request.function_id, version = request.version, failure = %hearth_domain::one_line(failure), "no instance");
         }
-        if let Err(error) = self.parts.queue.done(&claim).await {
-            warn!(%error, "cannot say that a request is served");
-        }
-        self.forget_placed(request);
+        self.say_done(&claim).await;
+        drop(placed);
         self.parts.outcomes.provisioned(request, outcome);
     }
 
@@ -301,6 +325,19 @@ impl Inner {
         }
         let skip = text.chars().count().saturating_sub(LAST_WORDS_CHARS);
         format!("; its last words:\n{}", text.chars().skip(skip).collect::<String>())
+    }
+}
+
+/// A request's turn, which ends when it is dropped: also where whoever serves it panics, so that others have theirs.
+struct Turn {
+    function: FunctionId,
+    done: mpsc::Sender<FunctionId>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // There is room for as many as have a turn. Nobody counts any more when we go down.
+        let _ = self.done.try_send(self.function);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whose turn it is: no function keeps the others from being made instances of. Pure.
+//! Whose turn it is: no function keeps the others from being made instances of, and none is made that nobody waits for. Pure.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -36,6 +36,15 @@ impl Turns {
     /// A claim was taken.
     pub(crate) fn came(&mut self, claim: Claim) {
         self.waiting.push_back(claim);
+    }
+
+    /// Takes out those that nobody waits for any more, at that time in milliseconds since the Unix epoch.
+    pub(crate) fn overdue(&mut self, unix_ms: u64) -> VecDeque<Claim> {
+        let (overdue, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|claim| claim.request.is_overdue(unix_ms));
+        self.waiting = waiting;
+        overdue
     }
 
     /// The claim that is to be served now, if one is.
@@ -100,6 +109,23 @@ mod tests {
         );
         turns.ended(greedy);
         assert_eq!(turns.next().map(|claim| claim.request.function_id), Some(greedy));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_has_no_turn() {
+        let mut turns = Turns::new(4);
+        let deadlines = [Some(1000), None, Some(999), Some(1001)];
+        for deadline_unix_ms in deadlines {
+            let mut claim = claim(FunctionId::new());
+            claim.request.deadline_unix_ms = deadline_unix_ms;
+            turns.came(claim);
+        }
+        let deadline = |claim: Claim| claim.request.deadline_unix_ms;
+        let overdue: Vec<_> = turns.overdue(1000).into_iter().map(deadline).collect();
+        assert_eq!(overdue, [Some(1000), Some(999)]);
+        assert_eq!(turns.next().map(deadline), Some(None));
+        assert_eq!(turns.next().map(deadline), Some(Some(1001)));
+        assert!(turns.next().is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hearth_coord::{CoordError, Instance, InstanceKey, InstanceRegistry, ProvisionQueue, ProvisionRequest};
@@ -69,8 +69,27 @@ pub(crate) struct Inner {
     /// Instances of before that were on their way: whoever wants one more takes one of these, if there is one.
     pub(crate) found: Mutex<Vec<(InstanceKey, u32)>>,
     /// What requests under way ask for whose machine the node has on its books, or is just asked to.
-    placed: Mutex<HashMap<RequestId, Allocation>>,
+    placed: Mutex<HashMap<RequestId, Placed>>,
     instances: Mutex<HashMap<MachineId, Entry>>,
+}
+
+/// What a request holds of the node.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    share: Allocation,
+    deadline_unix_ms: Option<u64>,
+}
+
+/// Forgets what a request holds of the node as soon as it is dropped: also where whoever served it panics.
+pub(crate) struct ForgetPlaced<'a> {
+    inner: &'a Inner,
+    request: RequestId,
+}
+
+impl Drop for ForgetPlaced<'_> {
+    fn drop(&mut self) {
+        self.inner.placed().remove(&self.request);
+    }
 }
 
 /// An instance as the worker knows it, with its version.
@@ -197,13 +216,17 @@ impl Worker {
         counts
     }
 
-    /// What requests hold of the node that the queue still has, since they are not done: both they and the node's books
-    /// tell of it. Sometimes, for a moment, a little more than they hold.
+    /// What requests hold of the node that the queue still tells of, since they are neither done nor overdue: both it and
+    /// the node's books tell of it. Sometimes, for a moment, a little more than they hold.
     pub fn placed(&self) -> Allocation {
+        let now = unix_now_ms();
         let placed = self.inner.placed();
-        placed.values().fold(Allocation::default(), |all, one| Allocation {
-            vcpus: all.vcpus + one.vcpus,
-            memory_mib: all.memory_mib + one.memory_mib,
+        let told = placed
+            .values()
+            .filter(|placed| placed.deadline_unix_ms.is_none_or(|deadline| now < deadline));
+        told.fold(Allocation::default(), |all, one| Allocation {
+            vcpus: all.vcpus + one.share.vcpus,
+            memory_mib: all.memory_mib + one.share.memory_mib,
         })
     }
 
@@ -232,22 +255,28 @@ impl Inner {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn placed(&self) -> MutexGuard<'_, HashMap<RequestId, Allocation>> {
+    fn placed(&self) -> MutexGuard<'_, HashMap<RequestId, Placed>> {
         self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The request holds its share of the node from now on, until it is done.
+    /// The request holds its share of the node from now on, until it is [forgotten](Self::forgetting_placed).
     pub(crate) fn place(&self, request: &ProvisionRequest) {
-        let share = Allocation {
-            vcpus: request.cpu.into(),
-            memory_mib: request.memory_mb.into(),
+        let placed = Placed {
+            share: Allocation {
+                vcpus: request.cpu.into(),
+                memory_mib: request.memory_mb.into(),
+            },
+            deadline_unix_ms: request.deadline_unix_ms,
         };
-        self.placed().insert(request.request_id, share);
+        self.placed().insert(request.request_id, placed);
     }
 
-    /// The request is done.
-    pub(crate) fn forget_placed(&self, request: &ProvisionRequest) {
-        self.placed().remove(&request.request_id);
+    /// Forgets what the request holds when it is dropped.
+    pub(crate) fn forgetting_placed(&self, request: &ProvisionRequest) -> ForgetPlaced<'_> {
+        ForgetPlaced {
+            inner: self,
+            request: request.request_id,
+        }
     }
 
     pub(crate) fn serves(&self, machine: MachineId) -> bool {
@@ -262,4 +291,10 @@ impl Inner {
         });
         serving.collect()
     }
+}
+
+/// As deadlines of requests are told.
+pub(crate) fn unix_now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,8 +1,8 @@
 //! From a request to an instance, or to why there is none.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use hearth_coord::ProvisionQueue as _;
+use hearth_coord::{ProvisionQueue as _, ProvisionRequest};
 use hearth_domain::{Allocation, Contract, MachineEvent, MachineState};
 use hearth_ids::FunctionId;
 use hearth_node_api::{ErrorKind, NodeError, NodeService as _, fake::FakeNode};
@@ -141,6 +141,48 @@ async fn what_requests_hold_already_is_told_until_they_are_done() {
     until(async || (world.queue.stats().claimed == 0).then_some(())).await;
     until(async || (world.worker.placed() == Allocation::default()).then_some(())).await;
     assert_eq!(world.node.books().borrow().allocation, two, "they serve");
+}
+
+#[tokio::test]
+async fn a_panic_leaves_neither_a_share_nor_a_turn_behind() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("panic", &listener);
+    // As many as are made at a time, of all functions.
+    for _ in 0..4 {
+        world.ask(function).await;
+    }
+    until(async || (world.node.count() == 4).then_some(())).await;
+    until(async || (world.worker.placed() == Allocation::default()).then_some(())).await;
+    let other = world.listening("serve", &listener);
+    world.instance(other).await;
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_made() {
+    let (world, listener) = (World::new().await, listener().await);
+    let function = world.listening("wait", &listener);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let deadline = now + Duration::from_secs(1);
+    // Two of one function are made at a time; the others wait for their turn, and taken they are.
+    for _ in 0..5 {
+        let wanted = ProvisionRequest {
+            deadline_unix_ms: u64::try_from(deadline.as_millis()).ok(),
+            ..request(function)
+        };
+        world.queue.push(wanted).await.unwrap();
+    }
+    until(async || (world.queue.stats().claimed == 5 && world.node.count() == 2).then_some(())).await;
+    until(async || (world.queue.stats().cpu == 0).then_some(())).await;
+    assert_eq!(world.worker.placed(), Allocation::default(), "the queue tells of none");
+    assert_eq!(world.node.books().borrow().allocation.vcpus, 2);
+    world.worker.retire_starting(function, None);
+    until(async || (world.queue.stats().claimed == 0).then_some(())).await;
+    until(async || (world.node.count() == 0).then_some(())).await;
+    assert_eq!(
+        world.around.outcomes.borrow().len(),
+        2,
+        "the other three were not begun"
+    );
 }
 
 #[tokio::test]
