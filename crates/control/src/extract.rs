@@ -10,6 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use hearth_api::{IDEMPOTENCY_KEY_HEADER, Problem, ProblemCode};
+use hearth_domain::parse_idempotency_key;
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -21,8 +22,6 @@ use crate::error::{ApiError, ApiResult};
 /// The longest JSON body, in bytes.
 pub(crate) const JSON_MAX: usize = 1024 * 1024;
 
-/// Characters of an idempotency key.
-const KEY_MAX: usize = 255;
 const DEFAULT_LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
 /// How long a client may take for a JSON body.
@@ -121,13 +120,9 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> 
     let Some(value) = headers.get(IDEMPOTENCY_KEY_HEADER) else {
         return Ok(None);
     };
-    let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()));
-    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
-        ApiError::field(
-            IDEMPOTENCY_KEY_HEADER,
-            format!("{IDEMPOTENCY_KEY_HEADER} is not valid: use 1 to {KEY_MAX} visible ASCII characters"),
-        )
-    })
+    let key = parse_idempotency_key(value.as_bytes());
+    let key = key.map_err(|error| ApiError::field(IDEMPOTENCY_KEY_HEADER, error.to_string()))?;
+    Ok(Some(key.to_owned()))
 }
 
 /// How many rows a page may have.

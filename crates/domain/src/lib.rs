@@ -8,6 +8,7 @@ mod capacity;
 mod cron;
 mod error;
 mod function;
+mod idempotency;
 mod name;
 mod project;
 mod rate;
@@ -28,6 +29,7 @@ pub use function::{
     CONCURRENCY_MAX, Contract, DEFAULT_PORT, FunctionName, FunctionSpec, Handler, IDLE_MAX_MS, INSTANCES_MAX,
     InvalidFunction, Runtime, ScaleRule, SecretRef, TIMEOUT_MAX_MS, VersionSpec,
 };
+pub use idempotency::{IDEMPOTENCY_KEY_MAX, InvalidIdempotencyKey, parse_idempotency_key};
 pub use name::{InvalidName, MachineName};
 pub use project::{Holding, InvalidLabel, ProjectName, QuotaExceeded, Quotas, SecretName};
 pub use rate::{RetryAfterMs, TokenBucket};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hearth_domain::{InvalidIdempotencyKey, parse_idempotency_key};
 use hearth_ids::RequestId;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version,
@@ -26,12 +27,12 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const KEY_PREFIX: &str = "hth_";
 /// How headers begin that are ours to set.
 const OUR_HEADERS: &str = "x-hearth-";
-/// The longest idempotency key, in bytes.
-const IDEMPOTENCY_KEY_MAX: usize = 256;
 
 /// What is known of the caller.
 struct Caller {
     id: RequestId,
+    /// Whether one of its headers is for us.
+    to_us: bool,
     /// Whether it has shown a key that may call the function.
     owner: bool,
 }
@@ -42,8 +43,14 @@ pub(super) async fn answer_to(
     client: Arc<Client>,
     request: Box<Request<Incoming>>,
 ) -> Response<Body> {
-    let id = request_id(request.headers());
-    let mut caller = Caller { id, owner: false };
+    let to_us = speaks_to_us(request.headers());
+    let id = to_us.then(|| request_id(request.headers())).flatten();
+    let id = id.unwrap_or_else(RequestId::new);
+    let mut caller = Caller {
+        id,
+        to_us,
+        owner: false,
+    };
     match handle(gateway, client, request, &mut caller).await {
         Ok(response) => response,
         Err(error) => {
@@ -54,11 +61,16 @@ pub(super) async fn answer_to(
 }
 
 /// The caller's own if it is one of ours.
-fn request_id(headers: &HeaderMap) -> RequestId {
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    given
-        .and_then(|value| value.parse().ok())
-        .unwrap_or_else(RequestId::new)
+fn request_id(headers: &HeaderMap) -> Option<RequestId> {
+    headers.get(REQUEST_ID)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether there is a header that is for us, of those that most requests have none of: they are looked for once, and not each
+/// by itself.
+fn speaks_to_us(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .any(|name| *name == PREFER || name.as_str().starts_with(OUR_HEADERS))
 }
 
 async fn handle(
@@ -72,7 +84,7 @@ async fn handle(
     let token = authorize(gateway, &found, request.headers_mut(), caller).await?;
     let rate = gateway.parts.rates.take(project);
     rate.map_err(|retry_after| CallError::RateLimited { retry_after })?;
-    let is_async = is_async(request.headers());
+    let is_async = caller.to_us && is_async(request.headers());
     let call = prepare(gateway, client, *request, caller, found, host)?;
     let outcome = if is_async {
         // Boxed, since most calls do not go this way and should not carry its state.
@@ -125,7 +137,9 @@ fn prepare(
     let path = path.and_then(|path| HeaderValue::from_str(path).ok());
     let uri = without_prefix(request.uri(), prefix).ok_or(CallError::BadRequest("the path is not valid"))?;
     // Functions believe these: what a client says in them goes no further, once we have read what is for us.
-    remove_where(request.headers_mut(), |name| name.starts_with(OUR_HEADERS));
+    if caller.to_us {
+        remove_where(request.headers_mut(), |name| name.starts_with(OUR_HEADERS));
+    }
     let protocol = upgrade_wanted(request.version(), request.headers());
     let upgrade = protocol.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     // The function sees the host by which it was found, whatever the field says (RFC 9112, 3.2.2).
@@ -237,13 +251,10 @@ async fn accept(gateway: &Gateway, mut call: Box<Call>) -> Result<Response<Body>
         .map_err(|_| CallError::BodyTimeout)?
         .map_err(|error| error.of_call(limits.async_bytes))?;
     let body = held.keep(body).map_err(|_| CallError::BodiesFull)?;
-    let idempotency_key = parts.headers.get(IDEMPOTENCY_KEY).map(|key| match key.to_str() {
-        Ok(key) if key.len() <= IDEMPOTENCY_KEY_MAX => Ok(key.to_owned()),
-        _ => Err(CallError::BadRequest(
-            "the idempotency key is longer than 256 bytes or not plain text",
-        )),
-    });
-    let idempotency_key = idempotency_key.transpose()?;
+    let idempotency_key = parts.headers.get(IDEMPOTENCY_KEY);
+    let idempotency_key = idempotency_key.map(|key| parse_idempotency_key(key.as_bytes()).map(ToOwned::to_owned));
+    let idempotency_key = idempotency_key.transpose();
+    let idempotency_key = idempotency_key.map_err(|_| CallError::BadRequest(InvalidIdempotencyKey::REASON))?;
     clean_request(
         &mut parts.headers,
         &call.forwarded(gateway.config.trust_forwarded),
