@@ -152,7 +152,8 @@ impl Control {
             background.clone(),
             stop_background.clone(),
         ));
-        background.spawn(triggers::run::run(weak, stop_background.clone()));
+        background.spawn(triggers::run::run(weak.clone(), stop_background.clone()));
+        background.spawn(functions::calls::write(weak, stop_background.clone()));
         Ok(Self {
             app,
             rule,
@@ -250,6 +251,7 @@ impl Control {
             );
         }
         plane.close().await;
+        self.app.write_runs().await;
         // They did not bring us down: these tries do not count.
         if let Err(error) = self.app.store.give_back_invocations(time::now_unix_ms()).await {
             warn!(%error, "the tries of kept calls that are broken off count");

@@ -19,6 +19,7 @@ mod lambda;
 mod machine;
 mod project;
 mod read;
+mod run;
 mod secret;
 mod sqlite;
 mod trigger;
@@ -38,6 +39,7 @@ pub use key::{KEYS_MAX, KeyError, KeyRow};
 pub use lambda::{LambdaFacts, OF_FUNCTION};
 pub use machine::{Desired, Lookup, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
 pub use project::{ProjectError, ProjectRow};
+pub use run::{RUNS_AGE_MAX_MS, RUNS_MAX, RUNS_PER_FUNCTION, RunRow};
 pub use secret::{SECRETS_MAX, SecretRow};
 pub use trigger::TriggerRow;
 

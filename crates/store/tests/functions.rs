@@ -2,15 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_domain::{
     Contract, FunctionSpec, Quotas, Resources, ScaleRule, Traffic, TrafficShare, VersionSpec, Workload,
 };
-use hearth_ids::{FunctionId, InvocationId, ProjectId, TriggerId};
+use hearth_ids::{FunctionId, InvocationId, MachineId, ProjectId, TriggerId};
 use hearth_store::{
     FunctionError, InvocationRow, InvocationSource, InvocationState, Kept, LIVE, LambdaFacts, NewInvocation, Outcome,
-    RequestHead, Resumed, Store, TriggerRow,
+    RUNS_AGE_MAX_MS, RUNS_PER_FUNCTION, RequestHead, Resumed, RunRow, Store, TriggerRow,
 };
 
 struct Fixture {
@@ -419,4 +419,47 @@ async fn what_the_lambda_api_noted_goes_with_its_version_and_its_function() {
     f.store.remove_function(spec.id).await.unwrap();
     f.store.set_lambda_facts(spec.id, 2, &"late", 5).await.unwrap();
     assert_eq!((read(0).await, read(2).await), (None, None));
+}
+
+#[tokio::test]
+async fn where_calls_ran_is_kept_within_bounds_and_goes_with_the_function() {
+    let f = fixture().await;
+    let [spec, other] = ["a", "b"].map(function);
+    for spec in [&spec, &other] {
+        let first = version(spec.id);
+        let noted = LambdaFacts::default();
+        f.store.insert_function(spec, first, &noted, 1).await.unwrap();
+    }
+    let run = |function, number: u64| RunRow {
+        function,
+        request: format!("req{number}"),
+        invocation: (number == 7).then(|| "inv".to_owned()),
+        machine: MachineId::new(),
+        from_unix_ms: number,
+        to_unix_ms: number + 1,
+    };
+    let count = RUNS_PER_FUNCTION + 5;
+    let mut runs: Vec<_> = (0..count).map(|number| run(spec.id, number)).collect();
+    runs.push(run(other.id, 0));
+    runs.push(run(FunctionId::new(), 0));
+    f.store.keep_runs(&runs).await.unwrap();
+    f.store.keep_runs(&[]).await.unwrap();
+    let functions = BTreeSet::from([spec.id, other.id]);
+    f.store.sweep_runs(&functions, 100).await.unwrap();
+
+    let found = async |function, id: &str| f.store.runs(function, id).await.unwrap();
+    assert_eq!(found(spec.id, "req7").await, [runs[7].clone()]);
+    assert_eq!(found(spec.id, "inv").await, [runs[7].clone()]);
+    assert!(found(spec.id, "req4").await.is_empty());
+    assert_eq!(found(spec.id, "req5").await.len(), 1);
+    assert_eq!(found(other.id, "req0").await.len(), 1);
+    assert!(found(other.id, "req7").await.is_empty());
+    // Of functions that are not there nothing is kept.
+    assert!(found(runs.last().unwrap().function, "req0").await.is_empty());
+
+    f.store.sweep_runs(&functions, RUNS_AGE_MAX_MS + 7).await.unwrap();
+    assert!(found(spec.id, "req5").await.is_empty());
+    assert_eq!(found(spec.id, "req7").await.len(), 1);
+    f.store.remove_function(spec.id).await.unwrap();
+    assert!(found(spec.id, "req7").await.is_empty());
 }

@@ -58,11 +58,15 @@ pub(crate) async fn logs(
         .tail
         .map(|lines| input::at_most("tail", lines, TAIL_MAX))
         .transpose()?;
+    let runs = match query.invocation.as_deref() {
+        Some(id) => Some(app.runs(row.spec.id, id).await?),
+        None => None,
+    };
     let wanted = Wanted {
         function: row.spec.id,
         since: query.since.map(unix_ms),
         version: query.version,
-        runs: query.invocation.as_deref().map(|id| app.calls.runs(id)),
+        runs,
         invocation: query.invocation.clone(),
     };
     let (mut lines, seen) = gather(&app, &wanted).await?;

@@ -409,6 +409,37 @@ async fn a_log_is_of_instances_that_are_there_and_that_were() {
     assert!(read("since=2100-01-01T00:00:00Z").await.is_empty());
 }
 
+#[tokio::test]
+async fn a_calls_lines_are_found_after_a_restart() {
+    let f = Fixture::new().await;
+    let program = Program::serve().await;
+    deploy(&f, "web", json!({"port": program.port})).await;
+    let call = async |f: &Fixture, path: &str| {
+        let answer = invoke(f, "web", path, "").await;
+        answer.headers["x-hearth-request-id"].to_str().unwrap().to_owned()
+    };
+    let found = async |f: &Fixture, request: &str| {
+        let path = format!("/v1/functions/web/logs?invocation={request}");
+        let lines: Vec<FunctionLogLine> = f.get(&path).await.lines();
+        lines
+            .iter()
+            .any(|line| matches!(line, FunctionLogLine::Line(record) if record.line == "of the call"))
+    };
+    // Its line may come late, but not by much.
+    let request = crate::program::until(async || {
+        let request = call(&f, "/").await;
+        let machine = f.node.machines()[0].id;
+        f.node
+            .write(machine, hearth_node_api::LogStream::Stdout, "of the call\n");
+        found(&f, &request).await.then_some(request)
+    })
+    .await;
+    let f = f.reopen().await;
+    assert!(found(&f, &request).await);
+    let other = call(&f, "/").await;
+    assert!(!found(&f, &other).await);
+}
+
 /// Which version a machine is an instance of.
 fn owner(spec: &MachineSpec) -> Option<u32> {
     spec.owner

@@ -131,6 +131,7 @@ impl Store {
             "DELETE FROM invocations WHERE function = $1",
             "DELETE FROM triggers WHERE function = $1",
             "DELETE FROM lambda_facts WHERE function = $1",
+            "DELETE FROM call_runs WHERE function = $1",
         ] {
             sqlx::query(sql)
                 .bind(function.to_string())
