@@ -69,11 +69,6 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, forwarded: &Forwarded<'_>, 
     join_cookies(headers);
     put_forwarded(headers, forwarded);
     headers.insert(REQUEST_ID, request.clone());
-    if let Some(host) = forwarded.host
-        && !headers.contains_key(HOST)
-    {
-        headers.insert(HOST, host.clone());
-    }
 }
 
 /// Makes an answer's headers fit for the client.
