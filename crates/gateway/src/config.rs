@@ -99,6 +99,9 @@ pub struct WaitLimits {
     pub queue: usize,
     /// How long a call waits for an instance.
     pub timeout: Duration,
+    /// Instances of one version that may be on their way at a time; more are asked for as these come. Twice as many as a
+    /// worker makes of one function at a time keep it busy, and others need not wait long behind them.
+    pub provisions_max: u32,
     /// How long a wanted instance may take before it is wanted anew.
     pub provision_timeout: Duration,
     /// After so many failed starts in a row the calls that wait are told.
@@ -116,6 +119,7 @@ impl Default for WaitLimits {
         Self {
             queue: 10_000,
             timeout: Duration::from_mins(1),
+            provisions_max: 16,
             provision_timeout: Duration::from_mins(2),
             provision_attempts: 3,
             provision_backoff: Duration::from_millis(250),

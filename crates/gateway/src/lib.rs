@@ -44,7 +44,7 @@ pub use error::CallError;
 pub use gateway::Gateway;
 pub use parts::{
     AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, GatewayParts, InstanceHost, KeyCheck, NodeRoom,
-    NotAccepted, ProvisionFailure, RateLimit, RetireReason,
+    NotAccepted, ProvisionFailure, RateLimit, RetireReason, RoomLeft,
 };
 pub use routes::{Qualifier, Route, RouteTable, VersionFacts};
 pub use server::GatewayListener;

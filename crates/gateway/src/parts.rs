@@ -122,14 +122,24 @@ pub trait InstanceHost: Send + Sync {
     async fn retire(&self, key: InstanceKey, reason: RetireReason);
 }
 
+/// How many more instances of a version nodes would take now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomLeft {
+    /// Beside the machines that there are.
+    pub on_books: u32,
+    /// Beside these and all that was asked for, by anybody, whether or not nodes have heard of it. What was asked for may
+    /// never be made, so that it delays others and keeps nobody out.
+    pub unasked: u32,
+}
+
 /// Knows how much room nodes have, or that it does not know. What it says keeps requests for instances back that would be
 /// refused; whether an instance is made is decided where it is made.
 pub trait NodeRoom: Send + Sync {
-    /// How many more instances of a version nodes would take now, beyond those that were asked for already, whether or not
-    /// nodes have heard of them. None if that is not known, or was last known so long ago that nobody should go by it.
+    /// How many more instances of a version nodes would take now. None if that is not known, or was last known so long ago
+    /// that nobody should go by it.
     ///
     /// Asked at each plan and before each request: looks at what is in memory.
-    fn room(&self, _function: FunctionId, _version: u32, _facts: &VersionFacts) -> Option<u32> {
+    fn room(&self, _function: FunctionId, _version: u32, _facts: &VersionFacts) -> Option<RoomLeft> {
         None
     }
 

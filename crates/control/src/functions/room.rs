@@ -1,5 +1,5 @@
-//! How much room there is for instances: what the node's books have free, less what was asked for and is not on them yet,
-//! and what a process before this one has begun.
+//! How much room there is for instances: what the node's books have free, without and less what was asked for and is not on
+//! them yet, and what a process before this one has begun.
 //!
 //! Quotas are not in it. What a project holds is in the store, which is too far to be asked at each plan; it is asked, and
 //! refuses, when an instance is put on its books.
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream::BoxStream};
 use hearth_coord::embedded::EmbeddedQueue;
 use hearth_domain::{Allocation, room_for};
-use hearth_gateway::{NodeRoom, VersionFacts};
+use hearth_gateway::{NodeRoom, RoomLeft, VersionFacts};
 use hearth_ids::FunctionId;
 use hearth_node_api::NodeBooks;
 use hearth_worker::Worker;
@@ -24,7 +24,7 @@ pub(crate) struct OwnNode {
 }
 
 impl NodeRoom for OwnNode {
-    fn room(&self, function: FunctionId, version: u32, facts: &VersionFacts) -> Option<u32> {
+    fn room(&self, function: FunctionId, version: u32, facts: &VersionFacts) -> Option<RoomLeft> {
         // In this order, so that what passes from one to the next meanwhile is not counted twice: rather too much is asked for,
         // and refused, than a call sent away for which there is room.
         let books = *self.books.borrow();
@@ -34,13 +34,18 @@ impl NodeRoom for OwnNode {
             vcpus: facts.cpu.into(),
             memory_mib: facts.memory_mb.into(),
         };
-        let held = Allocation {
-            vcpus: books.allocation.vcpus + asked.cpu.saturating_sub(placed.vcpus),
-            memory_mib: books.allocation.memory_mib + asked.memory_mb.saturating_sub(placed.memory_mib),
+        let held = books.allocation;
+        let with_asked = Allocation {
+            vcpus: held.vcpus + asked.cpu.saturating_sub(placed.vcpus),
+            memory_mib: held.memory_mib + asked.memory_mb.saturating_sub(placed.memory_mib),
         };
-        let room = room_for(&books.capacity, books.overcommit, held, each);
         // Whoever asks for one more is given these, which the node has already.
-        Some(room.saturating_add(self.worker.found(function, version)))
+        let found = self.worker.found(function, version);
+        let room = |held| room_for(&books.capacity, books.overcommit, held, each).saturating_add(found);
+        Some(RoomLeft {
+            on_books: room(held),
+            unasked: room(with_asked),
+        })
     }
 
     fn changes(&self) -> BoxStream<'static, ()> {

@@ -15,6 +15,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use crate::{
     fixture::{Answer, Fixture, IMAGE, machine, request, send},
     program::{deploy_to, until},
+    tenancy::asking,
 };
 
 const MEMORY_MIB: u64 = 1024;
@@ -68,6 +69,27 @@ impl HalfFull {
         tokio::spawn(async move { send(&socket, request).await })
     }
 
+    /// Deploys a function of another project that wants all the room there is, and none of whose instances comes to serve.
+    async fn another_project_fills_the_queue(&self) {
+        let made = self.f.post_json("/v1/projects", &json!({ "name": "greedy" })).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        let fields = json!({
+            "image": IMAGE,
+            "cmd": ["wait"],
+            "port": 9,
+            "memory_mib": MEMORY_MIB / 32,
+            "settings": {"concurrency": 1, "min": 1000, "max": 1000},
+        });
+        let mut request = asking(Method::PUT, "/v1/functions/silent", Some(fields));
+        let headers = request.headers_mut();
+        headers.insert("x-hearth-project", "greedy".parse().unwrap());
+        let deployed = self.f.send(request).await;
+        assert_eq!(deployed.status, StatusCode::OK, "{deployed:?}");
+        // Half of what may be made at a time; the rest waits for its turn.
+        until(async || (self.f.node.count() == 1 + 8).then_some(())).await;
+        until(async || (self.plain_figure("hearth_provision_queue_claimed").await == Some(16)).then_some(())).await;
+    }
+
     async fn remove_the_other(&self) {
         let path = format!("/v1/machines/{}", self.other.id);
         assert_eq!(self.f.delete(&path).await.status, StatusCode::NO_CONTENT);
@@ -75,9 +97,14 @@ impl HalfFull {
 
     /// A figure of the function.
     async fn figure(&self, name: &str) -> Option<u32> {
+        let labels = "{project=\"default\",function=\"web\",version=\"1\"}";
+        self.plain_figure(&format!("{name}{labels}")).await
+    }
+
+    async fn plain_figure(&self, series: &str) -> Option<u32> {
         let text = self.f.get("/metrics").await.body;
         let text = String::from_utf8(text.to_vec()).unwrap();
-        let series = format!("{name}{{project=\"default\",function=\"web\",version=\"1\"}} ");
+        let series = format!("{series} ");
         let value = text.lines().find_map(|line| line.strip_prefix(&series))?;
         Some(value.parse().unwrap())
     }
@@ -159,4 +186,13 @@ async fn what_was_half_made_before_is_room_on_a_full_node() {
     world.go.add_permits(1);
     assert_eq!(call.await.unwrap().status, StatusCode::OK);
     assert_eq!(world.f.node.count(), 2);
+}
+
+#[tokio::test]
+async fn what_others_only_asked_for_keeps_nobody_out() {
+    let world = HalfFull::new().await;
+    world.another_project_fills_the_queue().await;
+    world.go.add_permits(1);
+    let answer = world.call().await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use hearth_ids::RequestId;
 
-use crate::{CallError, ProvisionFailure, WaitLimits};
+use crate::{CallError, ProvisionFailure, RoomLeft, WaitLimits};
 
 /// The longest wait before a failed start is tried again.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -75,18 +75,28 @@ impl Starts {
         state.last = None;
     }
 
+    /// How many more may be on their way.
+    pub(crate) fn left(&self, limits: &WaitLimits) -> u32 {
+        limits.provisions_max.saturating_sub(self.count())
+    }
+
     /// How many more may be asked for, by what is known of nodes' room. Where there is none, one from time to time: what is
     /// known may be wrong. Room that is there again ends the wait that the want of it brought.
-    pub(crate) fn room(&self, known: Option<u32>, limits: &WaitLimits) -> u32 {
+    pub(crate) fn room(&self, known: Option<RoomLeft>, limits: &WaitLimits) -> u32 {
         let mut state = self.lock();
         state.see_room(known);
-        if known != Some(0) {
+        let Some(known) = known else {
             state.full_since = None;
-            return known.unwrap_or(u32::MAX);
+            return u32::MAX;
+        };
+        let first = u32::from(state.pending.is_empty());
+        if known.on_books > 0 {
+            // Where others have asked for all that there is, one stands in line behind them: those may never be made.
+            state.full_since = None;
+            return known.unasked.min(known.on_books).max(first);
         }
         let since = *state.full_since.get_or_insert_with(Instant::now);
-        let in_doubt = state.pending.is_empty() && since.elapsed() >= limits.room_doubt;
-        u32::from(in_doubt)
+        if since.elapsed() >= limits.room_doubt { first } else { 0 }
     }
 
     /// So many are wanted that nodes have no room for.
@@ -172,13 +182,14 @@ impl State {
 
     /// Shortens the wait after a refusal, if there was no room then and there is now. A refusal while there was room was for
     /// something else, such as a quota, which room does not mend.
-    fn see_room(&mut self, known: Option<u32>) {
+    fn see_room(&mut self, known: Option<RoomLeft>) {
         if !self.was_refused() {
             return;
         }
         let Some(failure) = &mut self.last else { return };
-        let was_full = *failure.was_full.get_or_insert(known == Some(0));
-        if was_full && known.is_some_and(|room| room > 0) {
+        let is_full = known.map(|room| room.on_books == 0);
+        let was_full = *failure.was_full.get_or_insert(is_full == Some(true));
+        if was_full && is_full == Some(false) {
             let soon = failure.at + ROOM_BACKOFF_MAX;
             self.not_before = self.not_before.map(|until| until.min(soon));
         }
@@ -209,11 +220,19 @@ mod tests {
         }
     }
 
+    /// So much room, none of which anybody has asked for.
+    fn free(room: u32) -> Option<RoomLeft> {
+        Some(RoomLeft {
+            on_books: room,
+            unasked: room,
+        })
+    }
+
     /// One that was asked for and is refused, with so much room known while it was on its way.
     fn refused(meanwhile: u32) -> Starts {
         let (starts, request) = (Starts::default(), RequestId::new());
         starts.asked(request);
-        starts.room(Some(meanwhile), &limits());
+        starts.room(free(meanwhile), &limits());
         assert!(starts.failed(request, ProvisionFailure::NoRoom, &limits()));
         starts
     }
@@ -225,9 +244,9 @@ mod tests {
     #[test]
     fn room_that_was_wanting_shortens_the_pause() {
         let starts = refused(1);
-        assert_eq!(starts.room(Some(0), &limits()), 0);
+        assert_eq!(starts.room(free(0), &limits()), 0);
         assert!(is_long(&starts));
-        assert_eq!(starts.room(Some(1), &limits()), 1);
+        assert_eq!(starts.room(free(1), &limits()), 1);
         assert!(!is_long(&starts));
     }
 
@@ -235,14 +254,26 @@ mod tests {
     fn room_that_was_there_all_the_time_does_not() {
         // It took the last room itself.
         let starts = refused(0);
-        for known in [Some(1), Some(0), Some(1), None] {
+        for known in [free(1), free(0), free(1), None] {
             starts.room(known, &limits());
             assert!(is_long(&starts));
         }
         let unknown = refused(1);
-        for known in [None, Some(0), Some(1)] {
+        for known in [None, free(0), free(1)] {
             unknown.room(known, &limits());
             assert!(is_long(&unknown));
         }
+    }
+
+    #[test]
+    fn what_others_asked_for_leaves_one_to_whoever_has_none_on_its_way() {
+        let starts = Starts::default();
+        let room = |on_books, unasked| starts.room(Some(RoomLeft { on_books, unasked }), &limits());
+        assert_eq!([room(5, 3), room(5, 0), room(0, 0)], [3, 1, 0]);
+        assert_eq!(starts.verdict(room(5, 0), &limits()), None);
+        assert_eq!(starts.verdict(room(0, 0), &limits()), Some(CallError::NoRoom));
+        starts.asked(RequestId::new());
+        assert_eq!([room(5, 3), room(5, 0), room(0, 0)], [3, 0, 0]);
+        assert_eq!(starts.verdict(0, &limits()), None, "it waits in line");
     }
 }

@@ -25,6 +25,8 @@ use crate::{
 /// How often to look while there are instances or calls wait, at most and at least.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 const LOOK_MIN: Duration = Duration::from_millis(10);
+/// How long after a look nodes' room may bring the next, at least: each change of it is told to every pool that lacks some.
+const ROOM_LOOK_MIN: Duration = Duration::from_millis(50);
 /// How long a push may take.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -52,6 +54,10 @@ pub(crate) async fn run(pool: Arc<Pool>, scaling: Arc<Scaling>) {
     let mut more_room = scaling.nodes.changes().fuse();
     loop {
         let look = step(&pool, &scaling, &mut memory, began).await;
+        let room = async {
+            sleep(ROOM_LOOK_MIN).await;
+            more_room.next().await
+        };
         let wait = async {
             match look {
                 Some(time) => sleep(time).await,
@@ -62,7 +68,7 @@ pub(crate) async fn run(pool: Arc<Pool>, scaling: Arc<Scaling>) {
             () = scaling.stop.cancelled() => return,
             () = pool.closed.cancelled() => break,
             () = pool.changed.notified() => (),
-            Some(()) = more_room.next(), if pool.starts.is_lacking() => (),
+            Some(()) = room, if pool.starts.is_lacking() => (),
             () = wait => (),
         }
     }
@@ -124,11 +130,11 @@ async fn step(pool: &Arc<Pool>, scaling: &Scaling, memory: &mut ScaleMemory, beg
         .map(|time| time.max(LOOK_MIN))
 }
 
-/// How many more instances there may be.
+/// How many more instances may be asked for.
 struct Room {
     /// By nodes' room, as far as that is known.
     nodes: u32,
-    /// By what the function may have.
+    /// By what the function may have, and how many of it may be on their way.
     share: u32,
 }
 
@@ -138,7 +144,7 @@ impl Room {
         let known = scaling.nodes.room(function, version, &pool.rule().facts);
         Self {
             nodes: pool.starts.room(known, &pool.config.waiting),
-            share: share(pool, &scaling.pools),
+            share: share(pool, &scaling.pools).min(pool.starts.left(&pool.config.waiting)),
         }
     }
 

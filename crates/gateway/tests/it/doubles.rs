@@ -10,7 +10,7 @@ use futures::{StreamExt as _, stream};
 use hearth_coord::{EmbeddedQueue, InstanceKey};
 use hearth_gateway::{
     AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, InstanceHost, KeyCheck, NodeRoom, NotAccepted,
-    RateLimit, RetireReason, VersionFacts,
+    RateLimit, RetireReason, RoomLeft, VersionFacts,
 };
 use hearth_ids::{FunctionId, InvocationId, ProjectId};
 use tokio::sync::watch;
@@ -65,11 +65,14 @@ pub(crate) struct Places {
 }
 
 impl NodeRoom for Places {
-    fn room(&self, _: FunctionId, _: u32, _: &VersionFacts) -> Option<u32> {
+    fn room(&self, _: FunctionId, _: u32, _: &VersionFacts) -> Option<RoomLeft> {
         let free = (*self.free.borrow())?;
         let asked = self.queue.stats();
         let asked = u32::try_from(asked.waiting + asked.claimed).unwrap();
-        Some(free.saturating_sub(asked))
+        Some(RoomLeft {
+            on_books: free,
+            unasked: free.saturating_sub(asked),
+        })
     }
 
     fn changes(&self) -> stream::BoxStream<'static, ()> {

@@ -6,9 +6,9 @@ use std::{
 };
 
 use futures::future::join_all;
-use hearth_coord::ProvisionQueue as _;
+use hearth_coord::{ProvisionQueue as _, ProvisionRequest};
 use hearth_gateway::{GatewayConfig, ProvisionFailure, Route};
-use hearth_ids::FunctionId;
+use hearth_ids::{FunctionId, RequestId};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
@@ -58,6 +58,19 @@ fn assert_no_room(response: &Response<Incoming>) {
     let told = Some("no_room: no node has room for an instance");
     assert_eq!(response.status(), 503);
     assert_eq!((header("x-hearth-error"), header("retry-after")), (told, Some("5")));
+}
+
+/// Another function's, which nobody serves.
+fn request_of_others() -> ProvisionRequest {
+    ProvisionRequest {
+        request_id: RequestId::new(),
+        function_id: FunctionId::new(),
+        cpu: 1,
+        memory_mb: 128,
+        version: Some(1),
+        deadline_unix_ms: None,
+        traceparent: None,
+    }
 }
 
 /// Calls until an instance is asked for.
@@ -124,6 +137,58 @@ async fn room_that_comes_is_seen_without_a_look() {
     for call in join_all(calls).await {
         assert_eq!(call.unwrap().status(), 200);
     }
+}
+
+#[tokio::test]
+async fn what_others_asked_for_delays_and_keeps_nobody_out() {
+    let world = World::new(vec![function()]).await;
+    world.has_room(3);
+    for _ in 0..5 {
+        world.queue.push(request_of_others()).await.unwrap();
+    }
+    let calls = [call(&world), call(&world)];
+    let asked = async {
+        while world.queue.stats().waiting < 6 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, asked).await.expect("it stands in no line");
+    for _ in 0..5 {
+        let claim = world.wanted().await;
+        world.queue.done(&claim).await.unwrap();
+    }
+    let go = Arc::new(Semaphore::new(2));
+    let instance = instance(&go).await;
+    world.provision(&instance).await;
+    for call in calls {
+        assert_eq!(call.await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_pool_is_filled_in_rounds() {
+    let config = config(|config| config.waiting.provisions_max = 2);
+    let mut route = function();
+    route.function.scale.min = 5;
+    let world = World::with(config, vec![route]).await;
+    let go = Arc::new(Semaphore::new(0));
+    let mut instances = Vec::new();
+    for on_their_way in [2, 2, 2, 2, 1] {
+        let asked = async {
+            while world.queue.stats().waiting < on_their_way {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, asked).await.expect("too few are asked for");
+        // Longer than until the next look that a change brings.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(world.queue.stats().waiting, on_their_way);
+        let next = instance(&go).await;
+        world.provision(&next).await;
+        instances.push(next);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.queue.len().await.unwrap(), 0);
 }
 
 #[tokio::test]
