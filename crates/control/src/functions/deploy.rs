@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use hearth_api::{DeployFunction, Deployment, ProblemCode};
 use hearth_domain::{Action, DriverKind, FunctionSpec, Traffic, VersionSpec};
-use hearth_store::{FunctionRow, LIVE, LambdaFacts, VersionRow};
+use hearth_store::{FunctionError, FunctionRow, LIVE, LambdaFacts, VersionRow};
 
 use super::{
     plan::{self, Facts},
@@ -34,7 +34,7 @@ pub(crate) async fn deploy(
 ) -> ApiResult<Json<Deployment>> {
     let tenant = caller.may(&app, Action::FunctionWrite).await?;
     let request: DeployFunction = body.json().await?;
-    let deployed = deploy_as(&app, &tenant, &name, request, &LambdaFacts::default()).await?;
+    let deployed = deploy_as(&app, &tenant, &name, request, Of::Any, &LambdaFacts::default()).await?;
     let function = app.shown_function(&tenant, deployed.function).await?;
     Ok(Json(Deployment {
         function,
@@ -51,17 +51,29 @@ pub(crate) struct Deployed {
     pub(crate) new: bool,
 }
 
+/// Which function a deployment may be of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Any,
+    /// Of none that is there: whoever makes one does not mean another's, though that was made a moment ago.
+    New,
+    /// Of none that is to be made: it was there a moment ago.
+    Known,
+}
+
 /// Deploys for a tenant who may. `noted` is what the Lambda API notes of the version, if it is new.
 pub(crate) async fn deploy_as(
     app: &App,
     tenant: &Tenant,
     name: &str,
     request: DeployFunction,
+    of: Of,
     noted: &LambdaFacts,
 ) -> ApiResult<Deployed> {
     let name = plan::name(name)?;
     let contract = plan::contract(&request)?;
     let before = app.store.function_by_label(tenant.project, &name.label()).await?;
+    check_is(of, before.as_ref())?;
     let spec_before = before.as_ref().map(|row| row.spec.clone());
     let spec = plan::function(spec_before, tenant.project, name, contract, &request.settings)?;
     // Once without the image, so that a bad request fails before anything is looked up.
@@ -93,6 +105,16 @@ pub(crate) async fn deploy_as(
     let function = app.store.function(spec.id).await?;
     let function = function.ok_or_else(|| super::find::no_function(spec.name.as_str()))?;
     Ok(Deployed { function, version, new })
+}
+
+fn check_is(of: Of, before: Option<&FunctionRow>) -> Result<(), FunctionError> {
+    match (of, before) {
+        (Of::New, Some(row)) => Err(FunctionError::NameTaken {
+            holder: row.spec.name.to_string(),
+        }),
+        (Of::Known, None) => Err(FunctionError::Gone),
+        _ => Ok(()),
+    }
 }
 
 /// The newest version, if it is as wanted.

@@ -28,7 +28,10 @@ use crate::{
     app::App,
     caller::{Caller, Tenant},
     extract::{ApiPath, ApiQuery},
-    functions::{change, deploy},
+    functions::{
+        change,
+        deploy::{self, Of},
+    },
     time::now_unix_ms,
 };
 
@@ -229,7 +232,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deploys, and keeps what is known beside: of the version, and of the function if it is made.
+/// Deploys, and keeps what is known beside: of the version, and of the function, which is made if that is given.
 async fn deployed(
     app: &App,
     tenant: &Tenant,
@@ -240,7 +243,8 @@ async fn deployed(
 ) -> LambdaResult<(FunctionRow, VersionRow)> {
     facts.modified_unix_ms = Some(now_unix_ms());
     let noted = LambdaFacts::new(of_function, &facts);
-    let deployed = deploy::deploy_as(app, tenant, name, request, &noted).await?;
+    let of = if of_function.is_some() { Of::New } else { Of::Known };
+    let deployed = deploy::deploy_as(app, tenant, name, request, of, &noted).await?;
     if !deployed.new {
         keep(app, &deployed.version, &facts).await?;
     }

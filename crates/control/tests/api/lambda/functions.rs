@@ -1,5 +1,6 @@
 //! Functions over AWS's API: made, changed, looked at, removed.
 
+use futures::future::join_all;
 use hearth_api::Function;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -88,6 +89,33 @@ async fn a_function_is_made_changed_and_removed() {
             .unwrap()
             .contains("function:My_Func")
     );
+}
+
+#[tokio::test]
+async fn of_those_who_make_a_function_at_once_one_does() {
+    let f = fixture().await;
+    let one = async |number: usize| {
+        let mut wanted = creation("once");
+        wanted["Role"] = json!(format!("arn:aws:iam::000000000000:role/r{number}"));
+        wanted["Code"] = json!({ "ZipFile": if number.is_multiple_of(2) { ZIP } else { OTHER_ZIP } });
+        let answer = ask(&f, Method::POST, ROOT, Some(wanted.clone())).await;
+        (wanted, answer)
+    };
+    let answers = join_all((0..8).map(one)).await;
+    let (made, refused): (Vec<_>, Vec<_>) = answers
+        .iter()
+        .partition(|(_, answer)| answer.status == StatusCode::CREATED);
+    assert_eq!(made.len(), 1, "{answers:?}");
+    for (_, answer) in refused {
+        assert_eq!(
+            (kind(answer).as_str(), answer.status),
+            ("ResourceConflictException", StatusCode::CONFLICT)
+        );
+    }
+    let path = format!("{ROOT}/once/configuration");
+    let shown: Value = ask(&f, Method::GET, &path, None).await.json();
+    assert_eq!(shown["Role"], made[0].0["Role"]);
+    assert_eq!(shown["CodeSha256"], made[0].1.json::<Value>()["CodeSha256"]);
 }
 
 #[tokio::test]
