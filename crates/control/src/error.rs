@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use hearth_api::{Problem, ProblemCode};
 use hearth_domain::QuotaExceeded;
 use hearth_node_api::{ErrorKind, NodeError};
-use hearth_store::{InsertError, StoreError};
+use hearth_store::{Hindrance, InsertError, StoreError};
 use http::StatusCode;
 
 /// When a full quota is worth another look: somebody has to remove something first.
@@ -88,11 +88,10 @@ impl From<NodeError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        let (code, detail) = if error.is_disk_full() {
-            let detail = format!("{error}: its disk is full; make room where the state folder lies");
-            (ProblemCode::DiskFull, detail)
-        } else {
-            (ProblemCode::Internal, error.to_string())
+        let (code, detail) = match error.hindrance() {
+            Some(why @ Hindrance::DiskFull) => (ProblemCode::DiskFull, format!("{error}: {why}")),
+            Some(why) => (ProblemCode::Unavailable, format!("{error}: {why}")),
+            None => (ProblemCode::Internal, error.to_string()),
         };
         Self::new(code, detail).caused_by(error)
     }

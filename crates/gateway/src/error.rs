@@ -156,6 +156,9 @@ impl CallError {
     /// What anybody may know of it.
     pub fn public(&self) -> String {
         match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::NotAccepted(_)) => {
+                "the call cannot be kept now, and was not; try again later".to_owned()
+            }
             StatusCode::BAD_GATEWAY => "the function failed".to_owned(),
             StatusCode::GATEWAY_TIMEOUT => "the function did not answer in time".to_owned(),
             StatusCode::SERVICE_UNAVAILABLE => "the function cannot be reached now; try again later".to_owned(),

@@ -92,6 +92,20 @@ pub enum InsertError {
     Store(#[from] StoreError),
 }
 
+/// Why the store cannot be written, though nothing is wrong with it: somebody has to see to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Hindrance {
+    /// There is no room.
+    #[error("its disk is full; make room where the state folder lies")]
+    DiskFull,
+    /// Nothing may be written.
+    #[error("its file system is read-only; the host's kernel log may say why")]
+    ReadOnly,
+    /// Reads and writes fail.
+    #[error("its disk fails, or has become read-only; the host's kernel log may say why")]
+    DiskFails,
+}
+
 impl StoreError {
     /// For `map_err`: a query that failed, with what was being done.
     pub(crate) fn query(action: &'static str) -> impl Fn(sqlx::Error) -> Self {
@@ -101,15 +115,11 @@ impl StoreError {
         }
     }
 
-    /// Whether the disk is full.
-    pub fn is_disk_full(&self) -> bool {
-        const SQLITE_FULL: &str = "13";
+    /// What of the host keeps the store from being written, if that is what is wrong.
+    pub fn hindrance(&self) -> Option<Hindrance> {
         match self {
-            Self::Query {
-                source: sqlx::Error::Database(error),
-                ..
-            } => error.code().as_deref() == Some(SQLITE_FULL),
-            _ => false,
+            Self::Query { source, .. } => crate::sqlite::hindrance(source),
+            _ => None,
         }
     }
 }

@@ -28,7 +28,7 @@ mod watch;
 use std::{path::Path, sync::Arc};
 
 pub use audit::{AUDIT_AGE_MAX_MS, AUDIT_MAX, AUDIT_REFUSED_MAX, AuditFilter, AuditRow};
-pub use error::{InsertError, StoreError};
+pub use error::{Hindrance, InsertError, StoreError};
 pub use event::{EVENTS_MAX, EventFilter, EventKind, EventRecord};
 pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, Served, VERSIONS_MAX, VersionRow};
 pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};

@@ -3,12 +3,12 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, Error, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection as _, Error, SqliteConnection, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::StoreError;
+use crate::{Hindrance, StoreError};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -39,6 +39,7 @@ pub(crate) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
+        .after_release(|connection, _| Box::pin(async move { Ok(can_write(connection).await) }))
         .connect_with(options.clone())
         .await
         .map_err(|error| opening(path, error))?;
@@ -51,6 +52,17 @@ pub(crate) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
         .await
         .map_err(|error| opening(path, error))?;
     Ok((writer, readers))
+}
+
+/// Whether a connection that comes back can serve the next writer; else it is closed, and another one opened. After a
+/// write that failed, for want of room or because the disk did, it may be left within a transaction: then whatever followed
+/// would be part of that, and never be committed. One that was opened while the file system was read-only stays so.
+async fn can_write(connection: &mut SqliteConnection) -> bool {
+    let begun = sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK")
+        .execute(&mut *connection)
+        .await;
+    // What SQLite undid by itself is still counted here.
+    begun.is_ok() && !connection.is_in_transaction()
 }
 
 /// Whether the commits that follow on this connection are on the disk when they return, and not only in the kernel's
@@ -133,8 +145,25 @@ fn opening(path: &Path, source: Error) -> StoreError {
 fn is_damage(error: &Error) -> bool {
     const CORRUPT: u32 = 11;
     const NOT_A_DATABASE: u32 = 26;
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, CORRUPT | NOT_A_DATABASE))
+    matches!(code(error), Some(CORRUPT | NOT_A_DATABASE))
+}
+
+/// What keeps the store from being written, if the error says that something of the host does.
+pub(crate) fn hindrance(error: &Error) -> Option<Hindrance> {
+    const READ_ONLY: u32 = 8;
+    const IO: u32 = 10;
+    const FULL: u32 = 13;
+    const CANNOT_OPEN: u32 = 14;
+    match code(error)? {
+        FULL => Some(Hindrance::DiskFull),
+        READ_ONLY => Some(Hindrance::ReadOnly),
+        IO | CANNOT_OPEN => Some(Hindrance::DiskFails),
+        _ => None,
+    }
+}
+
+/// SQLite's code for an error, without what extends it.
+fn code(error: &Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(code & 0xff)
 }

@@ -150,8 +150,10 @@ async fn write(store: Store, mut calls: mpsc::Receiver<Waiting>, kept: Arc<Notif
                     calls = new.len(),
                     "cannot keep calls"
                 );
-                let full = if error.is_disk_full() { ": its disk is full" } else { "" };
-                let reason = format!("{error}{full}");
+                let reason = match error.hindrance() {
+                    Some(why) => format!("{error}: {why}"),
+                    None => error.to_string(),
+                };
                 new.iter()
                     .map(|_| Err(NotAccepted::Unavailable(reason.clone())))
                     .collect()
