@@ -43,6 +43,8 @@ impl HostOptions {
 #[derive(Debug)]
 pub struct Host {
     folder: TempDir,
+    /// Where the state folder lies, if not in the folder.
+    elsewhere: Option<PathBuf>,
     daemon: Option<Child>,
 }
 
@@ -56,6 +58,15 @@ impl Host {
     pub fn with(options: &HostOptions) -> Self {
         let mut host = Self::bare();
         fixture::sow(&host.state_dir());
+        host.up(options);
+        host
+    }
+
+    /// The same as [`Host::with`], with its state in a folder that is there and empty, and stays.
+    pub fn at(state_dir: &Path, options: &HostOptions) -> Self {
+        let mut host = Self::bare();
+        host.elsewhere = Some(state_dir.to_owned());
+        fixture::sow(state_dir);
         host.up(options);
         host
     }
@@ -77,12 +88,18 @@ impl Host {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
         fs::set_permissions(folder.path(), mode).expect("one's own folder");
         fs::create_dir(folder.path().join("state")).expect("one's own folder");
-        Self { folder, daemon: None }
+        Self {
+            folder,
+            elsewhere: None,
+            daemon: None,
+        }
     }
 
     /// Its state folder.
     pub fn state_dir(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.elsewhere
+            .clone()
+            .unwrap_or_else(|| self.folder.path().join("state"))
     }
 
     /// A folder for the test's own files.

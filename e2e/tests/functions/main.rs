@@ -5,10 +5,12 @@
 mod clock;
 mod contract;
 mod crowd;
+mod disk;
 mod failures;
 mod faults;
 mod life;
 mod outage;
 mod projects;
+mod room;
 mod shop;
 mod trouble;
