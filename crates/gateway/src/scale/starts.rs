@@ -221,18 +221,18 @@ mod tests {
     }
 
     /// So much room, none of which anybody has asked for.
-    fn free(room: u32) -> Option<RoomLeft> {
-        Some(RoomLeft {
+    fn free(room: u32) -> RoomLeft {
+        RoomLeft {
             on_books: room,
             unasked: room,
-        })
+        }
     }
 
     /// One that was asked for and is refused, with so much room known while it was on its way.
     fn refused(meanwhile: u32) -> Starts {
         let (starts, request) = (Starts::default(), RequestId::new());
         starts.asked(request);
-        starts.room(free(meanwhile), &limits());
+        starts.room(Some(free(meanwhile)), &limits());
         assert!(starts.failed(request, ProvisionFailure::NoRoom, &limits()));
         starts
     }
@@ -244,9 +244,9 @@ mod tests {
     #[test]
     fn room_that_was_wanting_shortens_the_pause() {
         let starts = refused(1);
-        assert_eq!(starts.room(free(0), &limits()), 0);
+        assert_eq!(starts.room(Some(free(0)), &limits()), 0);
         assert!(is_long(&starts));
-        assert_eq!(starts.room(free(1), &limits()), 1);
+        assert_eq!(starts.room(Some(free(1)), &limits()), 1);
         assert!(!is_long(&starts));
     }
 
@@ -254,12 +254,12 @@ mod tests {
     fn room_that_was_there_all_the_time_does_not() {
         // It took the last room itself.
         let starts = refused(0);
-        for known in [free(1), free(0), free(1), None] {
+        for known in [Some(free(1)), Some(free(0)), Some(free(1)), None] {
             starts.room(known, &limits());
             assert!(is_long(&starts));
         }
         let unknown = refused(1);
-        for known in [None, free(0), free(1)] {
+        for known in [None, Some(free(0)), Some(free(1))] {
             unknown.room(known, &limits());
             assert!(is_long(&unknown));
         }

@@ -1,7 +1,10 @@
 //! Doubles of what the gateway needs of others.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -61,11 +64,14 @@ impl InstanceHost for Told {
 /// A node with so many places for instances; how many is not known, if it does not say.
 pub(crate) struct Places {
     pub(crate) free: watch::Sender<Option<u32>>,
+    /// How often it was asked.
+    pub(crate) asked: AtomicU32,
     pub(crate) queue: Arc<EmbeddedQueue>,
 }
 
 impl NodeRoom for Places {
     fn room(&self, _: FunctionId, _: u32, _: &VersionFacts) -> Option<RoomLeft> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let free = (*self.free.borrow())?;
         let asked = self.queue.stats();
         let asked = u32::try_from(asked.waiting + asked.claimed).unwrap();

@@ -1,7 +1,7 @@
 //! What nodes' room, as far as it is known, makes of waiting and of starts.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -189,6 +189,35 @@ async fn a_pool_is_filled_in_rounds() {
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(world.queue.len().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn room_that_wavers_is_looked_at_now_and_then() {
+    let one = function();
+    let id = one.function.id;
+    let world = World::new(vec![one]).await;
+    world.has_room(0);
+    let go = Arc::new(Semaphore::new(0));
+    let busy = instance(&go).await;
+    world.register(id, 1, busy.address).await;
+    let calls = [call(&world), call(&world)];
+    while busy.requests() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let looks = || u64::from(world.nodes.asked.load(Ordering::Relaxed));
+    let (before, began) = (looks(), Instant::now());
+    for _ in 0..300 {
+        world.has_room(0);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (looked, took) = (looks() - before, began.elapsed());
+    // And one a second without any change, and those that the calls brought.
+    let most = u64::try_from(took.as_millis()).unwrap() / 50 + took.as_secs() + 5;
+    assert!((1..=most).contains(&looked), "{looked} looks in {took:?}");
+    go.add_permits(2);
+    for call in calls {
+        assert_eq!(call.await.unwrap().status(), 200);
+    }
 }
 
 #[tokio::test]

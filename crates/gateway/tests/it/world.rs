@@ -1,6 +1,11 @@
 //! A gateway on a port of its own, with what it needs.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use hearth_coord::{
     Claim, EmbeddedQueue, EmbeddedRegistry, Instance, InstanceKey, InstanceRegistry as _, LeaseId, ProvisionQueue as _,
@@ -46,6 +51,7 @@ impl World {
         );
         let nodes = Arc::new(Places {
             free: watch::Sender::new(None),
+            asked: AtomicU32::default(),
             queue: queue.clone(),
         });
         let parts = GatewayParts {
