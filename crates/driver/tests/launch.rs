@@ -270,3 +270,35 @@ async fn clean_waits_for_a_keeper_whose_launcher_ended_without_naming_it() {
     assert!(!left, "clean left the keeper");
     assert!(!machine.exists());
 }
+
+#[tokio::test]
+async fn many_that_look_like_keepers_hold_a_clean_up_no_longer_than_one() {
+    let folder = TempDir::new().unwrap();
+    let machine = folder.path().join("vm");
+    fs::create_dir(&machine).unwrap();
+    let mut launcher = std::process::Command::new("true").spawn().unwrap();
+    ProcessId::of(launcher.id())
+        .and_then(|id| id.write_file(&launch::pid_file(&machine)))
+        .unwrap();
+    launcher.wait().unwrap();
+    let keeper = || {
+        std::process::Command::new("sh")
+            .args(["-c", "read end; :", "--folder"])
+            .arg(&machine)
+            .current_dir(&machine)
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut keepers: Vec<_> = (0..8).map(|_| keeper()).collect();
+    let ids: Vec<_> = keepers.iter().map(|k| ProcessId::of(k.id()).unwrap()).collect();
+    let cleaned = tokio::time::timeout(DEADLINE, launch::clean(MachineId::new(), &machine)).await;
+    let left = ids.iter().filter(|id| id.is_alive()).count();
+    for keeper in &mut keepers {
+        let _ = keeper.kill();
+        keeper.wait().unwrap();
+    }
+    cleaned.unwrap().unwrap();
+    assert_eq!(left, 0);
+    assert!(!machine.exists());
+}

@@ -3,19 +3,28 @@
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use hearth_ids::MachineId;
+use rustix::process::Signal;
+use tokio::time::{Instant, timeout_at};
 
 use super::{cleaning_marker, keeper_file, pid_file};
 use crate::{DriverError, process::ProcessId};
 
 /// How long a killed process may take to be gone: one in uninterruptible sleep takes as long as its disk.
 pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a keeper may take to write down what is left in the pipe.
+/// How long keepers may take to write down what is left in the pipe, and then to be gone when they are killed.
 const KEEPER_DEADLINE: Duration = Duration::from_secs(2);
 /// How often a folder is tried to be removed, and the rest before the next time.
 const REMOVALS_MAX: u32 = 50;
 const REMOVAL_REST: Duration = Duration::from_millis(10);
 
+/// Kills a VMM, and waits for the end of its keeper.
 pub(super) async fn kill(process: ProcessId, folder: &Path) -> Result<(), DriverError> {
+    kill_vmm(process).await?;
+    settle_of(process, folder, Instant::now() + KEEPER_DEADLINE).await;
+    Ok(())
+}
+
+async fn kill_vmm(process: ProcessId) -> Result<(), DriverError> {
     let gone = process
         .kill(KILL_DEADLINE)
         .await
@@ -26,37 +35,64 @@ pub(super) async fn kill(process: ProcessId, folder: &Path) -> Result<(), Driver
             timeout_ms: 10_000,
         });
     }
-    settle_of(process, folder).await;
     Ok(())
 }
 
 /// Waits until the keeper has written down the last words of a VMM that has ended. At once, if the folder's VMM lives.
 pub async fn settle(folder: &Path) {
     match ProcessId::read_file(&pid_file(folder)) {
-        Ok(Some(vmm)) if !vmm.is_alive() => settle_of(vmm, folder).await,
+        Ok(Some(vmm)) if !vmm.is_alive() => settle_of(vmm, folder, Instant::now() + KEEPER_DEADLINE).await,
         _ => {}
     }
 }
 
-async fn settle_of(vmm: ProcessId, folder: &Path) {
+async fn settle_of(vmm: ProcessId, folder: &Path, until: Instant) {
     let Ok(Some(keeper)) = ProcessId::read_file(&keeper_file(folder, vmm)) else {
         return;
     };
-    if is_ours(keeper, folder, None) && tokio::time::timeout(KEEPER_DEADLINE, keeper.ended()).await.is_err() {
-        // Only one that somebody else still writes to, which none should.
-        let _ = keeper.kill(KEEPER_DEADLINE).await;
+    if is_ours(keeper, folder, None) {
+        settle_all(&[keeper], until).await;
+    }
+}
+
+/// Waits for keepers until then, and kills those that are left: only such as somebody else still writes to, which none
+/// should.
+async fn settle_all(keepers: &[ProcessId], until: Instant) {
+    if timeout_at(until, all_ended(keepers)).await.is_ok() {
+        return;
+    }
+    for keeper in keepers {
+        let _ = keeper.signal(Signal::KILL);
+    }
+    let _ = timeout_at(until + KEEPER_DEADLINE, all_ended(keepers)).await;
+}
+
+async fn all_ended(processes: &[ProcessId]) {
+    for process in processes {
+        process.ended().await;
+    }
+}
+
+/// Until when a clean waits for keepers: once, from when it first does, however many there seem to be and however often it
+/// tries. A VMM's user that broke out can make as many that look like keepers as it likes.
+#[derive(Default)]
+struct Patience(Option<Instant>);
+
+impl Patience {
+    fn until(&mut self) -> Instant {
+        *self.0.get_or_insert_with(|| Instant::now() + KEEPER_DEADLINE)
     }
 }
 
 /// Ends the VMM of a folder, if there is one, and removes the folder with all that is in it. Needs no handle, and may
 /// be called at any moment of a launch, and again.
 pub async fn clean(machine: MachineId, folder: &Path) -> Result<(), DriverError> {
-    let mut removed = Ok(());
+    let (mut removed, mut patience) = (Ok(()), Patience::default());
     for _ in 0..REMOVALS_MAX {
         if !mark(folder)? {
             return Ok(());
         }
-        end(machine, folder).await?;
+        end(machine, folder, &mut patience).await?;
         removed = remove(folder);
         if removed.is_ok() {
             return Ok(());
@@ -80,30 +116,30 @@ fn mark(folder: &Path) -> Result<bool, DriverError> {
 }
 
 /// Ends the VMM that the pid file names, and its keeper.
-async fn end(machine: MachineId, folder: &Path) -> Result<(), DriverError> {
+async fn end(machine: MachineId, folder: &Path, patience: &mut Patience) -> Result<(), DriverError> {
     let path = pid_file(folder);
     let named =
         ProcessId::read_file(&path).map_err(DriverError::io(format!("read the pid file {}", path.display())))?;
     let Some(vmm) = named else { return Ok(()) };
     if is_ours(vmm, folder, Some(machine)) {
-        kill(vmm, folder).await?;
+        kill_vmm(vmm).await?;
     }
     if vmm.is_alive() {
         // A stranger, whom the VMM named.
         return Ok(());
     }
     if keeper_file(folder, vmm).exists() {
-        settle_of(vmm, folder).await;
+        settle_of(vmm, folder, patience.until()).await;
     } else {
         // It ended before it could write down whom it had forked.
-        settle_forked(folder).await;
+        settle_forked(folder, patience.until()).await;
     }
     Ok(())
 }
 
 /// Waits for the keeper of a launcher that is gone and did not name it: it has the launcher's arguments and
 /// working folder, and ends by itself at the end of the pipe.
-async fn settle_forked(folder: &Path) {
+async fn settle_forked(folder: &Path, until: Instant) {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let processes = pids.filter_map(|pid: u32| ProcessId::of(pid).ok());
@@ -112,11 +148,8 @@ async fn settle_forked(folder: &Path) {
         let mut arguments = arguments.iter();
         arguments.any(|argument| argument == folder.as_os_str().as_encoded_bytes())
     };
-    for keeper in processes.filter(|process| process.works_in(folder) && names_it(process)) {
-        if tokio::time::timeout(KEEPER_DEADLINE, keeper.ended()).await.is_err() {
-            let _ = keeper.kill(KEEPER_DEADLINE).await;
-        }
-    }
+    let keepers = processes.filter(|process| process.works_in(folder) && names_it(process));
+    settle_all(&keepers.collect::<Vec<_>>(), until).await;
 }
 
 /// A folder's files belong to the VMM's user, who may have written another's pid there. Ours is a process that works in
