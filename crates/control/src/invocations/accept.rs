@@ -66,6 +66,16 @@ impl Keeper {
     /// Keeps a call; it is on the disk when this returns.
     pub(crate) async fn keep(&self, call: NewInvocation) -> Result<Kept, NotAccepted> {
         self.hold(&call)?;
+        let (project, bytes) = (call.project, size(&call));
+        let outcome = self.hand_over(call).await;
+        if !matches!(outcome, Ok(Kept::New(_))) {
+            self.release(project, bytes);
+        }
+        outcome
+    }
+
+    /// Gives the call to the writer, and waits until it is on the disk.
+    async fn hand_over(&self, call: NewInvocation) -> Result<Kept, NotAccepted> {
         let kib = u32::try_from(size(&call) / 1024 + 1).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.waiting_kib).try_acquire_many_owned(kib);
         let room = room.map_err(|_| NotAccepted::Full)?;
@@ -92,6 +102,15 @@ impl Keeper {
         }
         *held = after;
         Ok(())
+    }
+
+    /// Counts a call out that was not kept. It may have been forgotten already ([`learn`](Self::learn)).
+    fn release(&self, project: ProjectId, bytes: u64) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held.get_mut(&project) {
+            held.calls = held.calls.saturating_sub(1);
+            held.bytes = held.bytes.saturating_sub(bytes);
+        }
     }
 
     /// Learns what projects' calls take now.
@@ -249,5 +268,32 @@ pub(crate) fn new_invocation(wanted: Wanted) -> NewInvocation {
         body: wanted.body,
         due_unix_ms: now_unix_ms,
         created_unix_ms: now_unix_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_ids::ProjectId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_is_not_kept_takes_no_share() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("hearth.db")).await.unwrap();
+        let keeper = Keeper::new(store);
+        keeper.close().await;
+        let call = new_invocation(Wanted {
+            project: ProjectId::DEFAULT,
+            function: FunctionId::new(),
+            qualifier: None,
+            key: None,
+            source: InvocationSource::Http,
+            head: RequestHead::default(),
+            body: vec![0; 1000],
+        });
+        assert!(keeper.keep(call).await.is_err());
+        let held = keeper.held.lock().unwrap()[&ProjectId::DEFAULT];
+        assert_eq!(held, Held::default());
     }
 }
