@@ -140,8 +140,21 @@ impl ProcessId {
 
     /// Reads a pid file. `None` if there is none, or none that makes sense.
     pub fn read_file(path: &Path) -> io::Result<Option<Self>> {
-        match read_bounded(path, 64) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().parse().ok()),
+        Ok(Self::read_owned_file(path)?.map(|(process, _owner)| process))
+    }
+
+    /// The same, with the user whose file it is: whoever made it wrote what it says, as nobody else may write to it.
+    pub(crate) fn read_owned_file(path: &Path) -> io::Result<Option<(Self, u32)>> {
+        let read = || -> io::Result<_> {
+            let file = open_untrusted(path)?;
+            let owner = file.metadata()?.uid();
+            Ok((read_to(file, 64)?, owner))
+        };
+        match read() {
+            Ok((bytes, owner)) => {
+                let process = String::from_utf8_lossy(&bytes).trim().parse().ok();
+                Ok(process.map(|process| (process, owner)))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             // A symbolic link or a folder in its place is the work of the VMM's user, and names nobody.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::EISDIR | libc::ENXIO)) => Ok(None),
@@ -218,9 +231,13 @@ fn parse_stat(text: &[u8]) -> Option<ProcessStat> {
 /// Reads at most `max_bytes` of a regular file that an untrusted user may have put there: follows no symbolic link and
 /// waits for no FIFO.
 pub fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_to(open_untrusted(path)?, max_bytes)
+}
+
+fn read_to(file: fs::File, max_bytes: u64) -> io::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    open_untrusted(path)?.take(max_bytes).read_to_end(&mut bytes)?;
+    file.take(max_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -7,7 +7,7 @@ use std::{ffi::OsString, fs, os::unix::fs::chown, time::Duration};
 
 use hearth_driver::{
     launch::{self, LaunchPlan, Launcher},
-    process,
+    process::{self, ProcessId},
 };
 use hearth_ids::MachineId;
 use rustix::fs::{CWD, FileType, Mode};
@@ -69,4 +69,30 @@ async fn clean_knows_a_launcher_in_the_middle_of_its_exec() {
     let launcher = Launcher::new("/bin/bash", nameless("\"$1/wait\""));
     let plan = LaunchPlan::new(folder.path().join("vm"), "/nonexistent/vmm");
     is_cleaned(&launcher, &plan).await;
+}
+
+#[tokio::test]
+async fn clean_spares_whom_the_vmm_itself_named() {
+    let Some(folder) = folder() else { return };
+    let machine = folder.path().join("vm");
+    // As an administrator's shell that looks at the folder.
+    let mut shell = std::process::Command::new("sleep")
+        .arg("600")
+        .current_dir(&machine)
+        .spawn()
+        .unwrap();
+    let named = launch::pid_file(&machine);
+    let stranger = ProcessId::of(shell.id()).unwrap();
+    stranger.write_file(&named).unwrap();
+    chown(&named, Some(OWNER), Some(OWNER)).unwrap();
+    let cleaned = launch::clean(MachineId::new(), &machine).await;
+    let lives = stranger.is_alive();
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    cleaned.unwrap();
+    assert!(
+        lives,
+        "clean killed a process that only the VMM's user said to be the VMM"
+    );
+    assert!(!machine.exists());
 }

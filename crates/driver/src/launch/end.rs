@@ -47,11 +47,11 @@ pub async fn settle(folder: &Path) {
 }
 
 async fn settle_of(vmm: ProcessId, folder: &Path, until: Instant) {
-    let Ok(Some(keeper)) = ProcessId::read_file(&keeper_file(folder, vmm)) else {
+    let Ok(Some(keeper)) = Named::read(&keeper_file(folder, vmm)) else {
         return;
     };
-    if is_ours(keeper, folder, None) {
-        settle_all(&[keeper], until).await;
+    if is_ours(&keeper, folder, None) {
+        settle_all(&[keeper.process], until).await;
     }
 }
 
@@ -118,10 +118,10 @@ fn mark(folder: &Path) -> Result<bool, DriverError> {
 /// Ends the VMM that the pid file names, and its keeper.
 async fn end(machine: MachineId, folder: &Path, patience: &mut Patience) -> Result<(), DriverError> {
     let path = pid_file(folder);
-    let named =
-        ProcessId::read_file(&path).map_err(DriverError::io(format!("read the pid file {}", path.display())))?;
-    let Some(vmm) = named else { return Ok(()) };
-    if is_ours(vmm, folder, Some(machine)) {
+    let named = Named::read(&path).map_err(DriverError::io(format!("read the pid file {}", path.display())))?;
+    let Some(named) = named else { return Ok(()) };
+    let vmm = named.process;
+    if is_ours(&named, folder, Some(machine)) {
         kill_vmm(vmm).await?;
     }
     if vmm.is_alive() {
@@ -152,14 +152,36 @@ async fn settle_forked(folder: &Path, until: Instant) {
     settle_all(&keepers.collect::<Vec<_>>(), until).await;
 }
 
-/// A folder's files belong to the VMM's user, who may have written another's pid there. Ours is a process that works in
-/// the folder, as the launcher does from before its exec; one that names the machine or its folder; or one of that user.
+/// Whom a file in the machine's folder names.
+struct Named {
+    process: ProcessId,
+    /// Whether we, or the launcher before it became another user, wrote the file.
+    by_us: bool,
+}
+
+impl Named {
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        let own = rustix::process::geteuid().as_raw();
+        let read = ProcessId::read_owned_file(path)?;
+        Ok(read.map(|(process, owner)| Self {
+            process,
+            by_us: owner == own,
+        }))
+    }
+}
+
+/// A folder belongs to the VMM's user, who may have put a file of its own there that names another's process: an
+/// administrator's shell, for one, that works in the folder. Such a file is believed of that user's processes only. Of
+/// those that we named ourselves, ours is also one that works in the folder, as the launcher does from before its exec,
+/// and one that names the machine or its folder.
 ///
 /// In the middle of an exec, which takes as long as the host is busy, a process shows no arguments. The launcher's exec
 /// and that into the jailer are made in the folder. The jailer then goes to its jail, and becomes the user before it
 /// becomes the VMM: the questions are asked in that order, so that no exec falls between two of them.
-fn is_ours(process: ProcessId, folder: &Path, machine: Option<MachineId>) -> bool {
-    process.works_in(folder) || is_named(process, folder, machine) || is_of_owner(process, folder)
+fn is_ours(named: &Named, folder: &Path, machine: Option<MachineId>) -> bool {
+    let process = named.process;
+    let shown = || process.works_in(folder) || is_named(process, folder, machine);
+    named.by_us && shown() || is_of_owner(process, folder)
 }
 
 fn is_named(process: ProcessId, folder: &Path, machine: Option<MachineId>) -> bool {
