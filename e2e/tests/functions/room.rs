@@ -83,9 +83,10 @@ fn all_run_once(host: &Host, url: &Url, before: usize) {
 /// A deployment of another version, whose source is large.
 fn deploy_again(host: &Host) -> Ran {
     let program = PROGRAM.replace("'version': 1", "'version': 2");
-    let noise: String = (0..200_000_u32)
-        .map(|n| format!("# {}\n", n.wrapping_mul(2_654_435_761)))
+    let lines: Vec<String> = (0..200_000_u32)
+        .map(|n| format!("# {}", n.wrapping_mul(2_654_435_761)))
         .collect();
+    let noise = lines.join("\n");
     let flags = ["--runtime", "python3", "--handler", "main.handler"];
     try_deploy(host, "steady", "main.py", &format!("{program}{noise}"), &flags)
 }
