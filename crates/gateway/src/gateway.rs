@@ -28,6 +28,8 @@ pub struct Gateway {
     pub(crate) pools: Arc<Pools>,
     /// For bodies that are held in memory.
     pub(crate) room: Arc<Room>,
+    /// The same for answers that clients are to take: who does not take them keeps nobody's calls out.
+    pub(crate) lent: Arc<Room>,
     /// Tasks that end with the gateway.
     pub(crate) tasks: TaskTracker,
     /// Cancelled when it goes down.
@@ -54,6 +56,7 @@ impl Gateway {
         };
         let gateway = Arc::new(Self {
             room: Room::new(&config.client),
+            lent: Room::new(&config.client),
             config: Arc::new(config),
             parts,
             pools,

@@ -38,17 +38,21 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
-/// A body with its room, and whatever else is to go with it.
-struct Kept<W> {
+/// Bytes, and what is dropped with them.
+struct Attached<W> {
     bytes: Bytes,
-    _held: Held,
     _with: W,
 }
 
-impl<W> AsRef<[u8]> for Kept<W> {
+impl<W> AsRef<[u8]> for Attached<W> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// The bytes; `with` is dropped with the last reference to them.
+pub(crate) fn attach<W: Send + 'static>(bytes: Bytes, with: W) -> Bytes {
+    Bytes::from_owner(Attached { bytes, _with: with })
 }
 
 impl Room {
@@ -102,18 +106,9 @@ impl Held {
     }
 
     /// The bytes, which have the room they need until the last reference to them is dropped.
-    pub(crate) fn keep(self, bytes: Bytes) -> Result<Bytes, NoSpace> {
-        self.keep_with(bytes, ())
-    }
-
-    /// The same; `with` is dropped together with the room.
-    pub(crate) fn keep_with<W: Send + 'static>(mut self, bytes: Bytes, with: W) -> Result<Bytes, NoSpace> {
+    pub(crate) fn keep(mut self, bytes: Bytes) -> Result<Bytes, NoSpace> {
         self.set(bytes.len())?;
-        Ok(Bytes::from_owner(Kept {
-            bytes,
-            _held: self,
-            _with: with,
-        }))
+        Ok(attach(bytes, self))
     }
 }
 

@@ -1,17 +1,21 @@
 //! Answers that are held in memory until an HTTP/2 client takes them.
 //!
 //! Such a client says itself how many bytes of a stream it takes, and may say none: then nothing is written, and no write
-//! stands still ([`super::stall`]). So what is held for it takes its share of the room for such bytes and has its time, both
-//! until the last piece of it is sent; who does not take it loses the connection.
+//! stands still ([`super::stall`]). So what is held for it has its time, until the last piece of it is sent; who does not take
+//! it loses the connection. Large answers take a share of a room of their own, so that unread ones are bounded in all.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{Response, StatusCode};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::stall::BYTES_PER_SECOND;
-use crate::{Body, CallError, Gateway, client::Client};
+use crate::{Body, Gateway, client::Client, room::attach};
+
+/// What a client must take, on average. More than of what it is sent piece by piece, for this is held in memory meanwhile.
+const BYTES_PER_SECOND: u64 = 16 * 1024;
+/// Up to so many bytes an answer takes no share of the room: the connection's own bounds are enough for it.
+const SMALL: usize = 16 * 1024;
 
 /// The answer, lent to the client. One that comes piece by piece has its own time.
 pub(super) fn lend(gateway: &Gateway, client: &Arc<Client>, response: Response<Body>) -> Response<Body> {
@@ -21,7 +25,7 @@ pub(super) fn lend(gateway: &Gateway, client: &Arc<Client>, response: Response<B
         Err(body) => return Response::from_parts(parts, body),
     };
     let bytes = u64::try_from(whole.len()).unwrap_or(u64::MAX);
-    let time = gateway.config.client.body_idle + Duration::from_secs(bytes / u64::from(BYTES_PER_SECOND));
+    let time = gateway.config.client.body_idle + Duration::from_secs(bytes / BYTES_PER_SECOND);
     let connection = client.connection.clone();
     let watch = tokio::spawn(async move {
         tokio::time::sleep(time).await;
@@ -29,16 +33,15 @@ pub(super) fn lend(gateway: &Gateway, client: &Arc<Client>, response: Response<B
     });
     // A copy: it may be a piece of a larger buffer, which would be held with it.
     let copy = Bytes::copy_from_slice(&whole);
-    let held = gateway.room.hold(Some(client.address));
-    if let Ok(lent) = held.keep_with(copy, AbortOnDropHandle::new(watch)) {
-        return Response::from_parts(parts, Body::full(lent));
+    let watch = AbortOnDropHandle::new(watch);
+    if copy.len() <= SMALL {
+        return Response::from_parts(parts, Body::full(attach(copy, watch)));
     }
-    // Without a body there is nothing to take.
-    parts.status = StatusCode::SERVICE_UNAVAILABLE;
+    if let Ok(copy) = gateway.lent.hold(Some(client.address)).keep(copy) {
+        return Response::from_parts(parts, Body::full(attach(copy, watch)));
+    }
+    // The call has run, so nobody is invited to repeat it; without a body there is nothing to take.
+    parts.status = StatusCode::INSUFFICIENT_STORAGE;
     parts.headers.remove(http::header::CONTENT_LENGTH);
-    let wait = CallError::BodiesFull.retry_after().unwrap_or(Duration::from_secs(1));
-    parts
-        .headers
-        .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
     Response::from_parts(parts, Body::empty())
 }

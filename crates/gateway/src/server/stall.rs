@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// What a client must read, on average, while there is something to read.
-pub(super) const BYTES_PER_SECOND: u32 = 1024;
+const BYTES_PER_SECOND: u32 = 1024;
 
 /// A stream whose writes may stand still only for a time.
 pub(super) struct Stalling<S> {

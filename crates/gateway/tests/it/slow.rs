@@ -82,6 +82,29 @@ async fn who_does_not_even_take_the_end_loses_the_connection() {
 }
 
 #[tokio::test]
+async fn answers_that_are_not_taken_keep_no_calls_out() {
+    let mut route = route("endless");
+    route.versions.get_mut(&1).unwrap().contract = hearth_domain::Contract::Lambda;
+    let function = route.function.id;
+    let mut config = GatewayConfig::default();
+    config.client.held_bytes = 100 * 1024;
+    let world = World::with(config, vec![route]).await;
+    let instance = FakeInstance::serve(async |_| instance::text("7".repeat(60 * 1024))).await;
+    world.register(function, 1, instance.address).await;
+    let mut open = Vec::new();
+    for number in 0..2 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(NO_WINDOW).await.unwrap();
+        open.push(stream);
+        until(&world.told.calls, |calls| calls.len() > number).await;
+    }
+    // An event takes room as well, but not that of answers.
+    let event = crate::client::request("POST", "/fn/acme/endless", "e".repeat(50 * 1024));
+    let response = world.client().send(event).await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
 async fn a_small_answer_that_is_not_taken_is_not_held_for_ever() {
     let one_byte: &[u8] = b"\x00\x04\x00\x00\x00\x01";
     let window = NO_WINDOW
