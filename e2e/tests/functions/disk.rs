@@ -77,11 +77,15 @@ impl Disk {
         fs::write(&trigger, "1").map_err(|error| format!("{}: {error}", trigger.display()))
     }
 
-    /// Repairs it. Nobody may use it meanwhile.
+    /// Puts a repaired copy in its place. Nobody may use it meanwhile. It is a copy since VMMs that other tests started have
+    /// taken a look at the mounts: the broken file system lives, read-only, as long as they do.
     pub(crate) fn repair(&self) -> Result<(), String> {
         run("umount", &[self.root().display().to_string()])?;
+        let copy = format!("{}-repaired", self.file());
+        fs::copy(self.file(), &copy).map_err(|error| format!("{copy}: {error}"))?;
         // It says by its exit code that it has repaired something.
-        let _ = Command::new("e2fsck").args(["-fy", &self.file()]).output();
+        let _ = Command::new("e2fsck").args(["-fy", &copy]).output();
+        fs::rename(&copy, self.file()).map_err(|error| format!("{copy}: {error}"))?;
         self.mount()
     }
 }
