@@ -57,11 +57,15 @@ impl Store {
         for function in functions {
             sweep(&mut transaction, *function).await.map_err(&failed)?;
         }
-        sqlx::query("DELETE FROM call_runs WHERE sequence <= (SELECT MAX(sequence) FROM call_runs) - $1")
-            .bind(signed(RUNS_MAX))
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
+        // Rows are counted, since a busy function uses up many more numbers than it keeps; and only where there may be too many.
+        sqlx::query(
+            "DELETE FROM call_runs WHERE (SELECT MAX(sequence) - MIN(sequence) FROM call_runs) >= $1 \
+             AND sequence <= (SELECT sequence FROM call_runs ORDER BY sequence DESC LIMIT 1 OFFSET $1)",
+        )
+        .bind(signed(RUNS_MAX))
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
         sqlx::query(
             "DELETE FROM call_runs WHERE sequence IN (SELECT sequence FROM call_runs ORDER BY sequence LIMIT $1) \
              AND to_unix_ms < $2",
