@@ -90,7 +90,11 @@ pub(crate) async fn deploy_as(
         app.store.update_function(&spec, now_unix_ms()).await?;
     }
     let (version, new) = match same(app, before.as_ref(), &wanted).await? {
-        Some(same) => (same, false),
+        // Pinned again, in case that failed when it was made.
+        Some(same) => {
+            super::source::pin(app, &same.spec).await?;
+            (same, false)
+        }
         None => (
             insert(app, before.is_none().then_some(&spec), wanted, live, noted).await?,
             true,
@@ -139,7 +143,11 @@ async fn insert(
         None => app.store.insert_version(wanted, live, noted, now).await?,
     };
     fault::point("deploy.version");
-    super::source::pin(app, &row.spec).await?;
+    if let Err(error) = super::source::pin(app, &row.spec).await {
+        // The version is there all the same, and can be called; whoever deploys it again has it pinned.
+        app.plane().routes_changed(app).await?;
+        return Err(error);
+    }
     Ok(row)
 }
 
