@@ -19,6 +19,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{benchmarks::Benchmark, host::Ground, output::Row};
 
+/// The allocator of the binary, since the gateway that is measured runs in this program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measure Hearth against baselines taken in the same run.
 #[derive(Debug, Parser)]
 struct Options {

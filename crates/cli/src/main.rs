@@ -15,6 +15,10 @@ use clap::{CommandFactory, Parser};
 use commands::Away;
 use failure::{EXIT_FAILED, EXIT_NOT_RUN};
 
+/// Calls of functions allocate a few dozen times each (docs/adr/0015-allocator.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Before any thread: this one becomes a VMM. No command of people's, so neither help nor completion has it.
     let mut args = std::env::args_os().skip(1);
