@@ -244,16 +244,21 @@ async fn clean_follows_no_symbolic_link_out_of_the_folder() {
     assert!(!own.exists() && !precious.join("new").exists());
 }
 
+/// Leaves the pid file of a launcher that has ended.
+fn launched_and_ended(machine: &std::path::Path) {
+    let mut launcher = std::process::Command::new("true").spawn().unwrap();
+    ProcessId::of(launcher.id())
+        .and_then(|id| id.write_file(&launch::pid_file(machine)))
+        .unwrap();
+    launcher.wait().unwrap();
+}
+
 #[tokio::test]
 async fn clean_waits_for_a_keeper_whose_launcher_ended_without_naming_it() {
     let folder = TempDir::new().unwrap();
     let machine = folder.path().join("vm");
     fs::create_dir(&machine).unwrap();
-    let mut launcher = std::process::Command::new("true").spawn().unwrap();
-    ProcessId::of(launcher.id())
-        .and_then(|id| id.write_file(&launch::pid_file(&machine)))
-        .unwrap();
-    launcher.wait().unwrap();
+    launched_and_ended(&machine);
     // As a keeper: it has the launcher's arguments, and ends at the end of its pipe.
     let mut keeper = std::process::Command::new("sh")
         .args(["-c", "read end; sleep 0.2; :", "--folder"])
@@ -276,11 +281,7 @@ async fn many_that_look_like_keepers_hold_a_clean_up_no_longer_than_one() {
     let folder = TempDir::new().unwrap();
     let machine = folder.path().join("vm");
     fs::create_dir(&machine).unwrap();
-    let mut launcher = std::process::Command::new("true").spawn().unwrap();
-    ProcessId::of(launcher.id())
-        .and_then(|id| id.write_file(&launch::pid_file(&machine)))
-        .unwrap();
-    launcher.wait().unwrap();
+    launched_and_ended(&machine);
     let keeper = || {
         std::process::Command::new("sh")
             .args(["-c", "read end; :", "--folder"])

@@ -328,18 +328,19 @@ mod tests {
         assert_eq!(queue.push(request()).await, Err(gone()));
     }
 
+    /// A request that nobody waits for any more from this time on.
+    fn until(deadline_unix_ms: u64) -> ProvisionRequest {
+        ProvisionRequest {
+            deadline_unix_ms: Some(deadline_unix_ms),
+            ..request()
+        }
+    }
+
     #[tokio::test]
     async fn requests_that_nobody_waits_for_make_room() {
         let queue = EmbeddedQueue::with_clock(2, Arc::new(|| 1000));
         for deadline in [999, 1000] {
-            let deadline_unix_ms = Some(deadline);
-            queue
-                .push(ProvisionRequest {
-                    deadline_unix_ms,
-                    ..request()
-                })
-                .await
-                .unwrap();
+            queue.push(until(deadline)).await.unwrap();
         }
         queue.push(request()).await.unwrap();
         queue.push(request()).await.unwrap();
@@ -360,14 +361,7 @@ mod tests {
         let clock = Arc::clone(&now);
         let queue = EmbeddedQueue::with_clock(4, Arc::new(move || clock.load(Ordering::Relaxed)));
         for deadline in [1000, 1000, 2000] {
-            let deadline_unix_ms = Some(deadline);
-            queue
-                .push(ProvisionRequest {
-                    deadline_unix_ms,
-                    ..request()
-                })
-                .await
-                .unwrap();
+            queue.push(until(deadline)).await.unwrap();
         }
         let claim = queue.take("a", Duration::from_secs(1)).await.unwrap();
         let asked = || (queue.stats().cpu, queue.stats().memory_mb);
