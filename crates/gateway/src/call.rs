@@ -226,6 +226,7 @@ impl Gateway {
             let error = CallError::BadAnswer("it switches protocols though nobody asked for that".to_owned());
             return Err(recording.failed(0, error));
         };
+        sent.conn.detach();
         let instance = hyper::upgrade::on(&mut sent.response);
         let spliced = Spliced {
             client,

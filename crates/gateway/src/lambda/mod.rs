@@ -183,10 +183,11 @@ async fn collect(
 ) -> Result<Answered, CallError> {
     let Sent {
         response,
-        conn,
+        mut conn,
         place,
         until,
     } = sent;
+    conn.detach();
     let (parts, body) = response.into_parts();
     let error = match timeout_at(until.into(), Body::from(body).collect(answer_max)).await {
         Ok(Ok(body)) => {

@@ -1,19 +1,31 @@
-//! Connections to an instance: kept while idle, newest first, so that surplus ones grow old and go.
+//! Connections to an instance: made, kept for the next call, and given up.
+//!
+//! A connection moves only while it is polled. That is done by the call itself ([`Conn::send`]), and by whoever reads the
+//! answer's body ([`Conn::poll`]): no other task has to be woken for a request and for its answer, and what belongs to one call
+//! is worked on in one go. Only where both sides of an exchange go on by themselves the connection gets a task of its own
+//! ([`Conn::detach`]). An idle one is looked at when it is put back, now and then, and when it is used.
 
 use std::{
+    future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::PoisonError,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use hyper::client::conn::http1::{self, SendRequest};
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
-    task::AbortHandle,
+    task::{AbortHandle, unconstrained},
     time::{Sleep, sleep, timeout},
 };
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::debug;
 
 use super::Upstream;
@@ -27,30 +39,192 @@ const BUFFER_MAX: usize = 256 * 1024;
 
 /// A connection to an instance. Closed when it is dropped, with whatever is under way on it.
 pub(crate) struct Conn {
-    pub(crate) sender: SendRequest<Outgoing>,
+    sender: SendRequest<Outgoing>,
+    driver: Driver,
     /// For the answer's head. Kept, since moving a timer on costs next to nothing, and a new one a place among all timers.
-    pub(crate) timer: Pin<Box<Sleep>>,
-    task: AbortHandle,
+    timer: Pin<Box<Sleep>>,
+    /// Whether what comes on it wakes who has used it.
+    wakes: bool,
     made: Instant,
     used: Instant,
 }
 
+/// What makes a connection move.
+enum Driver {
+    /// Whoever uses it.
+    User(Box<Driven>),
+    /// A task of its own.
+    Task(AbortHandle),
+    /// Nothing any more: it is closed, or has become something else.
+    None,
+}
+
+struct Driven {
+    connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
+    /// The instance is known not to be there any more.
+    gone: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// Why there is no answer.
+pub(crate) enum NotAnswered {
+    /// Nothing of the request was sent.
+    Unsent,
+    /// The connection failed, and the instance may have seen the request.
+    Broken(hyper::Error),
+    /// Its time was over.
+    Late,
+}
+
 impl Drop for Conn {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Driver::Task(task) = &self.driver {
+            task.abort();
+        }
     }
 }
 
 impl Conn {
+    /// Sends a request and waits until that time for the head of its answer. A request that was not sent is put back.
+    pub(crate) async fn send(
+        &mut self,
+        request: &mut Request<Outgoing>,
+        until: Instant,
+    ) -> Result<Response<Incoming>, NotAnswered> {
+        let Self {
+            sender,
+            driver,
+            timer,
+            wakes,
+            ..
+        } = self;
+        timer.as_mut().reset(until.into());
+        // Without a budget, for one that is used up says so to a waker that may be none.
+        let mut answer = pin!(unconstrained(sender.try_send_request(std::mem::take(request))));
+        let mut sent = false;
+        let answer = poll_fn(|cx| {
+            let nobody = &mut Context::from_waker(Waker::noop());
+            // What woke us is mostly the whole answer. Then the connection is left without anybody to wake.
+            if std::mem::replace(&mut sent, true)
+                && driver.poll(nobody)
+                && let Poll::Ready(answer) = answer.as_mut().poll(nobody)
+            {
+                *wakes = false;
+                return Poll::Ready(Some(answer));
+            }
+            *wakes = true;
+            let polled = if driver.poll(cx) {
+                // The connection has just had its turn in this very task, and nobody else brings an answer.
+                answer.as_mut().poll(nobody)
+            } else {
+                answer.as_mut().poll(cx)
+            };
+            if polled.is_ready() {
+                return polled.map(Some);
+            }
+            if driver.end_if_gone(cx) {
+                return answer.as_mut().poll(cx).map(Some);
+            }
+            timer.as_mut().poll(cx).map(|()| None)
+        });
+        match answer.await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(mut error)) => Err(match error.take_message() {
+                Some(unsent) => {
+                    *request = unsent;
+                    NotAnswered::Unsent
+                }
+                None => NotAnswered::Broken(error.into_error()),
+            }),
+            None => Err(NotAnswered::Late),
+        }
+    }
+
+    /// Moves it on while the body of an answer is read.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        self.wakes = true;
+        self.driver.poll(cx);
+        self.driver.end_if_gone(cx);
+    }
+
+    /// From here on it moves by itself.
+    pub(crate) fn detach(&mut self) {
+        let driven = match std::mem::replace(&mut self.driver, Driver::None) {
+            Driver::User(driven) => driven,
+            already => {
+                self.driver = already;
+                return;
+            }
+        };
+        let task = tokio::spawn(async move {
+            let Driven { connection, gone } = *driven;
+            tokio::select! {
+                biased;
+                ended = connection => told(ended),
+                () = gone => debug!("a connection is closed: its instance is gone"),
+            }
+        });
+        self.driver = Driver::Task(task.abort_handle());
+    }
+
+    /// Whether it can be kept for another request, as far as is known without waiting.
     fn is_fresh(&self, limits: &UpstreamLimits, now: Instant) -> bool {
         !self.sender.is_closed()
             && now.saturating_duration_since(self.used) < limits.idle_timeout
             && now.saturating_duration_since(self.made) < limits.max_age
     }
 
+    /// Lets it see what has come while nobody used it, such as its end. Nobody is woken by what comes later.
+    fn look(&mut self) {
+        self.wakes = false;
+        self.driver.poll(&mut Context::from_waker(Waker::noop()));
+    }
+
     /// Whether a request can be sent on it.
     async fn ready(&mut self) -> bool {
-        self.sender.is_ready() || matches!(timeout(READY_TIMEOUT, self.sender.ready()).await, Ok(Ok(())))
+        if self.sender.is_ready() {
+            return true;
+        }
+        self.wakes = true;
+        let Self { sender, driver, .. } = self;
+        let ready = poll_fn(|cx| {
+            driver.poll(cx);
+            sender.poll_ready(cx)
+        });
+        matches!(timeout(READY_TIMEOUT, ready).await, Ok(Ok(())))
+    }
+}
+
+impl Driver {
+    /// Moves the connection on, if it does not do so by itself. Whether that is so.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::User(driven) => {
+                if let Poll::Ready(ended) = driven.connection.as_mut().poll(cx) {
+                    told(ended);
+                    *self = Self::None;
+                }
+                true
+            }
+            Self::None => true,
+            Self::Task(_) => false,
+        }
+    }
+
+    /// Closes the connection if the instance is known to be gone, and nobody else asks for that: whoever waits for something
+    /// is told at once that it will not come. Whether that is so.
+    fn end_if_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        let Self::User(driven) = self else { return false };
+        let gone = driven.gone.as_mut().poll(cx).is_ready();
+        if gone {
+            *self = Self::None;
+        }
+        gone
+    }
+}
+
+fn told(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        debug!(%error, "a connection to an instance ended badly");
     }
 }
 
@@ -78,21 +252,16 @@ impl Upstream {
         let (sender, connection) = timeout(limits.connect_timeout, connecting)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let gone = self.gone.clone();
-        let task = tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                ended = connection.with_upgrades() => if let Err(error) = ended {
-                    debug!(%error, "a connection to an instance ended badly");
-                },
-                () = gone.cancelled() => debug!("a connection is closed: its instance is gone"),
-            }
-        });
         let now = Instant::now();
+        let driven = Driven {
+            connection: Box::pin(connection.with_upgrades()),
+            gone: Box::pin(self.gone.clone().cancelled_owned()),
+        };
         Ok(Conn {
             sender,
+            driver: Driver::User(Box::new(driven)),
             timer: Box::pin(sleep(limits.connect_timeout)),
-            task: task.abort_handle(),
+            wakes: false,
             made: now,
             used: now,
         })
@@ -100,6 +269,9 @@ impl Upstream {
 
     /// Keeps a connection for the next call.
     pub(crate) fn keep(&self, mut conn: Conn, limits: &UpstreamLimits) {
+        if conn.wakes || !conn.sender.is_ready() {
+            conn.look();
+        }
         if conn.sender.is_closed() || self.is_draining() {
             return;
         }
@@ -114,6 +286,9 @@ impl Upstream {
     pub(crate) fn prune(&self, limits: &UpstreamLimits) {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|conn| conn.is_fresh(limits, now));
+        idle.retain_mut(|conn| {
+            conn.look();
+            conn.is_fresh(limits, now)
+        });
     }
 }

@@ -27,7 +27,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-pub(crate) use connections::Conn;
+pub(crate) use connections::{Conn, NotAnswered};
 use hearth_coord::Instance;
 use hearth_domain::ScaleRule;
 use hearth_ids::FunctionId;

@@ -16,7 +16,7 @@ use super::{Outgoing, Progress};
 use crate::{
     CallError, GatewayConfig,
     client::Client,
-    pool::{Acquired, Conn, Place, Pool},
+    pool::{Acquired, Conn, NotAnswered, Place, Pool},
 };
 
 /// When a Lambda program's time is over, in milliseconds since the Unix epoch.
@@ -100,16 +100,16 @@ async fn attempt(exchange: &Exchange, place: Place, request: &mut Request<Outgoi
     exchange.begin(request);
     if let Some(mut conn) = place.upstream().idle_connection(limits).await {
         let spare = Spare::of(request);
-        match exchange.on(&mut conn, request, until).await {
+        match conn.send(request, until).await {
             Ok(response) => return Ok(answered(response, conn, place, until)),
-            Err(Failed::Unsent) => (),
-            Err(Failed::Broken(error)) => {
+            Err(NotAnswered::Unsent) => (),
+            Err(NotAnswered::Broken(error)) => {
                 // What it did answer it would answer again.
                 let spare = spare.filter(|_| exchange.fault().is_none() && !error.is_parse());
                 let again = spare.ok_or_else(|| Missed::Over(exchange.broken(&error)))?;
                 *request = again.request();
             }
-            Err(Failed::Timeout) => return Err(Missed::Over(exchange.timed_out(&place))),
+            Err(NotAnswered::Late) => return Err(Missed::Over(exchange.timed_out(&place))),
         }
     }
     let mut conn = match Box::pin(place.upstream().connect(limits)).await {
@@ -119,21 +119,21 @@ async fn attempt(exchange: &Exchange, place: Place, request: &mut Request<Outgoi
             return Err(Missed::Unsent(CallError::Unreachable(error.to_string())));
         }
     };
-    match exchange.on(&mut conn, request, until).await {
+    match conn.send(request, until).await {
         Ok(response) => Ok(answered(response, conn, place, until)),
-        Err(Failed::Unsent) => {
+        Err(NotAnswered::Unsent) => {
             place.unreachable();
             let error = CallError::Unreachable("it closed the connection at once".to_owned());
             Err(Missed::Unsent(error))
         }
-        Err(Failed::Broken(error)) => {
+        Err(NotAnswered::Broken(error)) => {
             let error = exchange.broken(&error);
             if matches!(error, CallError::Crashed(_)) {
                 place.suspect();
             }
             Err(Missed::Over(error))
         }
-        Err(Failed::Timeout) => Err(Missed::Over(exchange.timed_out(&place))),
+        Err(NotAnswered::Late) => Err(Missed::Over(exchange.timed_out(&place))),
     }
 }
 
@@ -147,38 +147,7 @@ fn answered(response: Response<Incoming>, conn: Conn, place: Place, until: Insta
     }
 }
 
-/// How a connection failed.
-enum Failed {
-    Unsent,
-    Broken(hyper::Error),
-    Timeout,
-}
-
 impl Exchange {
-    async fn on(
-        &self,
-        conn: &mut Conn,
-        request: &mut Request<Outgoing>,
-        until: Instant,
-    ) -> Result<Response<Incoming>, Failed> {
-        conn.timer.as_mut().reset(until.into());
-        let sent = tokio::select! {
-            biased;
-            sent = conn.sender.try_send_request(std::mem::take(request)) => sent,
-            () = conn.timer.as_mut() => return Err(Failed::Timeout),
-        };
-        match sent {
-            Ok(response) => Ok(response),
-            Err(mut error) => Err(match error.take_message() {
-                Some(unsent) => {
-                    *request = unsent;
-                    Failed::Unsent
-                }
-                None => Failed::Broken(error.into_error()),
-            }),
-        }
-    }
-
     /// Whether an instance was given the request.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)

@@ -12,6 +12,9 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
+/// How many headers we put on a request, at most.
+const OURS: usize = 6;
+
 /// Whether it is of RFC 9110, 7.6.1, or its like: for this connection only.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
@@ -67,6 +70,8 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, forwarded: &Forwarded<'_>, 
         name == "expect" || (!forwarded.trust && says_who_called(name))
     });
     join_cookies(headers);
+    // Grown once, and not with each of these.
+    headers.reserve(OURS);
     put_forwarded(headers, forwarded);
     headers.insert(REQUEST_ID, request.clone());
 }

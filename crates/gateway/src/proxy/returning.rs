@@ -6,7 +6,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -35,16 +35,16 @@ use crate::{
 pub(crate) struct Returning {
     /// Absent only while it is dropped.
     body: Option<Incoming>,
-    /// What came of it with the head.
-    first: First,
+    /// What is there of it, and is told next.
+    ahead: Ahead,
     shared: Arc<Shared>,
     until: Instant,
     /// Ends with the body.
     watch: Option<AbortOnDropHandle<()>>,
 }
 
-/// What is there of a body when it is first looked at.
-type First = Option<Result<Frame<Bytes>, hyper::Error>>;
+/// What is there of a body.
+type Ahead = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// What body and watch have together.
 struct Shared {
@@ -96,13 +96,17 @@ impl Returning {
     ) -> http::Response<Body> {
         let Sent {
             response,
-            conn,
+            mut conn,
             place,
             until,
         } = sent;
         response.map(|mut body| {
             let idle = place.pool().config.client.body_idle;
-            let first = first(&mut body);
+            let ahead = look(&mut body);
+            // An answer that began before the request has ended: neither waits for the other.
+            if progress.as_ref().is_some_and(|progress| !progress.is_whole()) {
+                conn.detach();
+            }
             let held = Held {
                 conn,
                 place,
@@ -116,7 +120,7 @@ impl Returning {
                 timeout_ms,
             };
             if body.is_end_stream()
-                && let Some(whole) = bytes_of(&first)
+                && let Some(whole) = bytes_of(&ahead)
             {
                 shared.bytes.store(whole.len() as u64, Ordering::Relaxed);
                 shared.end();
@@ -124,7 +128,7 @@ impl Returning {
             }
             let mut returning = Self {
                 body: Some(body),
-                first,
+                ahead,
                 shared: Arc::new(shared),
                 until: until.into(),
                 watch: None,
@@ -135,22 +139,46 @@ impl Returning {
         })
     }
 
+    /// The next piece of it.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Poll::Ready(Some(ahead));
+        }
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        // What is there is taken before more is read. Nor does what is then read wake us, who take it at once.
+        let polled = if let there @ Some(_) = look(body) {
+            Poll::Ready(there)
+        } else {
+            self.shared.poll_connection(cx);
+            Pin::new(body).poll_frame(cx)
+        };
+        if let Poll::Ready(Some(Err(error))) = polled {
+            // The server drops what it has not written when it is told of an error: it has a turn for that before.
+            self.ahead = Some(Err(error));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        polled
+    }
+
     fn is_whole(&self) -> bool {
-        self.first.is_none() && self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.ahead.is_none() && self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 }
 
 /// Looks at the body once. Nobody is woken by what comes later: whoever reads on looks again.
-fn first(body: &mut Incoming) -> First {
+fn look(body: &mut Incoming) -> Ahead {
     match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(first) => first,
+        Poll::Ready(there) => there,
         Poll::Pending => None,
     }
 }
 
 /// The bytes, if it is nothing else.
-fn bytes_of(first: &First) -> Option<Bytes> {
-    match first {
+fn bytes_of(ahead: &Ahead) -> Option<Bytes> {
+    match ahead {
         None => Some(Bytes::new()),
         Some(Ok(frame)) => frame.data_ref().cloned(),
         Some(Err(_)) => None,
@@ -158,8 +186,18 @@ fn bytes_of(first: &First) -> Option<Bytes> {
 }
 
 impl Shared {
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Option<Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.held().take()
+    }
+
+    fn poll_connection(&self, cx: &mut Context<'_>) {
+        if let Some(held) = &mut *self.held() {
+            held.conn.poll(cx);
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -215,13 +253,10 @@ impl HttpBody for Returning {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let Some(body) = &mut this.body else {
+        if this.body.is_none() {
             return Poll::Ready(None);
-        };
-        let polled = match this.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
-            None => Pin::new(body).poll_frame(cx),
-        };
+        }
+        let polled = this.poll_body(cx);
         // Looked at after it was polled: what a closed connection says is not the instance's word.
         if self.shared.late.load(Ordering::Acquire) {
             self.body = None;
@@ -254,13 +289,13 @@ impl HttpBody for Returning {
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint);
-        let Some(Ok(first)) = &self.first else { return rest };
-        let first = first.data_ref().map_or(0, Bytes::len) as u64;
+        let Some(Ok(ahead)) = &self.ahead else { return rest };
+        let ahead = ahead.data_ref().map_or(0, Bytes::len) as u64;
         let mut all = SizeHint::new();
         if let Some(upper) = rest.upper() {
-            all.set_upper(upper.saturating_add(first));
+            all.set_upper(upper.saturating_add(ahead));
         }
-        all.set_lower(rest.lower().saturating_add(first));
+        all.set_lower(rest.lower().saturating_add(ahead));
         all
     }
 }
@@ -285,7 +320,8 @@ impl Drop for Returning {
     }
 }
 
-async fn read_to_end(mut body: Incoming, held: Held, bytes: u64, until: Instant, timeout_ms: u64) {
+async fn read_to_end(mut body: Incoming, mut held: Held, bytes: u64, until: Instant, timeout_ms: u64) {
+    held.conn.detach();
     let end = async {
         while let Some(frame) = body.frame().await {
             frame?;

@@ -70,12 +70,14 @@ impl RouteTable {
             let (name, qualifier) = split_qualifier(segment)?;
             // The label's rule, as the table's keys have it.
             let mut key = String::with_capacity(name.len() + 1 + project.len());
-            key.extend(
-                name.chars()
-                    .map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }),
-            );
+            if name.contains('_') {
+                key.push_str(&name.replace('_', "-"));
+            } else {
+                key.push_str(name);
+            }
             key.push('.');
-            key.extend(project.chars().map(|c| c.to_ascii_lowercase()));
+            key.push_str(project);
+            key.make_ascii_lowercase();
             return Some(Found {
                 route: Arc::clone(self.by_name.get(&key)?),
                 qualifier,

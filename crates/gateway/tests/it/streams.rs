@@ -1,6 +1,6 @@
 //! Bodies and connections that stream.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{get, request},
+    client::{get, request, text},
     doubles::until,
     instance::{self, FakeInstance},
     world::{LONG, World, route},
@@ -60,6 +60,54 @@ async fn events_come_one_by_one() {
         .expect("the instance sends to nobody");
     let calls = until(&world.told.calls, |calls| calls.len() == 1).await;
     assert_eq!(calls[0].error, Some(hearth_gateway::CallError::ClientGone));
+}
+
+/// Head and body may come apart or together, and the next request finds the connection either way.
+#[tokio::test]
+async fn a_connection_serves_again_however_its_answers_came() {
+    let route = route("again");
+    let function = route.function.id;
+    let world = World::new(vec![route]).await;
+    let instance = FakeInstance::serve(async |request: Request<Incoming>| {
+        let pause = Duration::from_millis(match request.uri().path() {
+            "/together" => return instance::text("whole"),
+            "/apart" => 2,
+            // Longer than the wait for the rest of the request.
+            _ => 20,
+        });
+        let pieces = stream::iter(["wh", "ole"]).then(move |piece| async move {
+            tokio::time::sleep(pause).await;
+            Bytes::from_static(piece.as_bytes())
+        });
+        let response = streamed(pieces);
+        if request.uri().path() == "/early" {
+            // Answered before the request is read, which is done beside it.
+            tokio::spawn(request.into_body().collect());
+        }
+        Response::new(response)
+    })
+    .await;
+    world.register(function, 1, instance.address).await;
+    let mut client = world.client().connect().await;
+    for round in 0..4 {
+        for path in ["/apart", "/together", "/early", "/apart", "/together"] {
+            let pieces = stream::iter(0..3).then(|_| async {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                Bytes::from_static(b"piece")
+            });
+            let early = path == "/early";
+            let body = if early { streamed(pieces) } else { Body::empty() };
+            let request = Request::builder().uri(format!("/fn/acme/again{path}"));
+            let request = request.method(if early { "POST" } else { "GET" });
+            let request = request.header("host", "gateway").body(body).unwrap();
+            client.ready().await.unwrap();
+            let answer = timeout(LONG, client.send_request(request)).await;
+            let answer = answer.unwrap_or_else(|_| panic!("no answer to {path} in round {round}"));
+            assert_eq!(text(answer.unwrap()).await, "whole", "{path} in round {round}");
+        }
+    }
+    assert_eq!(instance.load.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(instance.requests(), 20);
 }
 
 #[tokio::test]
