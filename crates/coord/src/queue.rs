@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hearth_ids::{FunctionId, RequestId};
+use hearth_ids::{FunctionId, ProjectId, RequestId};
 use serde::{Deserialize, Serialize};
 
 use crate::CoordError;
@@ -15,6 +15,9 @@ pub struct ProvisionRequest {
     pub request_id: RequestId,
     /// Of which function.
     pub function_id: FunctionId,
+    /// Whose function that is, so that projects are served in turn; a producer of another maker may not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
     /// Virtual CPUs of the instance.
     pub cpu: u32,
     /// Memory of the instance, in MiB.

@@ -10,7 +10,7 @@ use std::{
 use futures::StreamExt as _;
 use hearth_coord::{Claim, Instance, InstanceKey, ProvisionRequest};
 use hearth_domain::{Contract, MachineState};
-use hearth_ids::{FunctionId, MachineId};
+use hearth_ids::MachineId;
 use hearth_node_api::{ErrorKind, LogQuery, NodeError};
 use tokio::{
     sync::mpsc,
@@ -22,7 +22,7 @@ use crate::{
     BlueprintError, ProvisionFailure, fault, meters,
     ready::{Refusal, ready},
     spans,
-    turns::Turns,
+    turns::{Turns, Whose},
     worker::{Entry, Inner, unix_now_ms},
 };
 
@@ -49,7 +49,7 @@ impl Inner {
             }
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
-                Some(function) = ended.recv() => turns.ended(function),
+                Some(whose) = ended.recv() => turns.ended(whose),
                 () = sleep(OVERDUE_LOOK), if !turns.has_room() => {}
                 taken = self.parts.queue.take(&self.config.id, VISIBILITY), if turns.has_room() => match taken {
                     Ok(claim) => {
@@ -65,17 +65,14 @@ impl Inner {
         }
     }
 
-    fn begin(self: &Arc<Self>, claim: Claim, done: mpsc::Sender<FunctionId>) {
+    fn begin(self: &Arc<Self>, claim: Claim, done: mpsc::Sender<Whose>) {
         let inner = Arc::clone(self);
         let request = &claim.request;
-        let function = request.function_id;
-        let span = info_span!("provision", request = %request.request_id, function = %function);
-        let turn = Turn { function, done };
-        let serving = async move {
-            inner.serve(claim).await;
-            drop(turn);
-        };
-        self.tasks.spawn(serving.instrument(span));
+        let span = info_span!("provision", request = %request.request_id, function = %request.function_id);
+        let whose = Whose::of(request);
+        let turn = Turn { whose, done };
+        self.tasks
+            .spawn(async move { inner.serve(claim, turn).await }.instrument(span));
     }
 
     /// Says of claims that nobody waits for that they are done with. Whoever asked has given up by itself.
@@ -98,12 +95,12 @@ impl Inner {
         }
     }
 
-    async fn serve(self: &Arc<Self>, claim: Claim) {
+    async fn serve(self: &Arc<Self>, claim: Claim, turn: Turn) {
         let request = &claim.request;
         let taken = SystemTime::now();
         let placed = self.forgetting_placed(request);
         meters::taken(request);
-        let outcome = self.provision(request).await;
+        let outcome = self.provision(request, turn).await;
         meters::ended(request, &outcome);
         spans::provisioned(&*self.parts.node, request, taken, &outcome);
         if let Err(failure) = &outcome {
@@ -114,7 +111,11 @@ impl Inner {
         self.parts.outcomes.provisioned(request, outcome);
     }
 
-    async fn provision(self: &Arc<Self>, request: &ProvisionRequest) -> Result<InstanceKey, ProvisionFailure> {
+    async fn provision(
+        self: &Arc<Self>,
+        request: &ProvisionRequest,
+        turn: Turn,
+    ) -> Result<InstanceKey, ProvisionFailure> {
         if let Some(key) = self.adopt(request).await {
             return Ok(key);
         }
@@ -159,13 +160,29 @@ impl Inner {
             Ok(())
         };
         let outcome = match made.await {
-            Ok(()) => self.bring_into_service(&plan).await,
+            Ok(()) => {
+                // A turn is for what costs the host something. The program may be as slow as it likes to be ready, and has
+                // no part in how long its machine takes to boot.
+                self.booted(id).await;
+                drop(turn);
+                self.bring_into_service(&plan).await
+            }
             Err(error) => Err(failure_of(error)),
         };
         if outcome.is_err() {
             self.give_up(&plan);
         }
         outcome.map(|()| key)
+    }
+
+    /// Waits until the machine runs, or will not.
+    async fn booted(&self, id: MachineId) {
+        let Some(mut status) = self.parts.node.watch(id) else {
+            return;
+        };
+        let up = |state: &MachineState| *state == MachineState::Running || state.is_at_rest();
+        // A machine that was removed is told to whoever looks next.
+        let _ = status.wait_for(|status| up(&status.state)).await;
     }
 
     /// Whether the function, or its version, went while the machine was made, or the instance was ended.
@@ -330,14 +347,14 @@ impl Inner {
 
 /// A request's turn, which ends when it is dropped: also where whoever serves it panics, so that others have theirs.
 struct Turn {
-    function: FunctionId,
-    done: mpsc::Sender<FunctionId>,
+    whose: Whose,
+    done: mpsc::Sender<Whose>,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         // There is room for as many as have a turn. Nobody counts any more when we go down.
-        let _ = self.done.try_send(self.function);
+        let _ = self.done.try_send(self.whose);
     }
 }
 

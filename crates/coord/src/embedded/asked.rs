@@ -91,6 +91,7 @@ mod tests {
         ProvisionRequest {
             request_id: RequestId::new(),
             function_id: FunctionId::new(),
+            project_id: None,
             cpu,
             memory_mb: cpu * 128,
             version: None,

@@ -290,6 +290,7 @@ mod tests {
         ProvisionRequest {
             request_id: RequestId::new(),
             function_id: FunctionId::new(),
+            project_id: None,
             cpu: 1,
             memory_mb: 128,
             version: None,

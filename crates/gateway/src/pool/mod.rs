@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 pub(crate) use connections::{Conn, NotAnswered};
 use hearth_coord::Instance;
 use hearth_domain::ScaleRule;
-use hearth_ids::FunctionId;
+use hearth_ids::{FunctionId, ProjectId};
 use hearth_telemetry::trace::TraceContext;
 pub(crate) use place::Place;
 use tokio::{sync::Notify, time::timeout_at};
@@ -59,6 +59,8 @@ pub(crate) struct PoolRule {
 /// One version's instances.
 pub(crate) struct Pool {
     pub(crate) key: PoolKey,
+    /// Whose function it is.
+    pub(crate) project: ProjectId,
     pub(crate) config: Arc<GatewayConfig>,
     pub(crate) meters: Meters,
     /// Wakes the scaler.
@@ -89,6 +91,7 @@ impl Pool {
     pub(crate) fn new(key: PoolKey, config: Arc<GatewayConfig>, route: &Route, rule: PoolRule) -> Self {
         Self {
             key,
+            project: route.function.project,
             meters: Meters::new(&route.project_name, &route.function, key.version),
             changed: Notify::new(),
             closed: CancellationToken::new(),

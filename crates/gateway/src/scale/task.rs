@@ -191,6 +191,7 @@ async fn start(pool: &Pool, scaling: &Scaling, count: u32) -> Option<Duration> {
         let request = ProvisionRequest {
             request_id: RequestId::new(),
             function_id: pool.key.function,
+            project_id: Some(pool.project),
             cpu: facts.cpu,
             memory_mb: facts.memory_mb,
             version: Some(pool.key.version),

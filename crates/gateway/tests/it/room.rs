@@ -65,6 +65,7 @@ fn request_of_others() -> ProvisionRequest {
     ProvisionRequest {
         request_id: RequestId::new(),
         function_id: FunctionId::new(),
+        project_id: None,
         cpu: 1,
         memory_mb: 128,
         version: Some(1),

@@ -144,6 +144,20 @@ async fn what_requests_hold_already_is_told_until_they_are_done() {
 }
 
 #[tokio::test]
+async fn programs_that_are_never_ready_take_no_turns_from_others() {
+    let (world, listener) = (World::new().await, listener().await);
+    // More than are made at a time, of all functions, and nobody listens there.
+    for _ in 0..6 {
+        let port = crate::world::listener().await.local_addr().unwrap().port();
+        let silent = world.function("serve", Contract::Http { port }, port);
+        world.ask(silent).await;
+    }
+    until(async || (world.worker.counts().starting == 6).then_some(())).await;
+    let other = world.listening("serve", &listener);
+    world.instance(other).await;
+}
+
+#[tokio::test]
 async fn a_panic_leaves_neither_a_share_nor_a_turn_behind() {
     let (world, listener) = (World::new().await, listener().await);
     let function = world.listening("panic", &listener);

@@ -184,6 +184,7 @@ pub(crate) fn request(function: FunctionId) -> ProvisionRequest {
     ProvisionRequest {
         request_id: RequestId::new(),
         function_id: function,
+        project_id: None,
         cpu: 1,
         memory_mb: 64,
         version: Some(1),
