@@ -3,7 +3,8 @@
 //! A connection moves only while it is polled. That is done by the call itself ([`Conn::send`]), and by whoever reads the
 //! answer's body ([`Conn::poll`]): no other task has to be woken for a request and for its answer, and what belongs to one call
 //! is worked on in one go. Only where both sides of an exchange go on by themselves the connection gets a task of its own
-//! ([`Conn::detach`]). An idle one is looked at when it is put back, now and then, and when it is used.
+//! ([`Conn::detach`]). An idle one is looked at when it is put back, now and then, and when it is used; the newest is used first,
+//! so that surplus ones grow old and go.
 
 use std::{
     future::poll_fn,
