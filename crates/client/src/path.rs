@@ -11,12 +11,17 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub struct ApiPath(String);
 
 impl ApiPath {
-    /// Whether the server answers at all; the one path that has no version.
+    /// Whether the server answers at all.
     pub fn health() -> Self {
         Self("/healthz".to_owned())
     }
 
-    /// A path under `/v1`, of segments that may hold anything.
+    /// What the daemon measures, for Prometheus.
+    pub fn metrics() -> Self {
+        Self("/metrics".to_owned())
+    }
+
+    /// A path under `/v1`, as all others are, of segments that may hold anything.
     pub fn v1(segments: &[&str]) -> Self {
         let mut path = String::from("/v1");
         for segment in segments {
