@@ -111,7 +111,8 @@ impl Host {
             ip -n world link set lo up; ip -n world link set wan0 up
             ip -n world addr add 203.0.113.1/24 dev wan0; ip -n world addr add 2001:db8:1::1/64 dev wan0 nodad
             ip route add default via 203.0.113.1; ip -6 route add default via 2001:db8:1::1
-            for a in {WORLD_V4} {WORLD_V6} {}; do ip -n world addr add $a dev lo; done",
+            for a in {WORLD_V4} {}; do ip -n world addr add $a dev lo; done
+            ip -n world addr add {WORLD_V6} dev lo nodad",
             NEAR.join(" ")
         ));
         // The cable's carrier comes up a moment later.
