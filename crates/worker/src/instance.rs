@@ -138,7 +138,7 @@ impl Inner {
     }
 
     async fn take_up_one(self: Arc<Self>, plan: Plan) {
-        if let Err(failure) = self.bring_into_service(&plan).await {
+        if let Err(failure) = self.bring_into_service(&plan, None).await {
             warn!(machine = %plan.key.machine, failure = %hearth_domain::one_line(failure), "an instance of before cannot be taken up");
             self.retire(plan.key);
         }

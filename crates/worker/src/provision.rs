@@ -160,29 +160,13 @@ impl Inner {
             Ok(())
         };
         let outcome = match made.await {
-            Ok(()) => {
-                // A turn is for what costs the host something. The program may be as slow as it likes to be ready, and has
-                // no part in how long its machine takes to boot.
-                self.booted(id).await;
-                drop(turn);
-                self.bring_into_service(&plan).await
-            }
+            Ok(()) => self.bring_into_service(&plan, Some(turn)).await,
             Err(error) => Err(failure_of(error)),
         };
         if outcome.is_err() {
             self.give_up(&plan);
         }
         outcome.map(|()| key)
-    }
-
-    /// Waits until the machine runs, or will not.
-    async fn booted(&self, id: MachineId) {
-        let Some(mut status) = self.parts.node.watch(id) else {
-            return;
-        };
-        let up = |state: &MachineState| *state == MachineState::Running || state.is_at_rest();
-        // A machine that was removed is told to whoever looks next.
-        let _ = status.wait_for(|status| up(&status.state)).await;
     }
 
     /// Whether the function, or its version, went while the machine was made, or the instance was ended.
@@ -206,9 +190,13 @@ impl Inner {
         self.retire(key);
     }
 
-    /// Waits until an instance can be called, and registers it.
-    pub(crate) async fn bring_into_service(self: &Arc<Self>, plan: &Plan) -> Result<(), ProvisionFailure> {
-        let instance = self.await_ready(plan).await?;
+    /// Waits until an instance can be called, and registers it. The turn in which it is made, if it is, is over before.
+    pub(crate) async fn bring_into_service(
+        self: &Arc<Self>,
+        plan: &Plan,
+        turn: Option<Turn>,
+    ) -> Result<(), ProvisionFailure> {
+        let instance = self.await_ready(plan, turn).await?;
         fault::point("provision.ready");
         let id = plan.key.machine;
         if plan.new
@@ -243,7 +231,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn await_ready(&self, plan: &Plan) -> Result<Instance, ProvisionFailure> {
+    async fn await_ready(&self, plan: &Plan, turn: Option<Turn>) -> Result<Instance, ProvisionFailure> {
         let id = plan.key.machine;
         let broken = |reason: String| ProvisionFailure::Broken(reason);
         let mut status = self
@@ -256,6 +244,9 @@ impl Inner {
             .await
             .map_err(|_| broken("its machine was removed".into()))?
             .clone();
+        // A turn is for what costs the host something. The program may be as slow as it likes to be ready, and has no part in
+        // how long its machine takes to boot.
+        drop(turn);
         if up.state != MachineState::Running {
             return Err(broken(self.ending(id, &up.state).await));
         }
@@ -346,7 +337,7 @@ impl Inner {
 }
 
 /// A request's turn, which ends when it is dropped: also where whoever serves it panics, so that others have theirs.
-struct Turn {
+pub(crate) struct Turn {
     whose: Whose,
     done: mpsc::Sender<Whose>,
 }

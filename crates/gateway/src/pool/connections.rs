@@ -44,8 +44,6 @@ pub(crate) struct Conn {
     driver: Driver,
     /// For the answer's head. Kept, since moving a timer on costs next to nothing, and a new one a place among all timers.
     timer: Pin<Box<Sleep>>,
-    /// Whether what comes on it wakes who has used it.
-    wakes: bool,
     made: Instant,
     used: Instant,
 }
@@ -53,7 +51,7 @@ pub(crate) struct Conn {
 /// What makes a connection move.
 enum Driver {
     /// Whoever uses it.
-    User(Box<Driven>),
+    User(Driven),
     /// A task of its own.
     Task(AbortHandle),
     /// Nothing any more: it is closed, or has become something else.
@@ -64,6 +62,8 @@ struct Driven {
     connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
     /// The instance is known not to be there any more.
     gone: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Whether what comes on it wakes who has used it.
+    wakes: bool,
 }
 
 /// Why there is no answer.
@@ -92,11 +92,7 @@ impl Conn {
         until: Instant,
     ) -> Result<Response<Incoming>, NotAnswered> {
         let Self {
-            sender,
-            driver,
-            timer,
-            wakes,
-            ..
+            sender, driver, timer, ..
         } = self;
         timer.as_mut().reset(until.into());
         // Without a budget, for one that is used up says so to a waker that may be none.
@@ -106,13 +102,11 @@ impl Conn {
             let nobody = &mut Context::from_waker(Waker::noop());
             // What woke us is mostly the whole answer. Then the connection is left without anybody to wake.
             if std::mem::replace(&mut sent, true)
-                && driver.poll(nobody)
+                && driver.look()
                 && let Poll::Ready(answer) = answer.as_mut().poll(nobody)
             {
-                *wakes = false;
                 return Poll::Ready(Some(answer));
             }
-            *wakes = true;
             let polled = if driver.poll(cx) {
                 // The connection has just had its turn in this very task, and nobody else brings an answer.
                 answer.as_mut().poll(nobody)
@@ -142,7 +136,6 @@ impl Conn {
 
     /// Moves it on while the body of an answer is read.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        self.wakes = true;
         self.driver.poll(cx);
         self.driver.end_if_gone(cx);
     }
@@ -157,7 +150,7 @@ impl Conn {
             }
         };
         let task = tokio::spawn(async move {
-            let Driven { connection, gone } = *driven;
+            let Driven { connection, gone, .. } = driven;
             tokio::select! {
                 biased;
                 ended = connection => told(ended),
@@ -174,18 +167,11 @@ impl Conn {
             && now.saturating_duration_since(self.made) < limits.max_age
     }
 
-    /// Lets it see what has come while nobody used it, such as its end. Nobody is woken by what comes later.
-    fn look(&mut self) {
-        self.wakes = false;
-        self.driver.poll(&mut Context::from_waker(Waker::noop()));
-    }
-
     /// Whether a request can be sent on it.
     async fn ready(&mut self) -> bool {
         if self.sender.is_ready() {
             return true;
         }
-        self.wakes = true;
         let Self { sender, driver, .. } = self;
         let ready = poll_fn(|cx| {
             driver.poll(cx);
@@ -196,10 +182,20 @@ impl Conn {
 }
 
 impl Driver {
-    /// Moves the connection on, if it does not do so by itself. Whether that is so.
+    /// Moves the connection on, if it does not do so by itself. Whether that is so. What comes later wakes the caller.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        self.advance(cx, true)
+    }
+
+    /// The same, but nobody is woken by what comes later.
+    fn look(&mut self) -> bool {
+        self.advance(&mut Context::from_waker(Waker::noop()), false)
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>, wakes: bool) -> bool {
         match self {
             Self::User(driven) => {
+                driven.wakes = wakes;
                 if let Poll::Ready(ended) = driven.connection.as_mut().poll(cx) {
                     told(ended);
                     *self = Self::None;
@@ -209,6 +205,11 @@ impl Driver {
             Self::None => true,
             Self::Task(_) => false,
         }
+    }
+
+    /// Whether what comes on the connection wakes who has used it.
+    fn wakes(&self) -> bool {
+        matches!(self, Self::User(driven) if driven.wakes)
     }
 
     /// Closes the connection if the instance is known to be gone, and nobody else asks for that: whoever waits for something
@@ -257,12 +258,12 @@ impl Upstream {
         let driven = Driven {
             connection: Box::pin(connection.with_upgrades()),
             gone: Box::pin(self.gone.clone().cancelled_owned()),
+            wakes: false,
         };
         Ok(Conn {
             sender,
-            driver: Driver::User(Box::new(driven)),
+            driver: Driver::User(driven),
             timer: Box::pin(sleep(limits.connect_timeout)),
-            wakes: false,
             made: now,
             used: now,
         })
@@ -270,8 +271,8 @@ impl Upstream {
 
     /// Keeps a connection for the next call.
     pub(crate) fn keep(&self, mut conn: Conn, limits: &UpstreamLimits) {
-        if conn.wakes || !conn.sender.is_ready() {
-            conn.look();
+        if conn.driver.wakes() || !conn.sender.is_ready() {
+            conn.driver.look();
         }
         if conn.sender.is_closed() || self.is_draining() {
             return;
@@ -288,7 +289,7 @@ impl Upstream {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain_mut(|conn| {
-            conn.look();
+            conn.driver.look();
             conn.is_fresh(limits, now)
         });
     }

@@ -12,8 +12,8 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// How many headers we put on a request, at most.
-const OURS: usize = 6;
+/// How many headers [`clean_request`] puts on, at most.
+const OURS: usize = 5;
 
 /// Whether it is of RFC 9110, 7.6.1, or its like: for this connection only.
 fn is_hop_by_hop(name: &str) -> bool {

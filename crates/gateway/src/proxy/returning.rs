@@ -139,30 +139,6 @@ impl Returning {
         })
     }
 
-    /// The next piece of it.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(ahead) = self.ahead.take() {
-            return Poll::Ready(Some(ahead));
-        }
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        // What is there is taken before more is read. Nor does what is then read wake us, who take it at once.
-        let polled = if let there @ Some(_) = look(body) {
-            Poll::Ready(there)
-        } else {
-            self.shared.poll_connection(cx);
-            Pin::new(body).poll_frame(cx)
-        };
-        if let Poll::Ready(Some(Err(error))) = polled {
-            // The server drops what it has not written when it is told of an error: it has a turn for that before.
-            self.ahead = Some(Err(error));
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        polled
-    }
-
     fn is_whole(&self) -> bool {
         self.ahead.is_none() && self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
@@ -174,6 +150,32 @@ fn look(body: &mut Incoming) -> Ahead {
         Poll::Ready(there) => there,
         Poll::Pending => None,
     }
+}
+
+/// The next piece of the body.
+fn poll_next(
+    body: &mut Incoming,
+    ahead: &mut Ahead,
+    shared: &Shared,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    if let there @ Some(_) = ahead.take() {
+        return Poll::Ready(there);
+    }
+    // What is there is taken before more is read. Nor does what is then read wake us, who take it at once.
+    let polled = if let there @ Some(_) = look(body) {
+        Poll::Ready(there)
+    } else {
+        shared.poll_connection(cx);
+        Pin::new(body).poll_frame(cx)
+    };
+    if let Poll::Ready(Some(Err(error))) = polled {
+        // The server drops what it has not written when it is told of an error: it has a turn for that before.
+        *ahead = Some(Err(error));
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    polled
 }
 
 /// The bytes, if it is nothing else.
@@ -253,10 +255,10 @@ impl HttpBody for Returning {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if this.body.is_none() {
+        let Some(body) = &mut this.body else {
             return Poll::Ready(None);
-        }
-        let polled = this.poll_body(cx);
+        };
+        let polled = poll_next(body, &mut this.ahead, &this.shared, cx);
         // Looked at after it was polled: what a closed connection says is not the instance's word.
         if self.shared.late.load(Ordering::Acquire) {
             self.body = None;
