@@ -23,9 +23,9 @@ use pool::Pool;
 pub use stream::MessageStream;
 
 use crate::guest::{
-    FollowRequest, FreezeRequest, InitRequest, InitResponse, MetricsRequest, MetricsResponse, Record, SetClockRequest,
-    ShutdownRequest, ShutdownResponse, TerminalSize, ThawRequest, Tokens, WorkloadInputRequest, WorkloadResizeRequest,
-    WorkloadSignalRequest,
+    FollowRequest, FreezeRequest, InitRequest, InitResponse, MetricsRequest, MetricsResponse, PrepareSnapshotRequest,
+    PrepareSnapshotResponse, Record, SetClockRequest, ShutdownRequest, ShutdownResponse, TerminalSize, ThawRequest,
+    Tokens, WorkloadInputRequest, WorkloadResizeRequest, WorkloadSignalRequest,
 };
 
 /// What every fallible call of the client gives.
@@ -33,8 +33,10 @@ pub type Result<T, E = GuestError> = std::result::Result<T, E>;
 
 /// For a call with one answer, unless it says otherwise.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Init, Freeze: may wait for the guest's disks.
+/// Init, Freeze: may wait for the guest's disks; and Init after a restore for 20 s for the guest's hooks.
 const SLOW_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The guest's hooks have a minute.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(70);
 /// A try to connect while the guest boots: a lost SYN would be sent again only after a second.
 const READY_CONNECT_TIMEOUT: Duration = Duration::from_millis(40);
 /// Between two tries while the guest boots.
@@ -126,12 +128,28 @@ impl GuestClient {
     }
 
     /// Configures the guest and starts its workload. Sends this client's tokens unless the request brings some.
+    ///
+    /// With `restore` it is the first call to a guest that goes on from a snapshot: this client must have the tokens from
+    /// before the snapshot, and the request should bring new ones, which are a new client's from then on.
     pub async fn init(&self, mut request: InitRequest) -> Result<InitResponse> {
         request.tokens.get_or_insert_with(|| Tokens {
             host: self.tokens.host.clone(),
             access: self.tokens.access.clone(),
         });
-        self.guest_call("Init", SLOW_CALL_TIMEOUT, &request).await
+        let answer = self.guest_call("Init", SLOW_CALL_TIMEOUT, &request).await;
+        if request.restore.as_ref().is_some_and(|restore| restore.copy) {
+            // The guest has ended all connections but the one of this call.
+            self.pool.clear();
+        }
+        answer
+    }
+
+    /// Has the guest's own hooks run before a snapshot. Fails with `FailedPrecondition` when one of them does; then the guest
+    /// is in no state to be copied, by its own word.
+    pub async fn prepare_snapshot(&self) -> Result<()> {
+        self.guest_call("PrepareSnapshot", PREPARE_TIMEOUT, &PrepareSnapshotRequest {})
+            .await
+            .map(|_: PrepareSnapshotResponse| ())
     }
 
     /// What the workload wrote and what became of it, from record `from_seq` on, until the caller drops the stream.

@@ -90,6 +90,31 @@ pub struct InitRequest {
     /// Written before the workload starts, in memory, readable by the workload's user alone.
     #[prost(message, repeated, tag = "11")]
     pub secret_files: ::prost::alloc::vec::Vec<SecretFile>,
+    /// The guest goes on from a snapshot, and this is its first call since.
+    #[prost(message, optional, tag = "12")]
+    pub restore: ::core::option::Option<Restore>,
+}
+/// What became of a guest that was restored from a snapshot.
+///
+/// Each restore sets the clock, credits `entropy` and has the kernel's generator take it up at once, then writes a new UUID to
+/// /run/hearth/generation (replaced by rename), then runs the executables of /etc/hearth/after-restore.d, in the order of their
+/// names, as root, each for 10 s at most. Init answers when these have ended, or after 20 s; what they do never fails it.
+///
+/// A copy is made another machine before that: see `copy`. Where the snapshot is from before the first Init, no program has seen
+/// the machine, so that it should start as one that was booted: connections, SSH host keys and hooks are left alone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Restore {
+    /// The guest is a copy: another machine may go on from the same moment (a fork, a template). False when it is the very
+    /// machine that was paused, which went on from nowhere else.
+    ///
+    /// A copy gets a new /etc/machine-id (where there is one), boot ID and SSH host keys (where there are any; they are made
+    /// behind Init's back, and sshd is held until they are there). Its TCP connections end, but for those inside the guest and the
+    /// one that this call came by. `entropy` must have at least 32 bytes.
+    #[prost(bool, tag = "1")]
+    pub copy: bool,
+    /// 32 lower-case hex digits, not all zero; the new /etc/machine-id. Needed for a copy, and ignored otherwise.
+    #[prost(string, tag = "2")]
+    pub machine_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SecretFile {
@@ -273,6 +298,12 @@ pub struct ThawRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ThawResponse {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrepareSnapshotRequest {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrepareSnapshotResponse {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShutdownRequest {

@@ -502,6 +502,9 @@ impl serde::Serialize for InitRequest {
         if !self.secret_files.is_empty() {
             len += 1;
         }
+        if self.restore.is_some() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.InitRequest", len)?;
         if let Some(v) = self.tokens.as_ref() {
             struct_ser.serialize_field("tokens", v)?;
@@ -540,6 +543,9 @@ impl serde::Serialize for InitRequest {
         if !self.secret_files.is_empty() {
             struct_ser.serialize_field("secretFiles", &self.secret_files)?;
         }
+        if let Some(v) = self.restore.as_ref() {
+            struct_ser.serialize_field("restore", v)?;
+        }
         struct_ser.end()
     }
 }
@@ -565,6 +571,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
             "limits",
             "secret_files",
             "secretFiles",
+            "restore",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -580,6 +587,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
             Workload,
             Limits,
             SecretFiles,
+            Restore,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -613,6 +621,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                             "workload" => Ok(GeneratedField::Workload),
                             "limits" => Ok(GeneratedField::Limits),
                             "secretFiles" | "secret_files" => Ok(GeneratedField::SecretFiles),
+                            "restore" => Ok(GeneratedField::Restore),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -643,6 +652,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                 let mut workload__ = None;
                 let mut limits__ = None;
                 let mut secret_files__ = None;
+                let mut restore__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Tokens => {
@@ -717,6 +727,12 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                             }
                             secret_files__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Restore => {
+                            if restore__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("restore"));
+                            }
+                            restore__ = map_.next_value()?;
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -734,6 +750,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                     workload: workload__,
                     limits: limits__,
                     secret_files: secret_files__.unwrap_or_default(),
+                    restore: restore__,
                 })
             }
         }
@@ -1593,6 +1610,150 @@ impl<'de> serde::Deserialize<'de> for Names {
         deserializer.deserialize_struct("hearth.guest.v1.Names", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for PrepareSnapshotRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let len = 0;
+        let struct_ser = serializer.serialize_struct("hearth.guest.v1.PrepareSnapshotRequest", len)?;
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                            Ok(GeneratedField::__SkipField__)
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = PrepareSnapshotRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct hearth.guest.v1.PrepareSnapshotRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<PrepareSnapshotRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                while map_.next_key::<GeneratedField>()?.is_some() {
+                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                }
+                Ok(PrepareSnapshotRequest {
+                })
+            }
+        }
+        deserializer.deserialize_struct("hearth.guest.v1.PrepareSnapshotRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for PrepareSnapshotResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let len = 0;
+        let struct_ser = serializer.serialize_struct("hearth.guest.v1.PrepareSnapshotResponse", len)?;
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for PrepareSnapshotResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                            Ok(GeneratedField::__SkipField__)
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = PrepareSnapshotResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct hearth.guest.v1.PrepareSnapshotResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<PrepareSnapshotResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                while map_.next_key::<GeneratedField>()?.is_some() {
+                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                }
+                Ok(PrepareSnapshotResponse {
+                })
+            }
+        }
+        deserializer.deserialize_struct("hearth.guest.v1.PrepareSnapshotResponse", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for Record {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -2364,6 +2525,119 @@ impl<'de> serde::Deserialize<'de> for record::Started {
             }
         }
         deserializer.deserialize_struct("hearth.guest.v1.Record.Started", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for Restore {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.copy {
+            len += 1;
+        }
+        if !self.machine_id.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.Restore", len)?;
+        if self.copy {
+            struct_ser.serialize_field("copy", &self.copy)?;
+        }
+        if !self.machine_id.is_empty() {
+            struct_ser.serialize_field("machineId", &self.machine_id)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Restore {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "copy",
+            "machine_id",
+            "machineId",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Copy,
+            MachineId,
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "copy" => Ok(GeneratedField::Copy),
+                            "machineId" | "machine_id" => Ok(GeneratedField::MachineId),
+                            _ => Ok(GeneratedField::__SkipField__),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Restore;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct hearth.guest.v1.Restore")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Restore, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut copy__ = None;
+                let mut machine_id__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Copy => {
+                            if copy__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("copy"));
+                            }
+                            copy__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::MachineId => {
+                            if machine_id__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("machineId"));
+                            }
+                            machine_id__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::__SkipField__ => {
+                            let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(Restore {
+                    copy: copy__.unwrap_or_default(),
+                    machine_id: machine_id__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("hearth.guest.v1.Restore", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for SecretFile {
