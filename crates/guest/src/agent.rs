@@ -14,7 +14,9 @@ use crate::log::{self, Log};
 use crate::process::spawn::DEFAULT_PATH;
 use crate::process::table::ProcessTable;
 use crate::process::users::{Accounts, Identity};
+use crate::restore::{Places, RestoreState};
 use crate::runtime_api::RuntimeApi;
+use crate::server::sessions::Sessions;
 use crate::workload::Workload;
 
 /// What the boot found out.
@@ -27,6 +29,8 @@ pub(crate) struct Boot {
     pub(crate) disk: Option<OwnedFd>,
     /// Where secret files really lie: elsewhere in `--test`.
     pub(crate) secrets: PathBuf,
+    /// Where a restore finds what it changes; nowhere in most of `--test`.
+    pub(crate) places: Option<Places>,
     pub(crate) listening_ns: u64,
     pub(crate) root_ready_ns: u64,
     /// Whether this is a guest whose names, clock and power are ours; false in `--test`.
@@ -56,6 +60,8 @@ pub(crate) struct Agent {
     pub(crate) stopping: Cell<bool>,
     /// Whether the folder for secrets is a tmpfs by now.
     pub(crate) secrets_mounted: Cell<bool>,
+    pub(crate) sessions: Rc<Sessions>,
+    pub(crate) restore: RestoreState,
 }
 
 impl Agent {
@@ -71,6 +77,8 @@ impl Agent {
             watchers: crate::server::watch::Watchers::default(),
             stopping: Cell::new(false),
             secrets_mounted: Cell::new(false),
+            sessions: Rc::default(),
+            restore: RestoreState::default(),
         })
     }
 

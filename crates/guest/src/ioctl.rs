@@ -4,13 +4,15 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, Opcode, ioctl};
+use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, ioctl};
 
 /// `_IOWR('X', 119, int)`, `_IOWR('X', 120, int)`.
 const FIFREEZE: Opcode = 0xC004_5877;
 const FITHAW: Opcode = 0xC004_5878;
 /// `_IOW('R', 0x03, int[2])`.
 const RNDADDENTROPY: Opcode = 0x4008_5203;
+/// `_IO('R', 0x07)`.
+const RNDRESEEDCRNG: Opcode = 0x5207;
 
 /// As much entropy as is taken at once.
 pub(crate) const MAX_ENTROPY_BYTES: usize = 512;
@@ -25,6 +27,12 @@ pub(crate) fn freeze(fd: impl AsFd) -> io::Result<()> {
 pub(crate) fn thaw(fd: impl AsFd) -> io::Result<()> {
     // SAFETY: FITHAW ignores its argument and touches no memory of ours.
     Ok(unsafe { ioctl(fd, IntegerSetter::<FITHAW>::new_usize(0)) }?)
+}
+
+#[expect(unsafe_code, reason = "an ioctl is only as safe as its number and argument")]
+pub(crate) fn reseed(fd: impl AsFd) -> io::Result<()> {
+    // SAFETY: RNDRESEEDCRNG has no argument.
+    Ok(unsafe { ioctl(fd, NoArg::<RNDRESEEDCRNG>::new()) }?)
 }
 
 /// `struct rand_pool_info`: how many bits to credit, how many bytes follow, the bytes.

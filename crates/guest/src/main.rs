@@ -2,7 +2,8 @@
 //!
 //! Started by the kernel from the initramfs it boots the guest ([`boot`]) and serves ([`server`]) until it is told to end, by
 //! call or by its power button ([`power`], [`shutdown`]). Started as `hearth-guest --test ADDRESS FOLDER` it only serves: no
-//! mounts, no names, no clock, no reset; secrets go to the folder.
+//! mounts, no names, no clock, no reset; secrets go to the folder. A further argument, `ROOT`, is the folder in which it does
+//! what a restore does to files, and runs hooks.
 //!
 //! One thread runs everything that touches state; only blocking file work goes to helper threads. So there are no locks, and a
 //! child's exit can never be seen before its start is noted ([`process::reaper`]).
@@ -21,6 +22,7 @@ mod netlink;
 mod paths;
 mod power;
 mod process;
+mod restore;
 mod runtime_api;
 mod secrets;
 mod server;
@@ -37,6 +39,7 @@ use std::time::Duration;
 use agent::{Agent, Boot};
 use process::reaper::Reaper;
 use process::table::ProcessTable;
+use restore::Places;
 
 /// One line on the guest's console, which the host keeps.
 pub(crate) fn console(line: &str) {
@@ -47,7 +50,10 @@ pub(crate) fn console(line: &str) {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [flag, address, secrets] if flag == "--test" => test(address, Path::new(secrets)),
+        [flag, address, secrets] if flag == "--test" => test(address, Path::new(secrets), None),
+        [flag, address, secrets, root] if flag == "--test" => {
+            test(address, Path::new(secrets), Some(Places::new(Path::new(root))))
+        }
         [flag] if flag == "--version" => {
             // Nothing to do about a closed standard output.
             let _ = writeln!(std::io::stdout(), "{}", env!("CARGO_PKG_VERSION"));
@@ -55,7 +61,7 @@ fn main() -> ExitCode {
         }
         _ if rustix::process::getpid().is_init() => init(),
         _ => {
-            console("to be run as PID 1 of a guest, or as `hearth-guest --test ADDRESS FOLDER`");
+            console("to be run as PID 1 of a guest, or as `hearth-guest --test ADDRESS FOLDER [ROOT]`");
             ExitCode::from(2)
         }
     }
@@ -75,7 +81,7 @@ fn init() -> ExitCode {
     shutdown::reset()
 }
 
-fn test(address: &str, secrets: &Path) -> ExitCode {
+fn test(address: &str, secrets: &Path, places: Option<Places>) -> ExitCode {
     let boot = Boot {
         host_addresses: vec![
             "127.0.0.1"
@@ -85,6 +91,7 @@ fn test(address: &str, secrets: &Path) -> ExitCode {
         own_address: None,
         disk: None,
         secrets: secrets.to_owned(),
+        places,
         listening_ns: clock::uptime_ns(),
         root_ready_ns: clock::uptime_ns(),
         is_init: false,

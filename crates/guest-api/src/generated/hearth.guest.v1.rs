@@ -98,7 +98,8 @@ pub struct InitRequest {
 ///
 /// Each restore sets the clock, credits `entropy` and has the kernel's generator take it up at once, then writes a new UUID to
 /// /run/hearth/generation (replaced by rename), then runs the executables of /etc/hearth/after-restore.d, in the order of their
-/// names, as root, each for 10 s at most. Init answers when these have ended, or after 20 s; what they do never fails it.
+/// names, as root, each for 10 s at most, with HEARTH_GENERATION and HEARTH_RESTORED_COPY (1 or 0) in their environment. Init
+/// answers when these have ended, or after 20 s; what they do never fails it. What they say goes to the console.
 ///
 /// A copy is made another machine before that: see `copy`. Where the snapshot is from before the first Init, no program has seen
 /// the machine, so that it should start as one that was booted: connections, SSH host keys and hooks are left alone.

@@ -26,6 +26,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::agent::Boot;
 use crate::clock::uptime_ns;
 use crate::process::cgroup;
+use crate::restore::Places;
 
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,7 @@ pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
         own_address: Some(addresses.address.into()),
         disk,
         secrets: crate::secrets::FOLDER.into(),
+        places: Some(Places::new(Path::new("/"))),
         listening_ns,
         root_ready_ns: uptime_ns(),
         is_init: true,

@@ -11,14 +11,18 @@ use super::BootError;
 
 const FOLDER: &str = "/lib/hearth";
 
-/// No program waits for these: the balloon, a console and a socket of which the host has the other end, the power button.
-const LATE: [&str; 6] = [
+/// No program waits for these: the balloon, a console and a socket of which the host has the other end, the power button, the
+/// diagnosis of sockets.
+const LATE: [&str; 8] = [
     "virtio_balloon",
     "virtio_console",
     "vsock",
     "vmw_vsock_virtio_transport_common",
     "vmw_vsock_virtio_transport",
     "button",
+    // For what ends the connections of a copy.
+    "inet_diag",
+    "tcp_diag",
 ];
 
 /// Modules that are still to be loaded, in this order.

@@ -123,11 +123,14 @@ impl RuntimeApi {
         let (runtime, calls) = (into_tokio(runtime)?, into_tokio(calls)?);
         let api = Self::new(Rc::clone(&agent.log));
         let served = Rc::clone(&api);
-        tokio::task::spawn_local(connections::serve(runtime, RUNTIME_LIMITS, move |_, request| {
+        // The program's own connections stay as it is; those of callers end with the agent's.
+        let own = Rc::default();
+        tokio::task::spawn_local(connections::serve(runtime, RUNTIME_LIMITS, own, move |_, request| {
             runtime::serve(Rc::clone(&served), request)
         }));
         let served = Rc::clone(&api);
-        tokio::task::spawn_local(connections::serve(calls, CALL_LIMITS, move |_, request| {
+        let sessions = Rc::clone(&agent.sessions);
+        tokio::task::spawn_local(connections::serve(calls, CALL_LIMITS, sessions, move |_, request| {
             calls::serve(Rc::clone(&served), request)
         }));
         Ok((api, address))

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::body::Response;
+use super::sessions::Sessions;
 
 /// Bounds request headers.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -30,7 +31,7 @@ pub(crate) struct Limits {
 }
 
 /// Serves until the machine ends.
-pub(crate) async fn serve<H, F>(listener: TcpListener, limits: Limits, handle: H)
+pub(crate) async fn serve<H, F>(listener: TcpListener, limits: Limits, sessions: Rc<Sessions>, handle: H)
 where
     H: Fn(SocketAddr, Request<Incoming>) -> F + 'static,
     F: Future<Output = Response> + 'static,
@@ -47,9 +48,17 @@ where
         // Answers are small and awaited; a failure to say so only costs time.
         let _ = stream.set_nodelay(true);
         let handle = Rc::clone(&handle);
+        let session = sessions.enter(peer);
         tokio::task::spawn_local(async move {
-            let _place = place.acquire().await;
-            serve_connection(stream, peer, limits, handle).await;
+            let served = async {
+                let _place = place.acquire().await;
+                serve_connection(stream, peer, limits, handle).await;
+            };
+            tokio::select! {
+                biased;
+                () = session.ended() => {}
+                () = served => {}
+            }
         });
     }
 }

@@ -1,15 +1,16 @@
 //! `hearth.guest.v1.Guest`: what the host alone may ask.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::guest::record::{Body, KeepAlive};
 use hearth_guest_api::guest::{
-    FollowRequest, FreezeRequest, FreezeResponse, InitRequest, InitResponse, MetricsRequest, Record, SetClockRequest,
-    SetClockResponse, ShutdownRequest, ShutdownResponse, ThawRequest, ThawResponse, WorkloadInputRequest,
-    WorkloadInputResponse, WorkloadResizeRequest, WorkloadResizeResponse, WorkloadSignalRequest,
-    WorkloadSignalResponse,
+    FollowRequest, FreezeRequest, FreezeResponse, InitRequest, InitResponse, MetricsRequest, PrepareSnapshotRequest,
+    PrepareSnapshotResponse, Record, SetClockRequest, SetClockResponse, ShutdownRequest, ShutdownResponse, ThawRequest,
+    ThawResponse, WorkloadInputRequest, WorkloadInputResponse, WorkloadResizeRequest, WorkloadResizeResponse,
+    WorkloadSignalRequest, WorkloadSignalResponse,
 };
 
 use super::body::Response;
@@ -19,6 +20,7 @@ use crate::clock::unix_ns;
 use crate::log::Follower;
 use crate::process::users::Accounts;
 use crate::process::{Input, send_signal};
+use crate::restore::{self, Restore};
 use crate::secrets::SecretsError;
 use crate::workload::{self, Workload};
 use crate::{clock, entropy, metrics, names, secrets, shutdown};
@@ -26,9 +28,9 @@ use crate::{clock, entropy, metrics, names, secrets, shutdown};
 /// A follower that takes nothing for this long is let go, so that it no longer holds the workload back.
 const FOLLOWER_STALL: Duration = Duration::from_mins(1);
 
-pub(super) async fn serve(agent: Rc<Agent>, method: &str, call: Call) -> Response {
+pub(super) async fn serve(agent: Rc<Agent>, caller: SocketAddr, method: &str, call: Call) -> Response {
     match method {
-        "Init" => rpc::unary(call, async |request: InitRequest| init(&agent, request)).await,
+        "Init" => rpc::unary(call, async |request: InitRequest| init(&agent, caller, request).await).await,
         "Follow" => follow(agent, call).await,
         "WorkloadInput" => {
             rpc::unary(call, async |request: WorkloadInputRequest| {
@@ -62,13 +64,23 @@ pub(super) async fn serve(agent: Rc<Agent>, method: &str, call: Call) -> Respons
             })
             .await
         }
+        "PrepareSnapshot" => {
+            rpc::unary(call, async |_: PrepareSnapshotRequest| {
+                restore::prepare_snapshot(&agent)
+                    .await
+                    .map(|()| PrepareSnapshotResponse {})
+            })
+            .await
+        }
         "Shutdown" => rpc::unary(call, async |request: ShutdownRequest| shut_down(&agent, request).await).await,
         _ => rpc::unknown_method(method),
     }
 }
 
-fn init(agent: &Rc<Agent>, request: InitRequest) -> Result<InitResponse, ConnectError> {
-    if request.tokens.as_ref().is_none_or(|tokens| tokens.host.is_empty()) && agent.settings.borrow().tokens.is_none() {
+async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Result<InitResponse, ConnectError> {
+    let restore = Restore::parse(&request)?;
+    let lived = agent.settings.borrow().tokens.is_some();
+    if request.tokens.as_ref().is_none_or(|tokens| tokens.host.is_empty()) && !lived {
         return Err(ConnectError::new(
             Code::InvalidArgument,
             "the first Init must set `tokens.host`",
@@ -78,6 +90,10 @@ fn init(agent: &Rc<Agent>, request: InitRequest) -> Result<InitResponse, Connect
     if agent.boot.is_init {
         set_up_guest(agent, &request)?;
     }
+    let hooks = match restore {
+        Some(restore) => restore.apply(agent, lived, caller)?,
+        None => None,
+    };
     write_secrets(agent, &request)?;
     let start = request
         .workload
@@ -86,6 +102,9 @@ fn init(agent: &Rc<Agent>, request: InitRequest) -> Result<InitResponse, Connect
     if let Some(request) = start {
         let workload = workload::start(agent, request);
         agent.workload.replace(Some(workload));
+    }
+    if let Some(hooks) = hooks {
+        restore::wait_for_hooks(hooks).await;
     }
     Ok(InitResponse {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -100,11 +119,15 @@ fn init(agent: &Rc<Agent>, request: InitRequest) -> Result<InitResponse, Connect
 fn set_up_guest(agent: &Agent, request: &InitRequest) -> Result<(), ConnectError> {
     let internal =
         |what: &str, error: std::io::Error| ConnectError::new(Code::Internal, format!("cannot {what}: {error}"));
-    if request.clock_unix_ns > 0 {
-        clock::set_unix_ns(request.clock_unix_ns).map_err(|error| internal("set the clock", error))?;
-    }
+    // First, since what is drawn before it is the same in all copies of a snapshot.
     if !request.entropy.is_empty() {
         entropy::credit(&request.entropy).map_err(|error| internal("add entropy", error))?;
+    }
+    if request.restore.is_some() {
+        entropy::reseed().map_err(|error| internal("renew the random generator", error))?;
+    }
+    if request.clock_unix_ns > 0 {
+        clock::set_unix_ns(request.clock_unix_ns).map_err(|error| internal("set the clock", error))?;
     }
     if !request.hostname.is_empty() {
         rustix::system::sethostname(request.hostname.as_bytes())

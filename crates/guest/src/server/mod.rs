@@ -8,9 +8,10 @@ mod filesystem;
 mod guest;
 mod process;
 mod rpc;
+pub(crate) mod sessions;
 pub(crate) mod watch;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,13 +38,18 @@ const LIMITS: Limits = Limits {
 /// A request's caller.
 #[derive(Clone)]
 pub(crate) struct Caller {
+    /// As the socket has it.
+    peer: SocketAddr,
+    /// As people have it.
     address: IpAddr,
 }
 
 /// Serves until the machine ends.
 pub(crate) async fn serve(agent: Rc<Agent>, listener: TcpListener) {
-    connections::serve(listener, LIMITS, move |peer, request| {
+    let sessions = Rc::clone(&agent.sessions);
+    connections::serve(listener, LIMITS, sessions, move |peer, request| {
         let caller = Caller {
+            peer,
             address: peer.ip().to_canonical(),
         };
         route(Rc::clone(&agent), caller, request)
@@ -105,7 +111,7 @@ async fn route_rpc(
     match service {
         "process.Process" => process::serve(agent, method, call).await,
         "filesystem.Filesystem" => filesystem::serve(agent, method, call).await,
-        _ => guest::serve(agent, method, call).await,
+        _ => guest::serve(agent, caller.peer, method, call).await,
     }
 }
 
