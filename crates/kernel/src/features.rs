@@ -38,7 +38,7 @@ const fn optional(module: &'static str, option: &'static str) -> Feature {
 /// In load order, as far as dependencies leave a choice: what the root needs first, conveniences last.
 ///
 /// `virtio_pci` is not here: neither VMM is given PCI.
-pub(crate) const FEATURES: [Feature; 13] = [
+pub(crate) const FEATURES: [Feature; 14] = [
     required("virtio_mmio", "VIRTIO_MMIO"),
     required("virtio_blk", "VIRTIO_BLK"),
     required("erofs", "EROFS_FS"),
@@ -51,6 +51,8 @@ pub(crate) const FEATURES: [Feature; 13] = [
     optional("vmw_vsock_virtio_transport", "VIRTIO_VSOCKETS"),
     optional("fuse", "FUSE_FS"),
     optional("tun", "TUN"),
+    // By it the connections of a restored copy are ended; `INET_DIAG_DESTROY` is an option of it.
+    optional("tcp_diag", "INET_TCP_DIAG"),
     // A guest whose agent cannot be reached still ends by its power button.
     optional("button", "ACPI_BUTTON"),
 ];
