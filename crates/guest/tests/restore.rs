@@ -64,8 +64,10 @@ impl Guest {
     #[expect(clippy::unwrap_used, reason = "a test's helper")]
     async fn living() -> Self {
         let guest = Self::start().await;
+        // Ends with the agent, which holds the other end of its input.
         let workload = Workload {
-            args: ["sh", "-c", "echo here; exec sleep 600"].map(str::to_owned).to_vec(),
+            args: ["sh", "-c", "echo here; exec cat"].map(str::to_owned).to_vec(),
+            stdin: true,
             ..Default::default()
         };
         let request = InitRequest {
