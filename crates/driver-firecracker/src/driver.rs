@@ -180,6 +180,7 @@ impl Driver for FirecrackerDriver {
             guest: true,
             outlives: true,
             pause: true,
+            snapshot: false,
             accelerated: hearth_driver::kvm::usable().is_ok(),
         }
     }

@@ -1,10 +1,13 @@
 //! QEMU's arguments. Pure: everything is decided before.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use hearth_driver::{
     StartPlan,
-    launch::{ROOT_PATH, TAP_FD, layer_path},
+    launch::{DEVICES_NUMBER, MEMORY_PATH, ROOT_PATH, TAP_FD, layer_path},
 };
 
 use crate::accel::Accel;
@@ -16,8 +19,17 @@ pub(crate) const QMP_SOCKET: &str = "qmp.sock";
 /// guest fills as it likes; this holds the whole boot of a stock kernel and Python several times over.
 const TRANSLATION_CACHE_MIB: u32 = 128;
 
+/// Where a guest begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// With this kernel file and its command line.
+    Boot { kernel: PathBuf, command_line: String },
+    /// Where another one stood still. Its kernel is in its memory.
+    Saved,
+}
+
 /// All arguments for a machine.
-pub(crate) fn arguments(plan: &StartPlan, accel: Accel, kernel: &Path, command_line: &str) -> Vec<OsString> {
+pub(crate) fn arguments(plan: &StartPlan, accel: Accel, origin: &Origin) -> Vec<OsString> {
     let mut args = Arguments::default();
     args.flag("-no-user-config")
         .flag("-nodefaults")
@@ -29,9 +41,16 @@ pub(crate) fn arguments(plan: &StartPlan, accel: Accel, kernel: &Path, command_l
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     );
     machine(&mut args, plan, accel);
-    args.option("-kernel", kernel)
-        .option("-initrd", &plan.kernel.initramfs)
-        .option("-append", command_line);
+    memory(&mut args, plan, origin);
+    match origin {
+        Origin::Boot { kernel, command_line } => args
+            .option("-kernel", kernel)
+            .option("-initrd", &plan.kernel.initramfs)
+            .option("-append", command_line),
+        Origin::Saved => args.flag("-S").option("-incoming", format!("fd:{DEVICES_NUMBER}")),
+    };
+    // What is saved is the devices alone, by a command that writes neither of these.
+    args.option("-global", "migration.send-configuration=off");
     // The machine's ACPI tables name virtio devices of the current standard only if told so.
     args.option("-global", "virtio-mmio.force-legacy=false");
     disks(&mut args, plan);
@@ -53,7 +72,10 @@ pub(crate) fn arguments(plan: &StartPlan, accel: Accel, kernel: &Path, command_l
 fn machine(args: &mut Arguments, plan: &StartPlan, accel: Accel) {
     // ACPI stays on: distribution kernels find virtio-mmio devices by it, not by the command line. PIC and PIT stay
     // on: without them Debian's kernel hangs.
-    args.option("-M", "microvm,acpi=on,auto-kernel-cmdline=off");
+    args.option(
+        "-M",
+        "microvm,acpi=on,auto-kernel-cmdline=off,suppress-vmdesc=on,memory-backend=memory",
+    );
     match accel {
         Accel::Kvm => args.option("-accel", "kvm").option("-cpu", "host"),
         Accel::Tcg => args
@@ -62,6 +84,19 @@ fn machine(args: &mut Arguments, plan: &StartPlan, accel: Accel) {
     };
     args.option("-smp", plan.vcpus.to_string())
         .option("-m", format!("{}M", plan.memory_mib));
+}
+
+/// The guest's memory is the file that the launcher gave, or what the guest makes of a copy of it.
+fn memory(args: &mut Arguments, plan: &StartPlan, origin: &Origin) {
+    let share = match origin {
+        Origin::Boot { .. } => "on",
+        Origin::Saved => "off",
+    };
+    let size = plan.memory_mib;
+    args.option(
+        "-object",
+        format!("memory-backend-file,id=memory,size={size}M,share={share},mem-path={MEMORY_PATH}"),
+    );
 }
 
 fn disks(args: &mut Arguments, plan: &StartPlan) {
@@ -152,7 +187,15 @@ mod tests {
     }
 
     fn text(plan: &StartPlan, accel: Accel) -> String {
-        let args = arguments(plan, accel, Path::new("/k/vmlinux"), "quiet console=ttyS0");
+        let origin = Origin::Boot {
+            kernel: "/k/vmlinux".into(),
+            command_line: "quiet console=ttyS0".into(),
+        };
+        text_from(plan, accel, &origin)
+    }
+
+    fn text_from(plan: &StartPlan, accel: Accel, origin: &Origin) -> String {
+        let args = arguments(plan, accel, origin);
         args.iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
@@ -171,6 +214,15 @@ mod tests {
             .collect();
         assert_eq!(names, ["root", "layer0", "layer1", "disk"]);
         assert!(text.contains("node-name=layer1-file,read-only=on,locking=off,filename=/proc/self/fd/102 "));
+    }
+
+    #[test]
+    fn a_restored_guest_shares_no_memory_and_waits() {
+        let booted = text(&plan(), Accel::Tcg);
+        assert!(booted.contains("share=on") && booted.contains("-kernel /k/vmlinux") && !booted.contains("-incoming"));
+        let restored = text_from(&plan(), Accel::Tcg, &Origin::Saved);
+        assert!(restored.contains("size=300M,share=off,mem-path=/proc/self/fd/99 "));
+        assert!(restored.contains("-S -incoming fd:98 ") && !restored.contains(" -kernel "));
     }
 
     #[test]

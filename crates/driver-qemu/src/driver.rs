@@ -10,9 +10,10 @@ use std::{
 use async_trait::async_trait;
 use hearth_domain::DriverKind;
 use hearth_driver::{
-    Capabilities, Check, Driver, DriverError, Liveness, StartPlan, Unusable, VmmExit, VmmHandle,
+    Capabilities, Check, Driver, DriverError, Liveness, Saved, SavedState, StartPlan, Unusable, VmmExit, VmmHandle,
+    VmmIdentity,
     access::check_readable,
-    launch::{self, LaunchPlan, Launcher},
+    launch::{self, GuestMemory, LaunchPlan, Launcher},
     process::ProcessId,
     tsc,
 };
@@ -21,8 +22,8 @@ use serde_json::json;
 
 use crate::{
     accel::{Accel, AccelChoice},
-    command::{self, QMP_SOCKET},
-    kernel, probe, qmp,
+    command::{self, Origin, QMP_SOCKET},
+    kernel, probe, qmp, save,
 };
 
 /// QEMU's program, as distributions name it.
@@ -79,32 +80,43 @@ impl QemuDriver {
         chosen.map_or_else(|| PROGRAM.into(), |path| path.display().to_string())
     }
 
-    async fn launch_plan(&self, plan: &StartPlan) -> Result<LaunchPlan, DriverError> {
-        let program = self.program()?;
+    /// What executes instructions, found out off the runtime's threads.
+    async fn found_accel(&self) -> Result<Accel, DriverError> {
+        if let Some(accel) = self.accel.get() {
+            return Ok(*accel);
+        }
         let choice = self.options.accel;
-        let known = self.accel.get().copied();
+        let accel = blocking("find out what executes instructions", move || choice.resolve()).await?;
+        Ok(*self.accel.get_or_init(|| accel))
+    }
+
+    async fn boot_plan(&self, plan: &StartPlan) -> Result<LaunchPlan, DriverError> {
+        let accel = self.found_accel().await?;
         let files = plan.kernel.clone();
-        // Trials, measurements and files: off the runtime's threads.
-        let prepare = tokio::task::spawn_blocking(move || {
-            let accel = known.unwrap_or_else(|| choice.resolve());
+        let origin = blocking("prepare the start", move || {
             let tsc_khz = (accel == Accel::Tcg).then(tsc::host_khz).flatten();
-            (
-                accel,
-                kernel::image(&files),
-                kernel::command_line(&files.cmdline, accel, tsc_khz),
-            )
+            Origin::Boot {
+                kernel: kernel::image(&files),
+                command_line: kernel::command_line(&files.cmdline, accel, tsc_khz),
+            }
         });
-        let (accel, image, command_line) = prepare
-            .await
-            .map_err(|e| DriverError::io("prepare the start")(std::io::Error::other(e)))?;
-        let accel = *self.accel.get_or_init(|| accel);
-        check_readable("kernel", &image, plan.user)?;
+        let origin = origin.await?;
+        if let Origin::Boot { kernel, .. } = &origin {
+            check_readable("kernel", kernel, plan.user)?;
+        }
         check_readable("initramfs", &plan.kernel.initramfs, plan.user)?;
+        let mut launch_plan = self.launch_plan(plan, accel, &origin)?;
+        launch_plan.memory = Some(GuestMemory::Empty(memory_bytes(plan)));
+        Ok(launch_plan)
+    }
+
+    fn launch_plan(&self, plan: &StartPlan, accel: Accel, origin: &Origin) -> Result<LaunchPlan, DriverError> {
+        let program = self.program()?;
         if let Some(disk) = &plan.disk {
             check_readable("disk", disk, plan.user)?;
         }
         Ok(LaunchPlan {
-            args: command::arguments(plan, accel, &image, &command_line),
+            args: command::arguments(plan, accel, origin),
             cgroups: plan.cgroups.clone(),
             netns: plan.net.netns.clone(),
             tap: Some(plan.net.tap.clone()),
@@ -115,33 +127,70 @@ impl QemuDriver {
         })
     }
 
-    /// Returns once QEMU says that its vCPUs run.
-    async fn running(&self, process: ProcessId, folder: &Path) -> Result<(), DriverError> {
-        let socket = folder.join(QMP_SOCKET);
-        loop {
-            if !process.is_alive() {
-                launch::settle(folder).await;
-                return Err(DriverError::DiedEarly {
-                    output: last_words(folder),
-                });
-            }
-            if socket.exists() {
-                match qmp::execute(&socket, process.pid, "query-status", "tell its state").await {
-                    Ok(status) if status["running"] == true => return Ok(()),
-                    Ok(_) => {}
-                    // Bound, not yet listening; or dying, which the next turn finds.
-                    Err(DriverError::Io { source, .. }) => tracing::debug!(pid = process.pid, %source, "QMP not ready"),
-                    Err(e) => return Err(e),
-                }
-            }
-            tokio::time::sleep(SOCKET_POLL).await;
+    /// Launches QEMU, and returns once it says that it is in the wanted state.
+    async fn launch(&self, plan: &StartPlan, launch_plan: &LaunchPlan, wanted: &str) -> Result<VmmHandle, DriverError> {
+        let process = self.launcher.spawn(launch_plan)?;
+        let reached = tokio::time::timeout(START_TIMEOUT, reached(process, &plan.folder, wanted)).await;
+        let reached = reached.unwrap_or_else(|_| {
+            Err(DriverError::TimedOut {
+                action: "answer on its control socket".into(),
+                timeout_ms: u64::try_from(START_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
+            })
+        });
+        if let Err(error) = reached {
+            self.launcher.kill(process, &plan.folder).await?;
+            return Err(error);
         }
+        Ok(VmmHandle {
+            machine: plan.machine,
+            driver: DriverKind::Qemu,
+            pid: process.pid,
+            start_ticks: process.start_ticks,
+            folder: plan.folder.clone(),
+            extra: json!({ "accel": self.accel().as_str(), "memory_mib": plan.memory_mib }),
+        })
     }
 
     async fn command(&self, handle: &VmmHandle, command: &str, action: &str) -> Result<(), DriverError> {
         let socket = handle.folder.join(QMP_SOCKET);
         qmp::execute(&socket, handle.pid, command, action).await.map(drop)
     }
+}
+
+/// Returns once QEMU says that it is `running`, or `paused`.
+async fn reached(process: ProcessId, folder: &Path, wanted: &str) -> Result<(), DriverError> {
+    let socket = folder.join(QMP_SOCKET);
+    loop {
+        if !process.is_alive() {
+            launch::settle(folder).await;
+            return Err(DriverError::DiedEarly {
+                output: last_words(folder),
+            });
+        }
+        if socket.exists() {
+            match qmp::execute(&socket, process.pid, "query-status", "tell its state").await {
+                Ok(status) if status["status"] == wanted => return Ok(()),
+                Ok(_) => {}
+                // Bound, not yet listening; or dying, which the next turn finds.
+                Err(DriverError::Io { source, .. }) => tracing::debug!(pid = process.pid, %source, "QMP not ready"),
+                Err(e) => return Err(e),
+            }
+        }
+        tokio::time::sleep(SOCKET_POLL).await;
+    }
+}
+
+/// Does what takes time where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    action: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, DriverError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| DriverError::io(action)(std::io::Error::other(error)))
+}
+
+fn memory_bytes(plan: &StartPlan) -> u64 {
+    u64::from(plan.memory_mib) << 20
 }
 
 /// QEMU: the one chosen, or the first on `PATH`.
@@ -184,6 +233,7 @@ impl Driver for QemuDriver {
             guest: true,
             outlives: true,
             pause: true,
+            snapshot: true,
             accelerated: self.accel() == Accel::Kvm,
         }
     }
@@ -203,27 +253,26 @@ impl Driver for QemuDriver {
     }
 
     async fn start(&self, plan: &StartPlan) -> Result<VmmHandle, DriverError> {
-        let launch_plan = self.launch_plan(plan).await?;
-        let process = self.launcher.spawn(&launch_plan)?;
-        let running = match tokio::time::timeout(START_TIMEOUT, self.running(process, &plan.folder)).await {
-            Ok(result) => result,
-            Err(_) => Err(DriverError::TimedOut {
-                action: "answer on its control socket".into(),
-                timeout_ms: u64::try_from(START_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
-            }),
-        };
-        if let Err(error) = running {
-            self.launcher.kill(process, &plan.folder).await?;
-            return Err(error);
-        }
-        Ok(VmmHandle {
-            machine: plan.machine,
-            driver: DriverKind::Qemu,
-            pid: process.pid,
-            start_ticks: process.start_ticks,
-            folder: plan.folder.clone(),
-            extra: json!({ "accel": self.accel().as_str() }),
-        })
+        let launch_plan = self.boot_plan(plan).await?;
+        self.launch(plan, &launch_plan, "running").await
+    }
+
+    async fn identity(&self) -> Result<VmmIdentity, DriverError> {
+        let accel = self.found_accel().await?;
+        save::identity_of_program(&self.program()?, accel).await
+    }
+
+    async fn save(&self, handle: &VmmHandle, folder: &Path) -> Result<Saved, DriverError> {
+        save::save(handle, self.found_accel().await?, folder).await
+    }
+
+    async fn restore(&self, plan: &StartPlan, saved: &SavedState) -> Result<VmmHandle, DriverError> {
+        let accel = self.found_accel().await?;
+        let mut launch_plan = self.launch_plan(plan, accel, &Origin::Saved)?;
+        launch_plan.memory = Some(GuestMemory::Saved(saved.memory.clone()));
+        launch_plan.devices = Some(saved.devices.clone());
+        save::check_memory(&saved.memory, memory_bytes(plan))?;
+        self.launch(plan, &launch_plan, "paused").await
     }
 
     async fn recover(&self, handle: &VmmHandle) -> Result<Liveness, DriverError> {

@@ -17,6 +17,7 @@ mod driver;
 mod kernel;
 mod probe;
 mod qmp;
+mod save;
 
 pub use accel::{Accel, AccelChoice, InvalidAccelChoice};
 pub use driver::{QemuDriver, QemuOptions};

@@ -35,7 +35,12 @@ struct Refusal {
 
 /// Executes a command on the QEMU `pid` that listens at `socket`. `action` is for the error: "pause", "resume".
 pub(crate) async fn execute(socket: &Path, pid: u32, command: &str, action: &str) -> Result<Value, DriverError> {
-    match tokio::time::timeout(TIMEOUT, exchange(socket, pid, command)).await {
+    execute_with(socket, pid, json!({ "execute": command }), action).await
+}
+
+/// The same for a command with arguments: `{"execute": …, "arguments": {…}}`.
+pub(crate) async fn execute_with(socket: &Path, pid: u32, command: Value, action: &str) -> Result<Value, DriverError> {
+    match tokio::time::timeout(TIMEOUT, exchange(socket, pid, &command)).await {
         Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(message))) => Err(DriverError::Refused {
             action: action.into(),
@@ -55,7 +60,7 @@ pub(crate) async fn execute(socket: &Path, pid: u32, command: &str, action: &str
     }
 }
 
-async fn exchange(socket: &Path, pid: u32, command: &str) -> io::Result<Result<Value, String>> {
+async fn exchange(socket: &Path, pid: u32, command: &Value) -> io::Result<Result<Value, String>> {
     let stream = UnixStream::connect(socket).await?;
     if stream.peer_cred()?.pid().and_then(|p| u32::try_from(p).ok()) != Some(pid) {
         return Err(io::Error::new(
@@ -68,14 +73,14 @@ async fn exchange(socket: &Path, pid: u32, command: &str) -> io::Result<Result<V
     if greeting.get("QMP").is_none() {
         return Err(invalid("no QMP greeting"));
     }
-    if let Err(message) = call(&mut stream, "qmp_capabilities").await? {
+    if let Err(message) = call(&mut stream, &json!({ "execute": "qmp_capabilities" })).await? {
         return Ok(Err(message));
     }
     call(&mut stream, command).await
 }
 
-async fn call(stream: &mut BufReader<UnixStream>, command: &str) -> io::Result<Result<Value, String>> {
-    let request = json!({ "execute": command }).to_string() + "\n";
+async fn call(stream: &mut BufReader<UnixStream>, command: &Value) -> io::Result<Result<Value, String>> {
+    let request = command.to_string() + "\n";
     stream.get_mut().write_all(request.as_bytes()).await?;
     for _ in 0..MAX_EVENTS {
         let answer: Answer = parse(&read_line(stream).await?)?;

@@ -17,11 +17,14 @@ use hearth_ids::MachineId;
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
-    Capabilities, Check, CheckOutcome, Driver, DriverError, Liveness, StartPlan, Unusable, VmmExit, VmmHandle,
-    process::ProcessId,
+    Capabilities, Check, CheckOutcome, Driver, DriverError, Liveness, Saved, SavedState, StartPlan, Unusable, VmmExit,
+    VmmHandle, VmmIdentity, process::ProcessId,
 };
 
 const SIGKILL: i32 = 9;
+/// What is saved of a machine that runs nothing.
+const MEMORY: &[u8] = b"no memory";
+const DEVICES: &[u8] = b"no devices";
 
 /// The calls that can be told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +39,10 @@ pub enum Step {
     Pause,
     /// [`Driver::resume`].
     Resume,
+    /// [`Driver::save`].
+    Save,
+    /// [`Driver::restore`].
+    Restore,
     /// [`Driver::press_power_button`].
     Power,
     /// [`Driver::kill`].
@@ -52,6 +59,8 @@ impl Step {
             Self::Recover => "recover",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Save => "save",
+            Self::Restore => "restore",
             Self::Power => "power button",
             Self::Kill => "kill",
             Self::Clean => "clean",
@@ -238,6 +247,14 @@ fn first_start_number() -> u64 {
     ProcessId::own().map_or(0, |own| own.start_ticks) << 20
 }
 
+fn identity() -> VmmIdentity {
+    VmmIdentity {
+        version: "1".into(),
+        accelerator: "none".into(),
+        cpu_features: Vec::new(),
+    }
+}
+
 #[async_trait]
 impl Driver for FakeDriver {
     fn kind(&self) -> DriverKind {
@@ -249,6 +266,7 @@ impl Driver for FakeDriver {
             guest: false,
             outlives: false,
             pause: true,
+            snapshot: true,
             accelerated: false,
         }
     }
@@ -264,6 +282,44 @@ impl Driver for FakeDriver {
             detail: "machines of this driver run nothing".into(),
             advice: None,
         }]
+    }
+
+    async fn identity(&self) -> Result<VmmIdentity, DriverError> {
+        Ok(identity())
+    }
+
+    async fn save(&self, handle: &VmmHandle, folder: &Path) -> Result<Saved, DriverError> {
+        let mut inner = self.inner();
+        inner.strike(Step::Save, handle.machine)?;
+        if !inner.living(handle, "save its state")?.paused {
+            return Err(DriverError::Refused {
+                action: "save its state".into(),
+                message: "its vCPUs run".into(),
+            });
+        }
+        let files = SavedState::in_folder(folder);
+        let written = fs::write(&files.memory, MEMORY).and_then(|()| fs::write(&files.devices, DEVICES));
+        written.map_err(DriverError::io(format!("write into {}", folder.display())))?;
+        Ok(Saved {
+            identity: identity(),
+            memory_bytes: MEMORY.len() as u64,
+            devices_bytes: DEVICES.len() as u64,
+        })
+    }
+
+    async fn restore(&self, plan: &StartPlan, saved: &SavedState) -> Result<VmmHandle, DriverError> {
+        self.inner().strike(Step::Restore, plan.machine)?;
+        for (path, wanted) in [(&saved.memory, MEMORY), (&saved.devices, DEVICES)] {
+            let found = fs::read(path).map_err(DriverError::io(format!("read {}", path.display())))?;
+            if found != wanted {
+                return Err(DriverError::DiedEarly {
+                    output: format!("{} is not what was saved", path.display()),
+                });
+            }
+        }
+        let handle = self.start(plan).await?;
+        self.inner().living(&handle, "restore")?.paused = true;
+        Ok(handle)
     }
 
     async fn start(&self, plan: &StartPlan) -> Result<VmmHandle, DriverError> {

@@ -12,8 +12,11 @@ pub mod conformance;
 pub mod fake;
 pub mod kvm;
 pub mod launch;
+pub mod memory;
 mod plan;
 pub mod process;
+mod saved;
+pub mod sparse;
 pub mod tsc;
 
 use std::path::Path;
@@ -23,9 +26,10 @@ use hearth_domain::DriverKind;
 pub use hearth_domain::chain;
 use hearth_ids::MachineId;
 pub use plan::{
-    Capabilities, Check, CheckOutcome, DriverError, KernelFiles, Liveness, NetAttachment, StartPlan, Unusable, VmmExit,
-    VmmHandle, VmmUser,
+    Capabilities, Check, CheckOutcome, DriverError, KernelFiles, Liveness, NetAttachment, Saved, StartPlan, Unusable,
+    VmmExit, VmmHandle, VmmUser,
 };
+pub use saved::{SavedState, VmmIdentity};
 
 /// A kind of VMM.
 ///
@@ -50,6 +54,33 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     /// Launches the VMM and boots the guest. Returns as soon as the vCPUs run; whether the guest comes up is for its
     /// agent to say.
     async fn start(&self, plan: &StartPlan) -> Result<VmmHandle, DriverError>;
+
+    /// What a VMM that is started now has to have in common with one that was saved.
+    async fn identity(&self) -> Result<VmmIdentity, DriverError> {
+        Err(self.unsupported("save machines"))
+    }
+
+    /// Writes what a VMM needs to go on from here, or another in its place, into a folder that is empty but for that:
+    /// the files of [`SavedState::in_folder`], readable by nobody else. The vCPUs stand still, and stay so. What is half
+    /// written when it fails is the caller's to remove.
+    async fn save(&self, _handle: &VmmHandle, _folder: &Path) -> Result<Saved, DriverError> {
+        Err(self.unsupported("save machines"))
+    }
+
+    /// Like [`start`](Self::start), but from where another VMM of the same plan was saved; the vCPUs stand still until
+    /// [`resume`](Self::resume). Machine, folder, user, cgroups, tap and the disk's path may differ from then; the disk's
+    /// content must be what it was. What was saved must come from a VMM of this [`identity`](Self::identity).
+    async fn restore(&self, _plan: &StartPlan, _saved: &SavedState) -> Result<VmmHandle, DriverError> {
+        Err(self.unsupported("restore machines"))
+    }
+
+    /// The error of a call that this kind of driver has no way to do.
+    fn unsupported(&self, action: &'static str) -> DriverError {
+        DriverError::Unsupported {
+            driver: self.kind(),
+            action,
+        }
+    }
 
     /// Looks whether the VMM of a handle still lives: the process with that pid *and* that start time.
     async fn recover(&self, handle: &VmmHandle) -> Result<Liveness, DriverError>;

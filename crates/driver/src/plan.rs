@@ -7,6 +7,8 @@ use hearth_ids::MachineId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::VmmIdentity;
+
 /// All that a VMM needs to boot one machine. The files exist and stay until the machine is cleaned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartPlan {
@@ -99,6 +101,17 @@ pub enum Liveness {
     Gone,
 }
 
+/// What a save wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The VMM that it was saved from. It may be older than one that is started now.
+    pub identity: VmmIdentity,
+    /// Bytes of the guest's memory, without what it never wrote.
+    pub memory_bytes: u64,
+    /// Bytes of the devices' state.
+    pub devices_bytes: u64,
+}
+
 /// How a VMM ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmmExit {
@@ -118,6 +131,8 @@ pub struct Capabilities {
     pub outlives: bool,
     /// Pause and resume.
     pub pause: bool,
+    /// Save and restore.
+    pub snapshot: bool,
     /// Hardware virtualisation is in use.
     pub accelerated: bool,
 }

@@ -107,6 +107,10 @@ typed_id!(
     MachineId, "mch", "machine"
 );
 typed_id!(
+    /// One snapshot of a machine.
+    SnapshotId, "snp", "snapshot"
+);
+typed_id!(
     /// One node: a host with its state folder.
     NodeId, "nod", "node"
 );

@@ -3,11 +3,12 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use hearth_conformance::{Outcome, Verdict, ensure};
+use hearth_ids::SnapshotId;
 use rustix::process::Signal;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{DEADLINE, Fixture, processes_of};
-use crate::{Driver, DriverError, Liveness, StartPlan, VmmExit, VmmHandle, chain, process::ProcessId};
+use crate::{Driver, DriverError, Liveness, SavedState, StartPlan, VmmExit, VmmHandle, chain, process::ProcessId};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Case {
@@ -24,9 +25,11 @@ pub(super) enum Case {
     CutOffStart,
     ManyAtOnce,
     PowerButton,
+    Saving,
+    DamagedSave,
 }
 
-pub(super) const ALL: [Case; 13] = [
+pub(super) const ALL: [Case; 15] = [
     Case::Life,
     Case::Pausing,
     Case::HandleOutlives,
@@ -40,6 +43,8 @@ pub(super) const ALL: [Case; 13] = [
     Case::CutOffStart,
     Case::ManyAtOnce,
     Case::PowerButton,
+    Case::Saving,
+    Case::DamagedSave,
 ];
 
 type D<'a> = &'a Arc<dyn Driver>;
@@ -61,6 +66,8 @@ impl Case {
             Self::CutOffStart => "a start that is cut off leaves nothing that clean does not find",
             Self::ManyAtOnce => "eight machines at once keep apart",
             Self::PowerButton => "a guest that listens ends by its power button",
+            Self::Saving => "a machine that was saved goes on, and others go on from there",
+            Self::DamagedSave => "what was saved and then damaged starts nothing",
         }
     }
 }
@@ -80,6 +87,8 @@ pub(super) async fn run(case: Case, driver: D<'_>, fixture: F<'_>) -> Verdict {
         Case::CutOffStart => cut_off_start(driver, fixture).await,
         Case::ManyAtOnce => many_at_once(driver, fixture).await,
         Case::PowerButton => power_button(driver, fixture).await,
+        Case::Saving => saving(driver, fixture).await,
+        Case::DamagedSave => damaged_save(driver, fixture).await,
     }
 }
 
@@ -324,6 +333,98 @@ async fn power_button(driver: D<'_>, fixture: F<'_>) -> Verdict {
     did(driver.press_power_button(&handle).await, "press the power button")?;
     within(driver.wait(&handle), "end by the power button").await?;
     cleaned(driver, &plan).await
+}
+
+async fn saving(driver: D<'_>, fixture: F<'_>) -> Verdict {
+    let source = fixture.plan();
+    let saved = saved(driver, fixture, &source).await?;
+    let mut plans = vec![source];
+    for _ in 0..2 {
+        let plan = fixture.plan();
+        give(&saved, &plan)?;
+        let handle = did(within(driver.restore(&plan, &saved), "restore").await?, "restore")?;
+        expect(driver, &handle, Liveness::Alive).await?;
+        let quiet = driver.console_tail(&plan.folder, 1 << 20).await;
+        did(driver.resume(&handle).await, "resume what was restored")?;
+        plans.push(plan);
+        let talking = async {
+            while driver.console_tail(&plans[plans.len() - 1].folder, 1 << 20).await.len() <= quiet.len() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if fixture.ready_text().is_some() {
+            within(talking, "go on where the saved one stood").await?;
+        }
+    }
+    for plan in &plans {
+        cleaned(driver, plan).await?;
+    }
+    forget(&saved);
+    Ok(())
+}
+
+async fn damaged_save(driver: D<'_>, fixture: F<'_>) -> Verdict {
+    let source = fixture.plan();
+    let saved = saved(driver, fixture, &source).await?;
+    cleaned(driver, &source).await?;
+    for path in [&saved.memory, &saved.devices] {
+        let whole = std::fs::read(path).map_err(|e| Outcome::Failed(e.to_string()))?;
+        let plan = fixture.plan();
+        let written = std::fs::write(path, &whole[..whole.len() / 2]);
+        written.map_err(|e| Outcome::Failed(e.to_string()))?;
+        give(&saved, &plan)?;
+        let restored = within(driver.restore(&plan, &saved), "restore").await?;
+        ensure(
+            restored.is_err(),
+            format!("it goes on without half of {}", path.display()),
+        )?;
+        ensure(processes_of(plan.machine).is_empty(), "a failed restore left a process")?;
+        cleaned(driver, &plan).await?;
+        std::fs::write(path, whole).map_err(|e| Outcome::Failed(e.to_string()))?;
+    }
+    forget(&saved);
+    Ok(())
+}
+
+/// Starts a machine and saves it, and sees it go on.
+async fn saved(driver: D<'_>, fixture: F<'_>, plan: &StartPlan) -> Result<SavedState, Outcome> {
+    if !driver.capabilities().snapshot {
+        return Err(Outcome::Skipped("the driver cannot save".into()));
+    }
+    let handle = started(driver, plan).await?;
+    if let Some(text) = fixture.ready_text() {
+        said(&**driver, &plan.folder, text).await?;
+    }
+    // Without the machine's ID in it: those that go on from there name it in their arguments.
+    let folder = std::env::temp_dir().join(format!("hearth-saved-{}", SnapshotId::new()));
+    std::fs::create_dir_all(&folder).map_err(|e| Outcome::Failed(e.to_string()))?;
+    let early = within(driver.save(&handle, &folder), "refuse to save what runs").await?;
+    ensure(early.is_err(), "it saved a machine whose vCPUs run")?;
+    did(driver.pause(&handle).await, "pause")?;
+    let saved = did(within(driver.save(&handle, &folder), "save").await?, "save")?;
+    let now = did(driver.identity().await, "tell its identity")?;
+    ensure(
+        now == saved.identity,
+        format!("saved by {:?}, but is {now:?}", saved.identity),
+    )?;
+    did(driver.resume(&handle).await, "go on after a save")?;
+    expect(driver, &handle, Liveness::Alive).await?;
+    if fixture.ready_text().is_some() {
+        ensure(saved.memory_bytes > 1 << 20, "next to nothing of the memory was saved")?;
+    }
+    Ok(SavedState::in_folder(&folder))
+}
+
+/// Makes what was saved another machine's.
+fn give(saved: &SavedState, plan: &StartPlan) -> Verdict {
+    let given = std::os::unix::fs::chown(&saved.memory, Some(plan.user.uid), Some(plan.user.gid));
+    given.map_err(|e| Outcome::Failed(format!("cannot give the memory away: {e}")))
+}
+
+fn forget(saved: &SavedState) {
+    if let Some(folder) = saved.memory.parent() {
+        let _ = std::fs::remove_dir_all(folder);
+    }
 }
 
 async fn started(driver: D<'_>, plan: &StartPlan) -> Result<VmmHandle, Outcome> {

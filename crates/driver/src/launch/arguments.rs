@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use super::LaunchPlan;
+use super::{GuestMemory, LaunchPlan};
 use crate::VmmUser;
 
 /// What follows the subcommand.
@@ -25,6 +25,14 @@ pub(super) fn encode(plan: &LaunchPlan) -> Vec<OsString> {
     }
     for layer in &plan.layers {
         option("--layer", layer.clone().into());
+    }
+    match &plan.memory {
+        Some(GuestMemory::Empty(bytes)) => option("--memory-bytes", bytes.to_string().into()),
+        Some(GuestMemory::Saved(path)) => option("--memory", path.clone().into()),
+        None => {}
+    }
+    if let Some(devices) = &plan.devices {
+        option("--devices", devices.clone().into());
     }
     if let Some(user) = plan.user {
         option("--uid", user.uid.to_string().into());
@@ -57,6 +65,9 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<LaunchPl
             "--tap" => plan.tap = Some(value.into_string().map_err(|_| "--tap: no text")?),
             "--root" => plan.root = Some(value.into()),
             "--layer" => plan.layers.push(value.into()),
+            "--memory-bytes" => plan.memory = Some(GuestMemory::Empty(number(&value)?)),
+            "--memory" => plan.memory = Some(GuestMemory::Saved(value.into())),
+            "--devices" => plan.devices = Some(value.into()),
             "--uid" => uid = Some(number(&value)?),
             "--gid" => gid = Some(number(&value)?),
             "--output-max-bytes" => plan.output_max_bytes = number(&value)?,
@@ -104,6 +115,10 @@ mod tests {
             gid: 20_002,
         });
         plan.output_max_bytes = 9;
+        plan.memory = Some(GuestMemory::Empty(1 << 40));
+        assert_eq!(parse(encode(&plan)), Ok(plan.clone()));
+        plan.memory = Some(GuestMemory::Saved("/proc/7/fd/9".into()));
+        plan.devices = Some("/snapshots/a b/devices".into());
         assert_eq!(parse(encode(&plan)), Ok(plan));
     }
 

@@ -28,10 +28,10 @@ use rustix::{
 };
 
 use super::{
-    EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, LAYERS_FD, LaunchPlan, ROOT_FD, TAP_FD, arguments, cleaning_marker, keeper,
-    keeper_file, pid_file, tap,
+    DEVICES_FD, EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, GuestMemory, LAYERS_FD, LaunchPlan, MEMORY_FD, ROOT_FD, TAP_FD,
+    arguments, cleaning_marker, keeper, keeper_file, pid_file, tap,
 };
-use crate::{VmmUser, process::ProcessId};
+use crate::{VmmUser, memory, process::ProcessId};
 
 /// What could not be done, and why.
 struct Failure {
@@ -99,7 +99,7 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
         .as_deref()
         .map(|name| tap::open(name).doing(|| format!("open the tap {name}")))
         .transpose()?;
-    let images = open_images(plan)?;
+    let files = open_files(plan)?;
     setsid().doing(|| "begin a session".into())?;
     std::env::set_current_dir(&plan.folder).doing(|| format!("enter {}", plan.folder.display()))?;
     set_no_new_privs(true).doing(|| "renounce new privileges".into())?;
@@ -108,7 +108,7 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
     }
     let gifts = Gifts {
         tap: tap.map(OwnedFd::from),
-        images,
+        files,
     };
     keep_output(plan, &gifts)?;
     execute(plan, &gifts)
@@ -118,11 +118,11 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
 struct Gifts {
     tap: Option<OwnedFd>,
     /// With the number at which the VMM finds it.
-    images: Vec<(OwnedFd, RawFd)>,
+    files: Vec<(OwnedFd, RawFd)>,
 }
 
-/// The root and the layers, in folders that the VMM's user must not enter.
-fn open_images(plan: &LaunchPlan) -> Result<Vec<(OwnedFd, RawFd)>, Failure> {
+/// The root, the layers and what was saved, in folders that the VMM's user must not enter; and the guest's memory.
+fn open_files(plan: &LaunchPlan) -> Result<Vec<(OwnedFd, RawFd)>, Failure> {
     let open = |what: &str, path: &Path| {
         let file = fs::File::open(path).doing(|| format!("read the {what} {}", path.display()))?;
         Ok(OwnedFd::from(file))
@@ -130,7 +130,16 @@ fn open_images(plan: &LaunchPlan) -> Result<Vec<(OwnedFd, RawFd)>, Failure> {
     let root = plan.root.iter().map(|path| Ok((open("root", path)?, ROOT_FD)));
     let layers = (LAYERS_FD..).zip(&plan.layers);
     let layers = layers.map(|(number, path)| Ok((open("layer", path)?, number)));
-    root.chain(layers).collect()
+    let devices = plan.devices.iter();
+    let devices = devices.map(|path| Ok((open("saved devices", path)?, DEVICES_FD)));
+    let memory = plan.memory.iter().map(|memory| {
+        let file = match memory {
+            GuestMemory::Empty(bytes) => memory::empty(*bytes).doing(|| "make the guest's memory".into())?,
+            GuestMemory::Saved(path) => open("saved memory", path)?,
+        };
+        Ok((file, MEMORY_FD))
+    });
+    root.chain(layers).chain(devices).chain(memory).collect()
 }
 
 /// Open files of the daemon that were not marked close-on-exec would otherwise reach the guest's VMM. Nothing of our
@@ -253,7 +262,7 @@ fn keep_output(plan: &LaunchPlan, gifts: &Gifts) -> Result<(), Failure> {
         -1 => Err(io::Error::last_os_error()).doing(|| "fork".into()),
         0 => {
             drop(writer);
-            for gift in gifts.tap.iter().chain(gifts.images.iter().map(|(image, _)| image)) {
+            for gift in gifts.tap.iter().chain(gifts.files.iter().map(|(file, _)| file)) {
                 #[expect(
                     unsafe_code,
                     reason = "the parent's owner of the file lives on in our copy of its memory"
@@ -283,12 +292,12 @@ fn keep_output(plan: &LaunchPlan, gifts: &Gifts) -> Result<(), Failure> {
 }
 
 fn execute(plan: &LaunchPlan, gifts: &Gifts) -> Result<std::convert::Infallible, Failure> {
-    for (image, number) in &gifts.images {
+    for (file, number) in &gifts.files {
         #[expect(unsafe_code, reason = "dup2 to a number of one's own choice has no safe form")]
         // SAFETY: nothing else has that number: there are a handful of open files. It is meant to stay open.
-        let duplicated = unsafe { libc::dup2(image.as_raw_fd(), *number) };
+        let duplicated = unsafe { libc::dup2(file.as_raw_fd(), *number) };
         if duplicated < 0 {
-            return Err(io::Error::last_os_error()).doing(|| "hand an image over".into());
+            return Err(io::Error::last_os_error()).doing(|| "hand a file over".into());
         }
     }
     let mut number = String::new();

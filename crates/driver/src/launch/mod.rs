@@ -54,6 +54,15 @@ pub const ROOT_PATH: &str = "/proc/self/fd/100";
 /// The number of the first layer's file descriptor in the VMM; the others follow.
 const LAYERS_FD: std::os::fd::RawFd = ROOT_FD + 1;
 
+/// The number of the saved devices' file descriptor in the VMM.
+const DEVICES_FD: std::os::fd::RawFd = 98;
+/// Where a VMM finds [`LaunchPlan::devices`] as the number of an open file.
+pub const DEVICES_NUMBER: &str = "98";
+/// The number of the memory's file descriptor in the VMM.
+pub(crate) const MEMORY_FD: std::os::fd::RawFd = 99;
+/// Where a VMM finds [`LaunchPlan::memory`].
+pub const MEMORY_PATH: &str = "/proc/self/fd/99";
+
 /// Where a VMM finds the layer of [`LaunchPlan::layers`] that has this index.
 pub fn layer_path(index: usize) -> PathBuf {
     format!("/proc/self/fd/{}", index + LAYERS_FD as usize).into()
@@ -68,6 +77,15 @@ pub const EXIT_EXEC: u8 = 122;
 
 /// How many exits of our own children are remembered for those who ask late.
 const MAX_REMEMBERED_EXITS: usize = 1024;
+
+/// A file for the guest's memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuestMemory {
+    /// A new one of this many bytes, nobody's but the VMM's.
+    Empty(u64),
+    /// One that was saved. The VMM opens it once more, as its own user.
+    Saved(PathBuf),
+}
 
 /// What is launched, and into what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +106,10 @@ pub struct LaunchPlan {
     pub root: Option<PathBuf>,
     /// More such files, found at [`layer_path`].
     pub layers: Vec<PathBuf>,
+    /// The guest's memory, found at [`MEMORY_PATH`].
+    pub memory: Option<GuestMemory>,
+    /// The saved state of devices to be read, found as open file [`DEVICES_NUMBER`].
+    pub devices: Option<PathBuf>,
     /// Whom it runs as, without any capability. `None` keeps user and capabilities, for a program that drops them
     /// itself (Firecracker's jailer).
     pub user: Option<VmmUser>,
@@ -111,6 +133,8 @@ impl LaunchPlan {
             tap: None,
             root: None,
             layers: Vec::new(),
+            memory: None,
+            devices: None,
             user: None,
             output_max_bytes: 1 << 20,
             oom_score_adj: 500,
