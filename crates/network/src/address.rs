@@ -20,6 +20,8 @@ use crate::link::Mac;
 
 /// The hardware address of every guest's card: all guests of slots look alike, so a snapshot restores anywhere.
 pub const GUEST_MAC: MacAddr = MacAddr([0x02, 0x48, 0x45, 0x52, 0x54, 0x48]);
+/// The hardware address of every guest's gateway: a guest that was restored in another slot sends to the one it knows.
+pub(crate) const GATEWAY_MAC: MacAddr = MacAddr([0x02, 0x48, 0x45, 0x47, 0x57, 0x59]);
 /// The guest's own address, in a network of [`GUEST_PREFIX_LEN`] bits.
 pub const GUEST_IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 2);
 /// The guest's gateway, and the peer that it sees for whatever the node opens.

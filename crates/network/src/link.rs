@@ -142,6 +142,13 @@ impl Links {
         self.request(RouteNetlinkMessage::SetLink(link), NLM_F_ACK).map(drop)
     }
 
+    /// Gives it a hardware address.
+    pub(crate) fn set_mac(&mut self, index: u32, mac: Mac) -> io::Result<()> {
+        let mut link = indexed(index);
+        link.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        self.request(RouteNetlinkMessage::SetLink(link), NLM_F_ACK).map(drop)
+    }
+
     /// Takes it away; its other end goes with it. Nothing there is fine.
     pub(crate) fn delete(&mut self, name: &str) -> io::Result<()> {
         match self.request(RouteNetlinkMessage::DelLink(named(name)), NLM_F_ACK) {

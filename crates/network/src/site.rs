@@ -15,7 +15,7 @@ use hearth_domain::NetworkMode;
 
 use crate::{
     address::{
-        AddressPlan, GATEWAY_IPV4, GATEWAY_IPV6, GUEST_IPV4, GUEST_IPV6, GUEST_MAC, GUEST_PREFIX_LEN,
+        AddressPlan, GATEWAY_IPV4, GATEWAY_IPV6, GATEWAY_MAC, GUEST_IPV4, GUEST_IPV6, GUEST_MAC, GUEST_PREFIX_LEN,
         GUEST_PREFIX_LEN_V6, InstanceId, LINK_PREFIX_LEN, LINK_PREFIX_LEN_V6, SlotAddresses,
     },
     conntrack,
@@ -133,6 +133,7 @@ impl Site {
     fn make_tap(&self, links: &mut Links) -> io::Result<()> {
         tap::make_persistent(TAP)?;
         let index = links.index_of(TAP)?;
+        links.set_mac(index, GATEWAY_MAC.0)?;
         links.set_up(index)?;
         links.add_address(index, GATEWAY_IPV4.into(), GUEST_PREFIX_LEN)?;
         links.add_neighbour(index, GUEST_IPV4.into(), GUEST_MAC.0)?;

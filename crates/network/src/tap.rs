@@ -9,7 +9,7 @@ use std::{
 
 use rustix::ioctl::{IntegerSetter, Updater, ioctl};
 
-use crate::netns::in_netns;
+use crate::netns::{in_netns, on_own_thread};
 
 const TUNSETIFF: u32 = 0x4004_54ca;
 const TUNSETPERSIST: u32 = 0x4004_54cb;
@@ -41,14 +41,38 @@ pub fn open_tap(netns: Option<&Path>, name: &str) -> io::Result<OwnedFd> {
 
 /// Makes the tap stay without a process that holds it, in the calling thread's namespace.
 pub(crate) fn make_persistent(name: &str) -> io::Result<()> {
-    set::<TUNSETPERSIST>(&attach(name)?, 1)
+    attached(name, |tap| set::<TUNSETPERSIST>(tap, 1))
 }
 
 /// Says who may open the tap besides root.
 pub(crate) fn set_owner(name: &str, uid: u32, gid: u32) -> io::Result<()> {
-    let tap = attach(name)?;
-    set::<TUNSETOWNER>(&tap, uid)?;
-    set::<TUNSETGROUP>(&tap, gid)
+    attached(name, |tap| {
+        set::<TUNSETOWNER>(tap, uid)?;
+        set::<TUNSETGROUP>(tap, gid)
+    })
+}
+
+/// Holds the tap for `work` and nobody else.
+///
+/// A tap has one holder. Had the descriptor a place in the process's table, then every process that another thread
+/// starts meanwhile would hold the tap as well until it executes its program, and the VMM for which the tap was made
+/// would find it busy.
+fn attached(name: &str, work: impl FnOnce(&OwnedFd) -> io::Result<()> + Send) -> io::Result<()> {
+    on_own_thread(|| {
+        own_descriptors()?;
+        work(&attach(name)?)
+    })
+}
+
+/// Gives the calling thread a table of file descriptors of its own, with none but the standard ones in it.
+#[expect(unsafe_code, reason = "close_range has no safe form")]
+fn own_descriptors() -> io::Result<()> {
+    // SAFETY: no memory is involved. The table is this thread's own from here on, and the thread was made a moment ago:
+    // nothing on its stack owns a descriptor that the call takes away.
+    match unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE.cast_signed()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[expect(unsafe_code, reason = "no safe crate under a permissive licence makes taps")]
@@ -74,4 +98,40 @@ fn attach(name: &str) -> io::Result<OwnedFd> {
 fn set<const OPCODE: u32>(tap: &OwnedFd, value: u32) -> io::Result<()> {
     // SAFETY: the three requests of this module that come here take their argument as a number, not as a pointer.
     unsafe { ioctl(tap, IntegerSetter::<OPCODE>::new_usize(value as usize)) }.map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        process::Command,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn processes_started_meanwhile_do_not_hold_the_tap() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: root is needed");
+            return;
+        }
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        Command::new("true").status().unwrap();
+                    }
+                });
+            }
+            let result = on_own_thread(|| {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
+                make_persistent("tap0")?;
+                (0..1000).try_for_each(|uid| set_owner("tap0", uid, uid))
+            });
+            done.store(true, Ordering::Relaxed);
+            result.unwrap();
+        });
+    }
 }

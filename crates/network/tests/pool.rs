@@ -9,7 +9,7 @@ use std::{collections::HashSet, path::Path, process::Command, time::Duration};
 use common::{Guest, Host, SERVICE, WORLD_V4, ask, distinct, eventually, on_host, request};
 use hearth_domain::NetworkMode::{Bridge, Default};
 use hearth_ids::MachineId;
-use hearth_network::{Network, NetworkError, PoolConfig, STEPS, SlotPool};
+use hearth_network::{Network, NetworkError, PoolConfig, STEPS, Slot, SlotPool};
 
 #[test]
 fn sixty_four_at_once_share_nothing() {
@@ -61,6 +61,18 @@ fn a_ready_slot_is_had_before_one_is_made() {
     });
 }
 
+fn gateway_mac(slot: &Slot) -> String {
+    let netns = slot.netns.as_ref().unwrap().display();
+    let shown = Command::new("nsenter")
+        .arg(format!("--net={netns}"))
+        .args(["ip", "-o", "link", "show", &slot.tap])
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether");
+    words.nth(1).unwrap().to_owned()
+}
+
 #[test]
 fn a_slot_rests_and_is_reset_before_it_is_used_again() {
     on_host(|host| {
@@ -74,6 +86,7 @@ fn a_slot_rests_and_is_reset_before_it_is_used_again() {
         let guest = Guest::boot(&slot);
         assert!(guest.ask(WORLD_V4, SERVICE).is_some());
         drop(guest);
+        let gateway = gateway_mac(&slot);
         let connections = || std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap_or_default();
         let address = format!("src={} ", slot.guest_addr);
         let known = connections();
@@ -92,6 +105,8 @@ fn a_slot_rests_and_is_reset_before_it_is_used_again() {
         eventually("the slot has rested", || pool.ready() == 1);
         let second = again().unwrap();
         assert_eq!(second.index, slot.index);
+        // A guest that is restored here sends to the gateway that it knows.
+        assert_eq!(gateway_mac(&second), gateway);
         let guest = Guest::boot(&second);
         assert!(guest.ask(WORLD_V4, SERVICE).is_some());
         assert!(ask(None, &second.guest_addr.to_string(), 80).is_some());
