@@ -20,7 +20,9 @@ pub struct FirecrackerConfig {
     pub confinement: Confinement,
     /// Whether KVM is taken for usable whatever the trial says.
     pub trust_kvm: bool,
-    /// Whether snapshots may hold only what changed. Costs the guest's writes some speed.
+    /// Whether a VMM that boots tracks what its guest writes, as one that is restored does anyway. When it is saved for the
+    /// first time it then writes that alone, and else all of its memory, zeros included, while the guest stands still.
+    /// Costs the guest some speed.
     pub track_dirty_pages: bool,
     /// Hides CPU features, so that snapshots move between CPU models.
     pub cpu_template: Option<CpuTemplate>,

@@ -9,7 +9,8 @@ use std::{
 use async_trait::async_trait;
 use hearth_domain::DriverKind;
 use hearth_driver::{
-    Capabilities, Check, Driver, DriverError, Liveness, StartPlan, Unusable, VmmExit, VmmHandle,
+    Capabilities, Check, Driver, DriverError, Liveness, Saved, SavedState, StartPlan, Unusable, VmmExit, VmmHandle,
+    VmmIdentity,
     launch::{self, Launcher},
     process::ProcessId,
 };
@@ -20,14 +21,15 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::{
-    api::{Action, ApiClient, ApiSocket, VmState},
+    api::{Action, ApiClient, ApiSocket, HugePages, VmState},
     cgroups,
     config::FirecrackerConfig,
     jail,
     launch::launch_plan,
-    layout::{Layout, Stream},
+    layout::{Layout, Origin, Stream},
     probe, processes,
     programs::Programs,
+    save::{self, Subject},
     start::{self, refused},
     streams::{self, Streams},
 };
@@ -60,6 +62,19 @@ struct Extra {
     jail: Option<PathBuf>,
     /// Firecracker's version.
     version: String,
+    /// The guest's memory in MiB.
+    #[serde(default)]
+    memory_mib: u32,
+    /// Whether it was restored.
+    #[serde(default)]
+    restored: bool,
+}
+
+impl Extra {
+    fn of(handle: &VmmHandle) -> Result<Self, DriverError> {
+        Self::deserialize(&handle.extra)
+            .map_err(|error| DriverError::io("read the VMM's handle")(io::Error::other(error)))
+    }
 }
 
 impl FirecrackerDriver {
@@ -74,8 +89,7 @@ impl FirecrackerDriver {
 
     /// The API of a running VMM, for what the trait does not have: balloon, limiters, metadata.
     pub fn api(&self, handle: &VmmHandle) -> Result<ApiClient, DriverError> {
-        let extra = Extra::deserialize(&handle.extra)
-            .map_err(|error| DriverError::io("read the VMM's handle")(io::Error::other(error)))?;
+        let extra = Extra::of(handle)?;
         Ok(self.client(extra.api, extra.uid))
     }
 
@@ -111,29 +125,77 @@ impl FirecrackerDriver {
     }
 
     /// Everything before a process exists.
-    fn prepare(&self, plan: &StartPlan, layout: &Layout) -> Result<(), DriverError> {
+    fn prepare(&self, plan: &StartPlan, layout: &Layout, origin: Origin<'_>) -> Result<(), DriverError> {
         let make = format!("make the folder {}", plan.folder.display());
         fs::create_dir_all(&plan.folder).map_err(DriverError::io(make))?;
         for stream in Stream::ALL {
             let make = format!("make the pipe {}", stream.fifo(&plan.folder).display());
             streams::make(stream, &plan.folder, plan.user).map_err(DriverError::io(make))?;
         }
-        jail::build(plan, layout)?;
+        jail::build(plan, layout, origin)?;
+        if let Origin::Saved(saved) = origin {
+            save::hand_over(&saved.devices, &layout.transit(&plan.folder), plan.user)?;
+        }
         self.streams
             .follow(&plan.folder)
             .map_err(DriverError::io("read the VMM's output"))
     }
 
-    /// From files to a guest that runs. When the VMM ends meanwhile, its last words say why.
-    async fn boot(&self, plan: &StartPlan, programs: &Programs, layout: &Layout) -> Result<ProcessId, DriverError> {
-        let vmm = self
-            .launcher
-            .spawn(&launch_plan(plan, programs, layout, &self.config))?;
+    /// From a plan to a guest that runs, or stands where it was saved.
+    async fn bring_up(&self, plan: &StartPlan, origin: Origin<'_>) -> Result<VmmHandle, DriverError> {
+        let programs = Programs::find(&self.config).await?;
+        let beyond = self.config.beyond(programs.features());
+        let action = match origin {
+            Origin::Kernel => beyond,
+            Origin::Saved(_) => beyond.or_else(|| save::hindrance(programs.version, self.config.huge_pages)),
+        };
+        if let Some(action) = action {
+            return Err(self.unsupported(action));
+        }
+        let layout = Layout::of(plan, &programs, self.config.confinement);
+        self.prepare(plan, &layout, origin)?;
+        let vmm = self.launch(plan, &programs, &layout, origin).await?;
+        let extra = Extra {
+            api: layout.api,
+            uid: plan.user.uid,
+            jail: layout.root,
+            version: programs.version.to_string(),
+            memory_mib: plan.memory_mib,
+            restored: matches!(origin, Origin::Saved(_)),
+        };
+        Ok(VmmHandle {
+            machine: plan.machine,
+            driver: self.kind(),
+            pid: vmm.pid,
+            start_ticks: vmm.start_ticks,
+            folder: plan.folder.clone(),
+            extra: serde_json::to_value(extra)
+                .map_err(|error| DriverError::io("write the VMM's handle")(io::Error::other(error)))?,
+        })
+    }
+
+    /// From files to a guest. When the VMM ends meanwhile, its last words say why.
+    async fn launch(
+        &self,
+        plan: &StartPlan,
+        programs: &Programs,
+        layout: &Layout,
+        origin: Origin<'_>,
+    ) -> Result<ProcessId, DriverError> {
+        let launch_plan = launch_plan(plan, programs, layout, &self.config, origin);
+        let vmm = self.launcher.spawn(&launch_plan)?;
         let configure = async {
             let api = self.client(layout.api.clone(), plan.user.uid);
             start::api_answers(&api, &self.config).await?;
             cgroups::check(&plan.cgroups, vmm.pid)?;
-            start::configure(&api, plan, &layout.seen, &self.config, programs.features()).await
+            match origin {
+                Origin::Kernel => start::configure(&api, plan, &layout.seen, &self.config, programs.features()).await,
+                Origin::Saved(_) => {
+                    let devices = layout.transit(&plan.folder).devices;
+                    start::load(&api, plan, &layout.seen, &devices.seen, &self.config).await?;
+                    save::forget(&devices.host)
+                }
+            }
         };
         let result = tokio::select! {
             biased;
@@ -162,6 +224,10 @@ impl FirecrackerDriver {
     }
 }
 
+fn mebibytes(count: u32) -> u64 {
+    u64::from(count) << 20
+}
+
 fn process_of(handle: &VmmHandle) -> ProcessId {
     ProcessId {
         pid: handle.pid,
@@ -180,7 +246,7 @@ impl Driver for FirecrackerDriver {
             guest: true,
             outlives: true,
             pause: true,
-            snapshot: false,
+            snapshot: self.config.huge_pages != Some(HugePages::TwoMebibytes),
             accelerated: hearth_driver::kvm::usable().is_ok(),
         }
     }
@@ -194,32 +260,35 @@ impl Driver for FirecrackerDriver {
     }
 
     async fn start(&self, plan: &StartPlan) -> Result<VmmHandle, DriverError> {
+        self.bring_up(plan, Origin::Kernel).await
+    }
+
+    async fn identity(&self) -> Result<VmmIdentity, DriverError> {
         let programs = Programs::find(&self.config).await?;
-        if let Some(action) = self.config.beyond(programs.features()) {
-            return Err(DriverError::Unsupported {
-                driver: self.kind(),
-                action,
-            });
+        if let Some(action) = save::hindrance(programs.version, self.config.huge_pages) {
+            return Err(self.unsupported(action));
         }
-        let layout = Layout::of(plan, &programs, self.config.confinement);
-        self.prepare(plan, &layout)?;
-        let vmm = self.boot(plan, &programs, &layout).await?;
-        let version = programs.version.to_string();
-        let extra = Extra {
-            api: layout.api,
-            uid: plan.user.uid,
-            jail: layout.root,
-            version,
+        Ok(save::identity(programs.version, self.config.cpu_template))
+    }
+
+    async fn save(&self, handle: &VmmHandle, folder: &Path) -> Result<Saved, DriverError> {
+        let extra = Extra::of(handle)?;
+        let deadline = self.config.call_timeout() + save::writing_time(extra.memory_mib);
+        let api = self.client(extra.api, extra.uid).with_deadline(deadline);
+        let subject = Subject {
+            vmm: process_of(handle),
+            uid: extra.uid,
+            jail: extra.jail,
+            folder: handle.folder.clone(),
+            memory_bytes: mebibytes(extra.memory_mib),
+            restored: extra.restored,
         };
-        Ok(VmmHandle {
-            machine: plan.machine,
-            driver: self.kind(),
-            pid: vmm.pid,
-            start_ticks: vmm.start_ticks,
-            folder: plan.folder.clone(),
-            extra: serde_json::to_value(extra)
-                .map_err(|error| DriverError::io("write the VMM's handle")(io::Error::other(error)))?,
-        })
+        save::save(&api, subject, folder).await
+    }
+
+    async fn restore(&self, plan: &StartPlan, saved: &SavedState) -> Result<VmmHandle, DriverError> {
+        save::check_memory(&saved.memory, mebibytes(plan.memory_mib))?;
+        self.bring_up(plan, Origin::Saved(saved)).await
     }
 
     async fn recover(&self, handle: &VmmHandle) -> Result<Liveness, DriverError> {

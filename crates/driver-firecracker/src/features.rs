@@ -48,6 +48,9 @@ pub struct Features {
     /// Devices are described by ACPI too. Before, a guest finds them only if its kernel has
     /// `CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES`, which Debian's has not.
     pub acpi: bool,
+    /// A snapshot can be loaded with another tap than it was made with (`network_overrides`). Saving needs it too, as
+    /// what is saved is of no use else.
+    pub snapshots: bool,
     /// `--enable-pci` puts the devices on a PCI bus.
     pub pci: bool,
     /// `/serial` says where the console goes.
@@ -74,6 +77,7 @@ impl Features {
             custom_cpu_templates: from(1, 4),
             huge_pages: from(1, 7),
             acpi: from(1, 8),
+            snapshots: from(1, 12),
             pci: from(1, 13),
             serial_output: from(1, 14),
             jailer_nofollow: version >= Version::new(1, 14, 1)
@@ -155,7 +159,7 @@ mod tests {
     #[test]
     fn each_feature_appears_with_its_version_and_stays() {
         type Feature = fn(Features) -> bool;
-        let table: [(&str, &str, Feature); 11] = [
+        let table: [(&str, &str, Feature); 12] = [
             ("0.25.0", "1.0.0", |f| f.smt),
             ("0.25.0", "1.0.0", |f| f.jailer_cgroup_v2),
             ("0.25.0", "1.0.0", |f| f.io_engine),
@@ -165,6 +169,7 @@ mod tests {
             ("1.3.3", "1.4.0", |f| f.custom_cpu_templates),
             ("1.6.0", "1.7.0", |f| f.huge_pages),
             ("1.7.0", "1.8.0", |f| f.acpi),
+            ("1.11.0", "1.12.0", |f| f.snapshots),
             ("1.12.1", "1.13.0", |f| f.pci),
             ("1.13.1", "1.14.0", |f| f.serial_output),
         ];

@@ -16,14 +16,16 @@ use rustix::{
     mount::{MountFlags, MountPropagationFlags, UnmountFlags},
 };
 
-use crate::layout::{Layout, jail_base};
+use crate::layout::{Layout, Origin, jail_base};
 
-/// Makes the jail's root and puts the machine's files into it.
-pub(crate) fn build(plan: &StartPlan, layout: &Layout) -> Result<(), DriverError> {
-    let Some(root) = &layout.root else { return Ok(()) };
+/// Makes the jail's root and puts the machine's files into it. Without a jail there is but the disk's link to make.
+pub(crate) fn build(plan: &StartPlan, layout: &Layout, origin: Origin<'_>) -> Result<(), DriverError> {
+    let Some(root) = &layout.root else {
+        return link_disk(plan, layout);
+    };
     check_file_system(&plan.folder)?;
     make_folders(&jail_base(&plan.folder), root)?;
-    for (file, seen) in layout.gifts(plan) {
+    for (file, seen) in layout.gifts(plan, origin) {
         let inside = root.join(seen.strip_prefix("/").unwrap_or(seen));
         give(&file, &inside).map_err(DriverError::io(format!(
             "put {} into the jail as {}",
@@ -31,7 +33,19 @@ pub(crate) fn build(plan: &StartPlan, layout: &Layout) -> Result<(), DriverError
             inside.display()
         )))?;
     }
+    if let (Some(files), Origin::Saved(_)) = (layout.files(), origin) {
+        make_folder(&files)?;
+    }
     Ok(())
+}
+
+fn link_disk(plan: &StartPlan, layout: &Layout) -> Result<(), DriverError> {
+    let (Some(disk), Some(seen)) = (&plan.disk, &layout.seen.disk) else {
+        return Ok(());
+    };
+    let link = plan.folder.join(seen);
+    let make = format!("make the link {} to {}", link.display(), disk.display());
+    std::os::unix::fs::symlink(disk, link).map_err(DriverError::io(make))
 }
 
 /// The jailer makes device nodes in the jail and executes from it.
@@ -60,14 +74,15 @@ fn check_file_system(folder: &Path) -> Result<(), DriverError> {
 fn make_folders(base: &Path, root: &Path) -> Result<(), DriverError> {
     let mut folders: Vec<&Path> = root.ancestors().take_while(|folder| *folder != base).collect();
     folders.push(base);
-    for folder in folders.into_iter().rev() {
-        let make = format!("make the jail's folder {}", folder.display());
-        fs::DirBuilder::new()
-            .mode(0o755)
-            .create(folder)
-            .map_err(DriverError::io(make))?;
-    }
-    Ok(())
+    folders.into_iter().rev().try_for_each(make_folder)
+}
+
+fn make_folder(folder: &Path) -> Result<(), DriverError> {
+    let make = format!("make the jail's folder {}", folder.display());
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(folder)
+        .map_err(DriverError::io(make))
 }
 
 fn give(file: &Path, inside: &Path) -> io::Result<()> {

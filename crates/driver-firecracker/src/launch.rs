@@ -6,12 +6,15 @@
 
 use std::path::PathBuf;
 
-use hearth_driver::{StartPlan, launch::LaunchPlan};
+use hearth_driver::{
+    StartPlan,
+    launch::{GuestMemory, LaunchPlan},
+};
 
 use crate::{
     cgroups,
     config::FirecrackerConfig,
-    layout::{Layout, jail_base},
+    layout::{Layout, Origin, jail_base},
     programs::Programs,
 };
 
@@ -24,11 +27,13 @@ pub(crate) fn launch_plan(
     programs: &Programs,
     layout: &Layout,
     config: &FirecrackerConfig,
+    origin: Origin<'_>,
 ) -> LaunchPlan {
     let vmm = vmm_arguments(plan, layout, config);
     let common = LaunchPlan {
         cgroups: plan.cgroups.clone(),
         max_open_files: u64::from(MAX_OPEN_FILES),
+        memory: memory(layout, origin),
         ..LaunchPlan::new(&plan.folder, &programs.firecracker)
     };
     match &programs.jailer {
@@ -53,6 +58,16 @@ pub(crate) fn launch_plan(
             ..common
         },
     }
+}
+
+/// What a VMM is restored from; one that boots makes its own.
+fn memory(layout: &Layout, origin: Origin<'_>) -> Option<GuestMemory> {
+    let Origin::Saved(state) = origin else { return None };
+    let saved = state.memory.clone();
+    Some(match layout.files() {
+        Some(files) => GuestMemory::Jailed { saved, files },
+        None => GuestMemory::Saved(saved),
+    })
 }
 
 /// The VMM's own arguments. The jailer adds `--id` itself.
@@ -91,7 +106,7 @@ fn jailer_arguments(plan: &StartPlan, programs: &Programs, unified: Option<PathB
 
 #[cfg(test)]
 mod tests {
-    use hearth_driver::{KernelFiles, NetAttachment, VmmUser};
+    use hearth_driver::{KernelFiles, NetAttachment, SavedState, VmmUser};
     use hearth_ids::MachineId;
 
     use super::*;
@@ -123,7 +138,7 @@ mod tests {
         }
     }
 
-    fn launch(confinement: Confinement) -> LaunchPlan {
+    fn launch(confinement: Confinement, origin: Origin<'_>) -> LaunchPlan {
         let jailer = (confinement == Confinement::Jailer).then(|| "/bin/jailer".into());
         let programs = Programs {
             firecracker: "/bin/firecracker".into(),
@@ -132,7 +147,7 @@ mod tests {
         };
         let plan = plan();
         let layout = Layout::of(&plan, &programs, confinement);
-        launch_plan(&plan, &programs, &layout, &FirecrackerConfig::default())
+        launch_plan(&plan, &programs, &layout, &FirecrackerConfig::default(), origin)
     }
 
     fn text(launch: &LaunchPlan) -> String {
@@ -146,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_jailer_does_the_confining() {
-        let launch = launch(Confinement::Jailer);
+        let launch = launch(Confinement::Jailer, Origin::Kernel);
         assert_eq!(launch.program, PathBuf::from("/bin/jailer"));
         assert_eq!((launch.user, &launch.netns), (None, &None));
         let text = text(&launch);
@@ -163,11 +178,27 @@ mod tests {
 
     #[test]
     fn without_it_the_launcher_does() {
-        let launch = launch(Confinement::None);
+        let launch = launch(Confinement::None, Origin::Kernel);
         assert_eq!(launch.program, PathBuf::from("/bin/firecracker"));
         assert_eq!(launch.user, Some(VmmUser { uid: 7, gid: 8 }));
         assert_eq!(launch.netns, Some("/run/netns/a".into()));
         assert!(text(&launch).starts_with("--api-sock /m/api.sock --id mch"));
+    }
+
+    #[test]
+    fn only_one_that_is_restored_is_given_a_memory() {
+        let saved = SavedState::in_folder("/snapshots/a".as_ref());
+        let memory = |confinement, origin| launch(confinement, origin).memory;
+        let file = || PathBuf::from("/snapshots/a/memory");
+        assert_eq!(memory(Confinement::Jailer, Origin::Kernel), None);
+        let unjailed = memory(Confinement::None, Origin::Saved(&saved));
+        assert_eq!(unjailed, Some(GuestMemory::Saved(file())));
+        let jailed = memory(Confinement::Jailer, Origin::Saved(&saved));
+        let Some(GuestMemory::Jailed { saved, files }) = jailed else {
+            panic!("{jailed:?}")
+        };
+        assert_eq!(saved, file());
+        assert!(files.starts_with("/m/jail/firecracker") && files.ends_with("root/files"));
     }
 
     #[test]

@@ -3,23 +3,33 @@
 //! ```text
 //! <folder>/log.fifo      log.kept      log.kept.1        the VMM's own log
 //!          metrics.fifo  metrics.kept  metrics.kept.1    its metrics
+//!          saved.once                                    it was saved, or that was tried
 //!          jail/<program>/<machine>/root/                the VMM's root, as the jailer wants it
 //!                                       api.sock vmlinux initramfs root layer0 disk log.fifo metrics.fifo
+//!                                       files/                   its own open files, of a VMM that is restored
+//!                                       saved.memory saved.base  while it is saved
+//!                                       saved.devices            while it is saved or restored
 //! ```
 //! Beside these lie the launcher's pid file and the guest's console ([`hearth_driver::launch`]).
-//! Unjailed, the socket lies in the folder itself and the VMM sees all files by their own paths, but for root and layers.
+//! Unjailed, the socket and what is saved lie in the folder itself, `disk` there is a link, root and layers are open files,
+//! and all else the VMM sees by its own path.
+//!
+//! What a VMM saves of itself names its drives by the paths that it sees. So these are the same for all machines: a copy
+//! finds its own files there.
 
 use std::path::{Path, PathBuf};
 
 use hearth_driver::{
-    StartPlan,
-    launch::{ROOT_PATH, layer_path},
+    SavedState, StartPlan,
+    launch::{JAILED_MEMORY, MEMORY_PATH, ROOT_PATH, layer_path},
 };
 
 use crate::{config::Confinement, programs::Programs};
 
 const JAIL: &str = "jail";
 const API: &str = "api.sock";
+const DISK: &str = "disk";
+const FILES: &str = "files";
 
 /// A stream that the VMM writes and this driver keeps the end of. (The console is the launcher's.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +66,53 @@ impl Stream {
     }
 }
 
+/// Where a guest begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// With its kernel.
+    Kernel,
+    /// Where another one stood still. Its kernel is in its memory.
+    Saved(&'a SavedState),
+}
+
+/// Files by which a VMM and this process hand over what is saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Transit {
+    /// Written by the VMM alone, or by it over the base.
+    pub(crate) memory: Place,
+    /// Becomes the base of the memory once it is whole.
+    pub(crate) base: Place,
+    /// Written by the VMM that is saved, or for the one that is restored.
+    pub(crate) devices: Place,
+}
+
+/// One file, on the host and as the VMM sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) host: PathBuf,
+    pub(crate) seen: PathBuf,
+}
+
+impl Transit {
+    /// In a machine's jail, if there is one, or its folder.
+    pub(crate) fn of(jail: Option<&Path>, folder: &Path) -> Self {
+        let place = |name: &str| Place {
+            host: jail.unwrap_or(folder).join(name),
+            seen: jail.map_or(folder, |_root| Path::new("/")).join(name),
+        };
+        Self {
+            memory: place("saved.memory"),
+            base: place("saved.base"),
+            devices: place("saved.devices"),
+        }
+    }
+}
+
+/// What says that a VMM was saved already, or that this was tried.
+pub(crate) fn saved_once(folder: &Path) -> PathBuf {
+    folder.join("saved.once")
+}
+
 /// The folder that holds the jail.
 pub(crate) fn jail_base(folder: &Path) -> PathBuf {
     folder.join(JAIL)
@@ -81,6 +138,8 @@ pub(crate) struct Seen {
     pub(crate) root: PathBuf,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) disk: Option<PathBuf>,
+    /// The memory that a VMM is restored from.
+    pub(crate) memory: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) metrics: PathBuf,
 }
@@ -107,7 +166,8 @@ impl Layout {
             layers: (0..plan.layers.len())
                 .map(|index| format!("/layer{index}").into())
                 .collect(),
-            disk: plan.disk.is_some().then(|| "/disk".into()),
+            disk: plan.disk.is_some().then(|| Path::new("/").join(DISK)),
+            memory: Path::new("/").join(FILES).join(JAILED_MEMORY),
             log: "/log.fifo".into(),
             metrics: "/metrics.fifo".into(),
         };
@@ -126,24 +186,40 @@ impl Layout {
             initramfs: plan.kernel.initramfs.clone(),
             root: ROOT_PATH.into(),
             layers: (0..plan.layers.len()).map(layer_path).collect(),
-            disk: plan.disk.clone(),
+            // In the VMM's working folder.
+            disk: plan.disk.is_some().then(|| DISK.into()),
+            memory: MEMORY_PATH.into(),
             log: Stream::Log.fifo(&plan.folder),
             metrics: Stream::Metrics.fifo(&plan.folder),
         };
         Self { root: None, api, seen }
     }
 
+    /// By which files the VMM and this process hand over what is saved.
+    pub(crate) fn transit(&self, folder: &Path) -> Transit {
+        Transit::of(self.root.as_deref(), folder)
+    }
+
+    /// The folder in the jail, if there is one, that shows a restored VMM its own open files.
+    pub(crate) fn files(&self) -> Option<PathBuf> {
+        self.root.as_ref().map(|root| root.join(FILES))
+    }
+
     /// What must be put into the jail: a file of the host, and its path seen from inside.
-    pub(crate) fn gifts<'a>(&'a self, plan: &'a StartPlan) -> Vec<(PathBuf, &'a Path)> {
+    pub(crate) fn gifts<'a>(&'a self, plan: &'a StartPlan, origin: Origin<'_>) -> Vec<(PathBuf, &'a Path)> {
         let mut gifts = vec![
-            (plan.kernel.vmlinux.clone(), self.seen.kernel.as_path()),
-            (plan.kernel.initramfs.clone(), self.seen.initramfs.as_path()),
             (plan.root.clone(), self.seen.root.as_path()),
             (Stream::Log.fifo(&plan.folder), self.seen.log.as_path()),
             (Stream::Metrics.fifo(&plan.folder), self.seen.metrics.as_path()),
         ];
         let layers = plan.layers.iter().cloned();
         gifts.extend(layers.zip(self.seen.layers.iter().map(PathBuf::as_path)));
+        if let Origin::Kernel = origin {
+            gifts.extend([
+                (plan.kernel.vmlinux.clone(), self.seen.kernel.as_path()),
+                (plan.kernel.initramfs.clone(), self.seen.initramfs.as_path()),
+            ]);
+        }
         if let (Some(disk), Some(seen)) = (&plan.disk, &self.seen.disk) {
             gifts.push((disk.clone(), seen));
         }

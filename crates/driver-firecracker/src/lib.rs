@@ -15,6 +15,7 @@ mod layout;
 mod probe;
 mod processes;
 mod programs;
+mod save;
 mod start;
 mod streams;
 

@@ -1,4 +1,4 @@
-//! From a plan to a running guest.
+//! From a plan to a running guest, or to one that stands where another did.
 
 use std::{path::Path, time::Duration};
 
@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     api::{
-        Action, ApiClient, ApiError, BootSource, Drive, Entropy, Logger, MachineConfig, Metrics, MmdsConfig,
-        MmdsVersion, NetworkInterface,
+        Action, ApiClient, ApiError, BootSource, Drive, Entropy, Logger, MachineConfig, MemoryBackend, Metrics,
+        MmdsConfig, MmdsVersion, NetworkInterface, NetworkOverride, SnapshotLoad,
     },
     config::{FirecrackerConfig, Mmds},
     features::Features,
@@ -79,6 +79,37 @@ pub(crate) async fn configure(
         serve_metadata(api, mmds).await?;
     }
     api.act(Action::InstanceStart).await.map_err(refused("boot the guest"))
+}
+
+/// Goes on from what was saved, in which all is configured but the log and the metrics. The vCPUs stand still.
+pub(crate) async fn load(
+    api: &ApiClient,
+    plan: &StartPlan,
+    seen: &Seen,
+    devices: &Path,
+    config: &FirecrackerConfig,
+) -> Result<(), DriverError> {
+    set_up_output(api, seen, config).await?;
+    let tap = NetworkOverride {
+        iface_id: CARD.to_owned(),
+        host_dev_name: plan.net.tap.clone(),
+    };
+    let load = SnapshotLoad {
+        snapshot_path: text(devices),
+        mem_backend: MemoryBackend::File(text(&seen.memory)),
+        // The first write to each page is a fault anyway, since the page is not the guest's own before.
+        enable_diff_snapshots: true,
+        resume_vm: false,
+        network_overrides: vec![tap],
+    };
+    api.load_snapshot(&load)
+        .await
+        .map_err(refused("go on from what was saved"))?;
+    match &config.mmds {
+        // Where it is served is saved; what it holds is not.
+        Some(mmds) => api.put_mmds(&mmds.store).await.map_err(refused("take the metadata")),
+        None => Ok(()),
+    }
 }
 
 /// First, so that what goes wrong later is in the log.
@@ -190,6 +221,7 @@ mod tests {
             root: "/root".into(),
             layers: vec!["/layer0".into(), "/layer1".into()],
             disk: disk.map(Into::into),
+            memory: "/files/0".into(),
             log: "/log.fifo".into(),
             metrics: "/metrics.fifo".into(),
         }

@@ -51,11 +51,16 @@ pub(crate) fn arguments(plan: &StartPlan, accel: Accel, origin: &Origin) -> Vec<
     };
     // What is saved is the devices alone, by a command that writes neither of these.
     args.option("-global", "migration.send-configuration=off");
+    // Nobody on the guest's network has to be told that it moved; emulated, each such packet costs it milliseconds.
+    args.option("-global", "migration.announce-rounds=0");
     // The machine's ACPI tables name virtio devices of the current standard only if told so.
     args.option("-global", "virtio-mmio.force-legacy=false");
     disks(&mut args, plan);
     args.option("-netdev", format!("tap,id=net,fd={TAP_FD},vhost=off"));
-    args.option("-device", format!("virtio-net-device,netdev=net,mac={}", plan.net.mac));
+    // A card that can announce itself, and is told after a restore not to (above), has no timer for it any more; QEMU
+    // stops that timer all the same when the guest resets the card, as it does when it goes down, and crashes.
+    let card = format!("virtio-net-device,netdev=net,mac={},guest_announce=off", plan.net.mac);
+    args.option("-device", card);
     args.option("-object", "rng-builtin,id=rng")
         .option("-device", "virtio-rng-device,rng=rng");
     // Standard output is the keeper's pipe, so neither QEMU nor the guest decides how much is kept.

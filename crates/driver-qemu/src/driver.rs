@@ -263,7 +263,13 @@ impl Driver for QemuDriver {
     }
 
     async fn save(&self, handle: &VmmHandle, folder: &Path) -> Result<Saved, DriverError> {
-        save::save(handle, self.found_accel().await?, folder).await
+        // As it was when that VMM was started: the host may be another since.
+        let accel = match handle.extra["accel"].as_str() {
+            Some("kvm") => Accel::Kvm,
+            Some("tcg") => Accel::Tcg,
+            _ => self.found_accel().await?,
+        };
+        save::save(handle, accel, folder).await
     }
 
     async fn restore(&self, plan: &StartPlan, saved: &SavedState) -> Result<VmmHandle, DriverError> {

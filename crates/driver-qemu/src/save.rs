@@ -15,7 +15,7 @@ use std::{
 };
 
 use hearth_driver::{
-    DriverError, Saved, SavedState, VmmHandle, VmmIdentity, memory,
+    DriverError, Saved, SavedState, VmmHandle, VmmIdentity, kvm, memory,
     process::{self, ProcessId},
 };
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ pub(crate) fn check_memory(path: &Path, bytes: u64) -> Result<(), DriverError> {
 
 fn identity(version: String, accel: Accel) -> VmmIdentity {
     let cpu_features = match accel {
-        Accel::Kvm => host_features(),
+        Accel::Kvm => kvm::cpu_features(),
         // The processor is made up, whatever the host's is.
         Accel::Tcg => Vec::new(),
     };
@@ -135,19 +135,6 @@ fn version_in(version: &Value) -> Result<String, DriverError> {
         (Some(major), Some(minor), Some(micro)) => Ok(format!("{major}.{minor}.{micro}")),
         _ => Err(refused("it does not tell its version")),
     }
-}
-
-/// The features of the first processor, sorted.
-fn host_features() -> Vec<String> {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let flags = info
-        .lines()
-        .find_map(|line| line.strip_prefix("flags")?.split_once(':'));
-    let mut features: Vec<String> = flags.map_or_else(Vec::new, |(_, flags)| {
-        flags.split_whitespace().map(str::to_owned).collect()
-    });
-    features.sort_unstable();
-    features
 }
 
 /// Versions of programs that were asked, with when each was written.

@@ -37,6 +37,8 @@ pub enum Step {
     Recover,
     /// [`Driver::pause`].
     Pause,
+    /// [`Driver::pause`], after the vCPUs stopped: the caller gets an error although they did.
+    PauseLate,
     /// [`Driver::resume`].
     Resume,
     /// [`Driver::save`].
@@ -58,6 +60,7 @@ impl Step {
             Self::StartLate => "the end of start",
             Self::Recover => "recover",
             Self::Pause => "pause",
+            Self::PauseLate => "the end of pause",
             Self::Resume => "resume",
             Self::Save => "save",
             Self::Restore => "restore",
@@ -120,6 +123,7 @@ struct Inner {
     started: u64,
     power_button_ignored: bool,
     unusable: Option<Unusable>,
+    identity: Option<VmmIdentity>,
 }
 
 #[derive(Debug)]
@@ -198,6 +202,11 @@ impl FakeDriver {
     /// Whether its host lacks what machines need.
     pub fn lack(&self, unusable: Option<Unusable>) {
         self.inner().unusable = unusable;
+    }
+
+    /// What its VMMs say they are, from now on.
+    pub fn pose_as(&self, identity: VmmIdentity) {
+        self.inner().identity = Some(identity);
     }
 
     /// Ends a machine's VMM as if by itself. `false` if none lives.
@@ -285,7 +294,7 @@ impl Driver for FakeDriver {
     }
 
     async fn identity(&self) -> Result<VmmIdentity, DriverError> {
-        Ok(identity())
+        Ok(self.inner().identity.clone().unwrap_or_else(identity))
     }
 
     async fn save(&self, handle: &VmmHandle, folder: &Path) -> Result<Saved, DriverError> {
@@ -301,7 +310,7 @@ impl Driver for FakeDriver {
         let written = fs::write(&files.memory, MEMORY).and_then(|()| fs::write(&files.devices, DEVICES));
         written.map_err(DriverError::io(format!("write into {}", folder.display())))?;
         Ok(Saved {
-            identity: identity(),
+            identity: inner.identity.clone().unwrap_or_else(identity),
             memory_bytes: MEMORY.len() as u64,
             devices_bytes: DEVICES.len() as u64,
         })
@@ -376,7 +385,7 @@ impl Driver for FakeDriver {
         let mut inner = self.inner();
         inner.strike(Step::Pause, handle.machine)?;
         inner.living(handle, "pause")?.paused = true;
-        Ok(())
+        inner.strike(Step::PauseLate, handle.machine)
     }
 
     async fn resume(&self, handle: &VmmHandle) -> Result<(), DriverError> {

@@ -75,16 +75,27 @@ fn probe() -> Result<(), KvmUnusable> {
     trial_in_time(TRIAL_TIMEOUT)
 }
 
+/// The features of the host's first processor, sorted: what guests under KVM may see of it.
+pub fn cpu_features() -> Vec<String> {
+    features_in(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn features_in(cpuinfo: &str) -> Vec<String> {
+    let mut features: Vec<String> = flags(cpuinfo).take(1).flatten().map(str::to_owned).collect();
+    features.sort_unstable();
+    features
+}
+
 fn cpu_virtualises(cpuinfo: &str) -> bool {
-    cpuinfo
-        .lines()
-        .filter_map(|line| line.split_once(':'))
+    flags(cpuinfo).flatten().any(|flag| flag == "vmx" || flag == "svm")
+}
+
+/// The flags of each processor.
+fn flags(cpuinfo: &str) -> impl Iterator<Item = std::str::SplitAsciiWhitespace<'_>> {
+    let fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    fields
         .filter(|(key, _)| key.trim() == "flags")
-        .any(|(_, flags)| {
-            flags
-                .split_ascii_whitespace()
-                .any(|flag| flag == "vmx" || flag == "svm")
-        })
+        .map(|(_, flags)| flags.split_ascii_whitespace())
 }
 
 fn trial_in_time(timeout: Duration) -> Result<(), KvmUnusable> {
@@ -195,6 +206,13 @@ mod tests {
         assert!(!cpu_virtualises(
             "flags\t\t: fpu sse svm_lock\nvmx flags\t: vnmi\nbugs\t: svm vmx\n"
         ));
+    }
+
+    #[test]
+    fn features_are_those_of_one_processor_in_order() {
+        let cpuinfo = "vmx flags\t: vnmi\nflags\t\t: vmx fpu\nflags\t\t: sse\n";
+        assert_eq!(features_in(cpuinfo), ["fpu", "vmx"]);
+        assert!(features_in("").is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::OwnedFd,
+        fd::{OwnedFd, RawFd},
         unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
     path::Path,
@@ -19,7 +19,7 @@ use procfs::process::{MMPermissions, MemoryPageFlags, PageInfo, Process};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 use crate::{
-    launch::MEMORY_FD,
+    launch::{MEMORY_FD, STDIN_FD},
     process::ProcessId,
     sparse::{PIECE_BYTES, copy_data},
 };
@@ -86,15 +86,8 @@ pub struct Copied {
 /// The process is trusted by half: what it shows as its memory is taken only if it is a file or memory of that very size,
 /// and what else it may map are its own pages.
 pub fn copy_out(vmm: ProcessId, bytes: u64, to: &Path) -> io::Result<Copied> {
-    let backing = backing_of(vmm, bytes)?;
-    let out = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)?;
-    out.set_len(bytes)?;
-    let mut copied = Copied::default();
-    copy_data(&backing, bytes, |at, data| copied.write_data(&out, at, data))?;
+    let backing = open_held(vmm, MEMORY_FD, bytes)?;
+    let (out, mut copied) = copy_file(&backing, bytes, to)?;
     if let Some(mapping) = private_mapping(vmm, &backing, bytes)? {
         mapping.copy_own_pages(&out, &mut copied)?;
     }
@@ -102,6 +95,31 @@ pub fn copy_out(vmm: ProcessId, bytes: u64, to: &Path) -> io::Result<Copied> {
         return Err(io::Error::other("the VMM ended meanwhile"));
     }
     Ok(copied)
+}
+
+/// Copies a memory that a VMM wrote to a file of its own, of that very size, into a new sparse file: what is zero becomes
+/// a hole, whether it was one or not. That file is handed back open.
+pub fn copy_written(source: &File, bytes: u64, to: &Path) -> io::Result<(File, Copied)> {
+    check_length(source, bytes)?;
+    copy_file(source, bytes, to)
+}
+
+/// What a VMM of this kind was restored from, [`GuestMemory::Jailed`](crate::launch::GuestMemory::Jailed) or
+/// [`GuestMemory::Saved`](crate::launch::GuestMemory::Saved): it holds it open. For reading.
+pub fn restored_from(vmm: ProcessId, jailed: bool, bytes: u64) -> io::Result<File> {
+    open_held(vmm, if jailed { STDIN_FD } else { MEMORY_FD }, bytes)
+}
+
+fn copy_file(source: &File, bytes: u64, to: &Path) -> io::Result<(File, Copied)> {
+    let out = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)?;
+    out.set_len(bytes)?;
+    let mut copied = Copied::default();
+    copy_data(source, bytes, |at, data| copied.write_data(&out, at, data))?;
+    Ok((out, copied))
 }
 
 impl Copied {
@@ -134,24 +152,29 @@ fn is_zero(page: &[u8]) -> bool {
     page == &ZERO[..page.len()]
 }
 
-/// The file that a VMM has its guest's memory from.
-fn backing_of(vmm: ProcessId, bytes: u64) -> io::Result<File> {
-    let path = format!("/proc/{}/fd/{MEMORY_FD}", vmm.pid);
+/// The file of this number that a VMM has its guest's memory from.
+fn open_held(vmm: ProcessId, number: RawFd, bytes: u64) -> io::Result<File> {
+    let path = format!("/proc/{}/fd/{number}", vmm.pid);
     // A VMM that was taken over may have put anything there: a pipe, for one, that would keep us waiting.
     let file = fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)?;
-    let meta = file.metadata()?;
     if !vmm.is_alive() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    if !meta.is_file() || meta.len() != bytes {
-        let found = meta.len();
-        let message = format!("its memory has {found} bytes, not the {bytes} of its guest");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
+    check_length(&file, bytes)?;
     Ok(file)
+}
+
+fn check_length(file: &File, bytes: u64) -> io::Result<()> {
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.len() == bytes {
+        return Ok(());
+    }
+    let found = meta.len();
+    let message = format!("its memory has {found} bytes, not the {bytes} of its guest");
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
 /// Where a VMM maps its guest's memory, if it has pages of its own there.
@@ -297,6 +320,25 @@ mod tests {
         })
         .unwrap();
         assert_eq!(found, [(PIECE + 3 * PAGE, 2 * PAGE)]);
+    }
+
+    #[test]
+    fn a_memory_without_holes_gets_them_and_one_of_another_size_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut data = vec![0; PIECE_BYTES];
+        data[PAGE_BYTES * 7] = 1;
+        let source = sparse(folder.path(), &[(0, &data), (PIECE, &data)], 2 * PIECE);
+        let to = folder.path().join("copy");
+        assert!(copy_written(&source, PIECE, &to).is_err() && !to.exists());
+        let (_copy, copied) = copy_written(&source, 2 * PIECE, &to).unwrap();
+        assert_eq!(copied.data_bytes, 2 * PAGE);
+        let meta = to.metadata().unwrap();
+        assert_eq!((meta.len(), meta.mode() & 0o777), (2 * PIECE, 0o600));
+        assert!(meta.blocks() * 512 <= 4 * PAGE, "{} blocks", meta.blocks());
+        assert!(
+            copy_written(&source, 2 * PIECE, &to).is_err(),
+            "an old copy was written over"
+        );
     }
 
     #[test]

@@ -44,6 +44,11 @@ macro_rules! typed_id {
             pub fn unix_ms(self) -> u64 {
                 self.0.timestamp_ms()
             }
+
+            /// All of it as a number, for those who want 128 bits in a form of their own.
+            pub fn to_u128(self) -> u128 {
+                self.0.0
+            }
         }
 
         impl fmt::Display for $name {

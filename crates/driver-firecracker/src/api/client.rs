@@ -84,6 +84,12 @@ impl ApiClient {
         Self { socket, deadline }
     }
 
+    /// The same client, each of whose calls has another deadline.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// Reads a resource.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let body = self.call(Method::GET, path, Bytes::new()).await?;

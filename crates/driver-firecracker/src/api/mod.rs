@@ -17,6 +17,7 @@ mod metrics;
 mod mmds;
 mod network_interfaces;
 mod rate_limiter;
+mod snapshot;
 mod socket;
 mod vm;
 
@@ -33,5 +34,6 @@ pub use metrics::Metrics;
 pub use mmds::{MmdsConfig, MmdsVersion};
 pub use network_interfaces::{NetworkInterface, NetworkInterfacePatch};
 pub use rate_limiter::{RateLimiter, TokenBucket};
+pub use snapshot::{MemoryBackend, NetworkOverride, SnapshotCreate, SnapshotLoad, SnapshotType};
 pub use socket::ApiSocket;
 pub use vm::VmState;

@@ -12,7 +12,7 @@ use tokio::time::{Duration, timeout};
 use crate::ground::{ground, until};
 
 /// Polls a future at most so many times; `None` when it was not ready by then.
-async fn cut_off<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+pub(crate) async fn cut_off<F: Future>(future: F, polls: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
     std::future::poll_fn(|context: &mut Context<'_>| {

@@ -9,4 +9,5 @@ mod doctor;
 mod ground;
 mod hostile;
 mod jail;
+mod saving;
 mod settings;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_driver::{Driver, DriverError, Liveness, VmmHandle};
+use hearth_driver::{Driver, DriverError, Liveness, SavedState, VmmHandle, memory::SealedMemory};
 
 use crate::ground::{BOOT_DEADLINE, driver, ground, until_said};
 
@@ -28,6 +28,37 @@ async fn a_guest_ends_its_vmm_by_poweroff_and_by_reboot() {
         );
         assert!(console.contains("GUEST ready"), "{console}");
     }
+}
+
+#[tokio::test]
+async fn a_guest_that_was_restored_ends_its_vmm_in_good_order() {
+    let Some(mut ground) = ground() else { return };
+    let mut plan = ground.plan();
+    plan.kernel.cmdline = "quiet reboot=k".to_owned();
+    let driver = driver();
+    let handle = driver.start(&plan).await.unwrap();
+    until_said(&*driver, &plan.folder, "GUEST ready").await;
+    driver.pause(&handle).await.unwrap();
+    let saved = ground.path().join("saved");
+    fs::create_dir(&saved).unwrap();
+    driver.save(&handle, &saved).await.unwrap();
+    driver.kill(&handle).await.unwrap();
+    driver.clean(plan.machine, &plan.folder).await.unwrap();
+    let memory = fs::File::open(saved.join("memory")).unwrap();
+    let memory = SealedMemory::copy_of(&memory, |_, _| ()).unwrap();
+    let files = SavedState {
+        memory: memory.path(),
+        ..SavedState::in_folder(&saved)
+    };
+    let handle = driver.restore(&plan, &files).await.unwrap();
+    driver.resume(&handle).await.unwrap();
+    driver.press_power_button(&handle).await.unwrap();
+    let exit = tokio::time::timeout(BOOT_DEADLINE, driver.wait(&handle)).await.unwrap();
+    assert_eq!(
+        (exit.code, exit.signal),
+        (Some(0), None),
+        "the guest resets its card as it goes down"
+    );
 }
 
 #[tokio::test]

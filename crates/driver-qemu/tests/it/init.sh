@@ -15,7 +15,7 @@ ip addr add 169.254.0.2/30 dev eth0
 ip link set eth0 up
 # Opened before it says so: what happens to a device that nobody has open is lost.
 exec 3</dev/input/event0
-(head -c 24 <&3 >/dev/null; echo "GUEST power button"; poweroff -f) &
+(head -c 24 <&3 >/dev/null; echo "GUEST power button"; for d in /sys/bus/virtio/drivers/virtio_net/virtio*; do echo ${d##*/} > /sys/bus/virtio/drivers/virtio_net/unbind; done; poweroff -f) &
 echo "GUEST ready"
 case "$(cat /proc/cmdline)" in
     *test=flood*) echo "GUEST flood begins"; yes "0123456789 flooding the console 0123456789" ;;

@@ -29,6 +29,10 @@ pub(super) fn encode(plan: &LaunchPlan) -> Vec<OsString> {
     match &plan.memory {
         Some(GuestMemory::Empty(bytes)) => option("--memory-bytes", bytes.to_string().into()),
         Some(GuestMemory::Saved(path)) => option("--memory", path.clone().into()),
+        Some(GuestMemory::Jailed { saved, files }) => {
+            option("--memory", saved.clone().into());
+            option("--files", files.clone().into());
+        }
         None => {}
     }
     if let Some(devices) = &plan.devices {
@@ -51,7 +55,7 @@ pub(super) fn encode(plan: &LaunchPlan) -> Vec<OsString> {
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<LaunchPlan, String> {
     let mut args = args.into_iter();
     let mut plan = LaunchPlan::new(PathBuf::new(), PathBuf::new());
-    let (mut uid, mut gid) = (None, None);
+    let (mut uid, mut gid, mut files) = (None, None, None);
     loop {
         let name = args.next().ok_or("expected `-- PROGRAM` at the end")?;
         if name == "--" {
@@ -67,6 +71,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<LaunchPl
             "--layer" => plan.layers.push(value.into()),
             "--memory-bytes" => plan.memory = Some(GuestMemory::Empty(number(&value)?)),
             "--memory" => plan.memory = Some(GuestMemory::Saved(value.into())),
+            "--files" => files = Some(PathBuf::from(value)),
             "--devices" => plan.devices = Some(value.into()),
             "--uid" => uid = Some(number(&value)?),
             "--gid" => gid = Some(number(&value)?),
@@ -81,6 +86,12 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<LaunchPl
         (None, None) => None,
         _ => return Err("--uid and --gid go together".into()),
     };
+    if let Some(files) = files {
+        plan.memory = match plan.memory {
+            Some(GuestMemory::Saved(saved)) => Some(GuestMemory::Jailed { saved, files }),
+            _ => return Err("--files goes with --memory".into()),
+        };
+    }
     plan.program = args.next().ok_or("expected `-- PROGRAM` at the end")?.into();
     plan.args = args.collect();
     if !plan.folder.is_absolute() || !plan.program.is_absolute() {
@@ -119,6 +130,11 @@ mod tests {
         assert_eq!(parse(encode(&plan)), Ok(plan.clone()));
         plan.memory = Some(GuestMemory::Saved("/proc/7/fd/9".into()));
         plan.devices = Some("/snapshots/a b/devices".into());
+        assert_eq!(parse(encode(&plan)), Ok(plan.clone()));
+        plan.memory = Some(GuestMemory::Jailed {
+            saved: "/proc/7/fd/9".into(),
+            files: "/run/m/jail/files".into(),
+        });
         assert_eq!(parse(encode(&plan)), Ok(plan));
     }
 
@@ -132,6 +148,7 @@ mod tests {
         assert!(words("--folder /a -- true").is_err());
         assert!(words("--folder /a --uid 5 -- /bin/true").is_err());
         assert!(words("--folder /a --uid -5 --gid 5 -- /bin/true").is_err());
+        assert!(words("--folder /a --files /b -- /bin/true").is_err());
         assert!(words("--folder /a --frobnicate 1 -- /bin/true").is_err());
     }
 }

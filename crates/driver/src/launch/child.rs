@@ -18,7 +18,7 @@ use std::{
 use rustix::{
     fs::Mode,
     io::Errno,
-    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount},
     process::{DumpableBehavior, Gid, Resource, Rlimit, Uid, set_dumpable_behavior, setrlimit, setsid, umask},
     thread::{
         CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, clear_ambient_capability_set,
@@ -28,8 +28,8 @@ use rustix::{
 };
 
 use super::{
-    DEVICES_FD, EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, GuestMemory, LAYERS_FD, LaunchPlan, MEMORY_FD, ROOT_FD, TAP_FD,
-    arguments, cleaning_marker, keeper, keeper_file, pid_file, tap,
+    DEVICES_FD, EXIT_EXEC, EXIT_PREPARE, EXIT_USAGE, GuestMemory, LAYERS_FD, LaunchPlan, MEMORY_FD, ROOT_FD, STDIN_FD,
+    TAP_FD, arguments, cleaning_marker, keeper, keeper_file, pid_file, tap,
 };
 use crate::{VmmUser, memory, process::ProcessId};
 
@@ -94,6 +94,9 @@ fn launch(plan: &LaunchPlan) -> Result<std::convert::Infallible, Failure> {
     join_cgroups(plan)?;
     limit(plan)?;
     enter_namespaces(plan)?;
+    if let Some(GuestMemory::Jailed { files, .. }) = &plan.memory {
+        show_own_files(files)?;
+    }
     let tap = plan
         .tap
         .as_deref()
@@ -132,12 +135,13 @@ fn open_files(plan: &LaunchPlan) -> Result<Vec<(OwnedFd, RawFd)>, Failure> {
     let layers = layers.map(|(number, path)| Ok((open("layer", path)?, number)));
     let devices = plan.devices.iter();
     let devices = devices.map(|path| Ok((open("saved devices", path)?, DEVICES_FD)));
-    let memory = plan.memory.iter().map(|memory| {
-        let file = match memory {
-            GuestMemory::Empty(bytes) => memory::empty(*bytes).doing(|| "make the guest's memory".into())?,
-            GuestMemory::Saved(path) => open("saved memory", path)?,
-        };
-        Ok((file, MEMORY_FD))
+    let memory = plan.memory.iter().map(|memory| match memory {
+        GuestMemory::Empty(bytes) => {
+            let file = memory::empty(*bytes).doing(|| "make the guest's memory".into())?;
+            Ok((file, MEMORY_FD))
+        }
+        GuestMemory::Saved(path) => Ok((open("saved memory", path)?, MEMORY_FD)),
+        GuestMemory::Jailed { saved, .. } => Ok((open("saved memory", saved)?, STDIN_FD)),
     });
     root.chain(layers).chain(devices).chain(memory).collect()
 }
@@ -225,6 +229,17 @@ fn hide_others() -> Result<(), Failure> {
     }
 }
 
+/// Shows the program that this process becomes its own open files in a folder of its root. The mount is seen in the
+/// namespace of this process alone, and goes with it.
+fn show_own_files(folder: &Path) -> Result<(), Failure> {
+    let mount = || {
+        mount_bind("/proc/self/fd", folder)?;
+        let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount_remount(folder, flags, "")
+    };
+    mount().doing(|| format!("show the VMM its open files in {}", folder.display()))
+}
+
 fn drop_privileges(user: VmmUser) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         // From the first to the last that this kernel knows.
@@ -305,10 +320,12 @@ fn execute(plan: &LaunchPlan, gifts: &Gifts) -> Result<std::convert::Infallible,
         rustix::io::fcntl_setfd(tap, rustix::io::FdFlags::empty()).doing(|| "hand the tap over".into())?;
         number = tap.as_raw_fd().to_string();
     }
+    let has_stdin = gifts.files.iter().any(|(_, number)| *number == STDIN_FD);
+    let stdin = if has_stdin { Stdio::inherit() } else { Stdio::null() };
     let error = Command::new(&plan.program)
         .args(plan.args.iter().map(|arg| with_tap(arg, &number)))
         .env_clear()
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .exec();
     Err(Failure {
         exit: EXIT_EXEC,

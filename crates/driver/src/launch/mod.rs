@@ -54,6 +54,8 @@ pub const ROOT_PATH: &str = "/proc/self/fd/100";
 /// The number of the first layer's file descriptor in the VMM; the others follow.
 const LAYERS_FD: std::os::fd::RawFd = ROOT_FD + 1;
 
+/// The number of the standard input.
+pub(crate) const STDIN_FD: std::os::fd::RawFd = 0;
 /// The number of the saved devices' file descriptor in the VMM.
 const DEVICES_FD: std::os::fd::RawFd = 98;
 /// Where a VMM finds [`LaunchPlan::devices`] as the number of an open file.
@@ -62,6 +64,8 @@ pub const DEVICES_NUMBER: &str = "98";
 pub(crate) const MEMORY_FD: std::os::fd::RawFd = 99;
 /// Where a VMM finds [`LaunchPlan::memory`].
 pub const MEMORY_PATH: &str = "/proc/self/fd/99";
+/// The name of the memory in [`GuestMemory::Jailed`]'s folder: the number of the standard input.
+pub const JAILED_MEMORY: &str = "0";
 
 /// Where a VMM finds the layer of [`LaunchPlan::layers`] that has this index.
 pub fn layer_path(index: usize) -> PathBuf {
@@ -85,6 +89,15 @@ pub enum GuestMemory {
     Empty(u64),
     /// One that was saved. The VMM opens it once more, as its own user.
     Saved(PathBuf),
+    /// One that was saved, for a program that closes every file but the standard three before it becomes the VMM, in a
+    /// root without `/proc` (Firecracker's jailer): it is the standard input, and `files`, a folder in that root, shows
+    /// the VMM its own open files as `/proc/self/fd` does. There the VMM opens it once more, as [`JAILED_MEMORY`].
+    Jailed {
+        /// What was saved.
+        saved: PathBuf,
+        /// The folder, by its path on the host.
+        files: PathBuf,
+    },
 }
 
 /// What is launched, and into what.
