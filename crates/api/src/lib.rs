@@ -24,6 +24,7 @@ mod problem;
 mod project;
 mod query;
 mod session;
+mod snapshot;
 mod stats;
 mod trigger;
 
@@ -45,7 +46,7 @@ pub use kernel::{ImportKernel, Kernel, KernelLine, KernelList, KernelPhase, Kern
 pub use log::{LogLine, LogRecord, LogStream};
 pub use machine::{
     CreateMachine, Driver, ExitStatus, Machine, MachineList, MachineState, NetworkMode, PortMapping, Protocol,
-    Resources, RestartPolicy, RestartWord, Transition, WaitResult,
+    RecoverPolicy, RecoverWord, Resources, RestartPolicy, RestartWord, Transition, WaitResult,
 };
 pub use node::{Amount, Check, CheckList, CheckOutcome, DriverInfo, NodeInfo, Readiness, ReadyPart, Version};
 pub use problem::{Problem, ProblemCode};
@@ -54,10 +55,14 @@ pub use project::{
     Quotas, Role, Secret, SecretList, SetSecret, UpdateProject,
 };
 pub use query::{
-    ArchiveQuery, AttachQuery, EventsQuery, ImportImageQuery, ImportKind, KillQuery, ListMachinesQuery, LogFormat,
-    LogsQuery, PruneQuery, RemoveQuery, StatsQuery, StopQuery, WaitCondition, WaitQuery,
+    ArchiveQuery, AttachQuery, EventsQuery, ImportImageQuery, ImportKind, KillQuery, ListMachinesQuery,
+    ListSnapshotsQuery, LogFormat, LogsQuery, PauseMode, PauseQuery, PruneQuery, RemoveQuery, StatsQuery, StopQuery,
+    WaitCondition, WaitQuery,
 };
 pub use session::{ExecRequest, PathKind, PathStat, TerminalSize};
+pub use snapshot::{
+    CreateSnapshot, Fork, ForkMachine, RollbackMachine, Snapshot, SnapshotList, SnapshotPart, SnapshotState,
+};
 pub use stats::{Stats, StatsLine};
 pub use trigger::{MissedRuns, PutTrigger, Trigger, TriggerList};
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hearth_domain::{DriverKind, StateWord};
-use hearth_ids::MachineId;
+use hearth_ids::{MachineId, SnapshotId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,9 +15,15 @@ use crate::SecretUse;
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
 pub struct CreateMachine {
-    /// Reference or ID of an image that the node has.
+    /// Reference or ID of an image that the node has; it may be absent where a snapshot is given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schema(example = "docker.io/library/busybox:latest", max_length = 512)]
     pub image: String,
+    /// Name or ID of a snapshot. The machine's first start goes on from there instead of booting, so image, kernel, driver,
+    /// CPUs, memory, disk, network and program are the snapshot's; what of them is given must be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 63)]
+    pub snapshot: Option<String>,
     /// Name; one is made up if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -52,9 +58,9 @@ pub struct CreateMachine {
     /// `user[:group]`, by name or number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// How it is connected.
-    #[serde(default)]
-    pub network: NetworkMode,
+    /// How it is connected; `default` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkMode>,
     /// Ports that the node answers for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
@@ -64,6 +70,9 @@ pub struct CreateMachine {
     /// What happens when its program ends.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// What happens when its VMM ends under it, or the node does.
+    #[serde(default)]
+    pub recover: RecoverPolicy,
     /// Signal that asks the program to end, such as `SIGTERM`; as the image says if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
@@ -90,6 +99,7 @@ pub struct CreateMachine {
 
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
 pub struct Machine {
     /// Identity.
     #[schema(value_type = String, example = "mch01k9zs7m3q6ev2y8d4xw0abcde")]
@@ -106,6 +116,13 @@ pub struct Machine {
     pub driver: Driver,
     /// What it is doing.
     pub state: MachineState,
+    /// Whether it is paused on disk: nothing of it runs, and it holds no memory.
+    #[serde(default)]
+    pub on_disk: bool,
+    /// The snapshot that its first start went on from; it may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub snapshot: Option<SnapshotId>,
     /// How its program ended, if it is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<ExitStatus>,
@@ -156,6 +173,13 @@ pub struct Machine {
     pub ports: Vec<PortMapping>,
     /// What happens when its program ends.
     pub restart: RestartPolicy,
+    /// What happens when its VMM ends under it, or the node does.
+    #[serde(default)]
+    pub recover: RecoverPolicy,
+    /// When the snapshot was made that it goes back to in that case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub recovery_point_at: Option<Timestamp>,
     /// How long a stop waits for the program, in milliseconds.
     pub stop_timeout_ms: u64,
     /// It is removed once it is at rest.
@@ -256,7 +280,7 @@ pub enum MachineState {
     Starting,
     /// Its program runs.
     Running,
-    /// Its vCPUs stand still.
+    /// It stands still, in memory or on disk.
     Paused,
     /// Asked to end.
     Stopping,
@@ -366,6 +390,30 @@ pub enum RestartWord {
     Always,
 }
 
+/// What happens when a machine's VMM ends though nobody ended it: by a crash of its own, of its guest's kernel, or of the node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecoverPolicy {
+    /// Whether it goes back to where it was.
+    #[serde(default)]
+    pub policy: RecoverWord,
+    /// With `snapshot`: seconds from one recovery point to the next; 300 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 86_400)]
+    pub interval_s: Option<u64>,
+}
+
+/// Whether a machine goes back to where it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecoverWord {
+    /// It has failed.
+    #[default]
+    No,
+    /// It goes back to its recovery point, a snapshot that the node makes of it every so often, and keeps for it alone.
+    Snapshot,
+}
+
 macro_rules! same_words {
     ($wire:ty, $domain:ty, $($word:ident),*) => {
         impl From<$domain> for $wire {
@@ -416,6 +464,18 @@ impl From<hearth_domain::RestartPolicy> for RestartPolicy {
                 max: None,
             },
         }
+    }
+}
+
+impl From<hearth_domain::RecoverPolicy> for RecoverPolicy {
+    fn from(value: hearth_domain::RecoverPolicy) -> Self {
+        let interval_s = value.interval_s().map(u64::from);
+        let policy = if interval_s.is_some() {
+            RecoverWord::Snapshot
+        } else {
+            RecoverWord::No
+        };
+        Self { policy, interval_s }
     }
 }
 

@@ -62,6 +62,9 @@ pub struct DriverInfo {
     pub outlives: bool,
     /// Pause and resume.
     pub pause: bool,
+    /// Snapshots, forks, and pause on disk.
+    #[serde(default)]
+    pub snapshot: bool,
     /// Hardware virtualisation is in use.
     pub accelerated: bool,
     /// Why no machine of it can start here; absent if one can.

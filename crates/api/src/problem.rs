@@ -84,6 +84,8 @@ problem_codes! {
     NotFound = "not_found", 404, "There is nothing here";
     /// There is no such machine.
     MachineNotFound = "machine_not_found", 404, "No such machine";
+    /// There is no such snapshot.
+    SnapshotNotFound = "snapshot_not_found", 404, "No such snapshot";
     /// There is no such project, or none that the caller may know of.
     ProjectNotFound = "project_not_found", 404, "No such project";
     /// There is no such key.
@@ -102,7 +104,7 @@ problem_codes! {
     PathNotFound = "path_not_found", 404, "No such path in the machine";
     /// The path exists but not for this method.
     MethodNotAllowed = "method_not_allowed", 405, "Method not allowed";
-    /// Another machine has the name.
+    /// Another one has the name.
     NameTaken = "name_taken", 409, "The name is taken";
     /// More than one thing goes by that beginning of an ID.
     Ambiguous = "ambiguous", 409, "The name is ambiguous";

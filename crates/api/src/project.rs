@@ -34,6 +34,9 @@ pub struct Quotas {
     /// Functions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub functions: Option<u32>,
+    /// Snapshots of machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<u32>,
     /// Requests by keys in a second, on average; bursts of twice as many pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
@@ -63,19 +66,22 @@ pub struct Project {
     pub created_at: Option<Timestamp>,
     /// What it may hold.
     pub quotas: Quotas,
-    /// What its machines hold.
+    /// What it holds.
     pub holds: Holding,
 }
 
-/// What a project's machines hold, at rest or not.
+/// What a project holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Holding {
-    /// Machines.
+    /// Machines, at rest or not.
     pub machines: u64,
-    /// Virtual CPUs.
+    /// Virtual CPUs of its machines.
     pub cpus: u64,
-    /// Memory in MiB.
+    /// Memory of its machines in MiB.
     pub memory_mib: u64,
+    /// Snapshots.
+    #[serde(default)]
+    pub snapshots: u64,
 }
 
 /// Projects, by name.
@@ -269,12 +275,14 @@ pub struct AuditList {
 }
 
 impl From<Quotas> for DomainQuotas {
+    /// Without that of snapshots, which the store keeps beside the others.
     fn from(quotas: Quotas) -> Self {
         let Quotas {
             machines,
             cpus,
             memory_mib,
             functions,
+            snapshots: _,
             requests_per_second,
         } = quotas;
         Self {
@@ -288,6 +296,7 @@ impl From<Quotas> for DomainQuotas {
 }
 
 impl From<DomainQuotas> for Quotas {
+    /// Without one of snapshots.
     fn from(quotas: DomainQuotas) -> Self {
         let DomainQuotas {
             machines,
@@ -301,6 +310,7 @@ impl From<DomainQuotas> for Quotas {
             cpus: vcpus,
             memory_mib,
             functions,
+            snapshots: None,
             requests_per_second,
         }
     }

@@ -31,6 +31,45 @@ pub struct ListMachinesQuery {
     pub cursor: Option<String>,
 }
 
+/// Which snapshots to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListSnapshotsQuery {
+    /// Only those of the machine of this name or ID, which may be gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(max_length = 63)]
+    pub machine: Option<String>,
+    /// At most so many; 100 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// From where the page before ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(max_length = 64)]
+    pub cursor: Option<String>,
+}
+
+/// How to pause.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct PauseQuery {
+    /// Where the machine stands still: `disk` if absent, or `memory` where its driver makes no snapshots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<PauseMode>,
+}
+
+/// Where a paused machine stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PauseMode {
+    /// On disk: nothing of it runs, and its memory is given back.
+    Disk,
+    /// In memory: its vCPUs stand still, and it keeps what it has.
+    Memory,
+}
+
 /// How to stop or restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -3,16 +3,41 @@
 use std::{
     collections::HashMap,
     io::IsTerminal as _,
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use hearth_api::{ImagePhase, ImageProgress, KernelPhase, KernelProgress};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::timeout;
 
 use crate::output::note;
 
 /// How often a line tells how far it is, where bars cannot be drawn. What takes less time needs no line.
 const LINE_STEP: Duration = Duration::from_secs(3);
+
+/// What takes longer than this is told of.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// Waits for something, and says what for where it takes longer than a moment: beside a spinner on a terminal, else in a
+/// line, and not at all where standard error is for JSON.
+pub(crate) async fn telling<T>(what: &str, json: bool, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = timeout(MOMENT, work.as_mut()).await {
+        return done;
+    }
+    if json || !std::io::stderr().is_terminal() {
+        note(what, json);
+        return work.await;
+    }
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style(false));
+    bar.set_prefix(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(120));
+    let done = work.await;
+    bar.finish_and_clear();
+    done
+}
 
 /// Bars, one an item. They vanish when done. Where standard error is no terminal, a line comes now and then instead, and
 /// where it is for JSON, nothing.

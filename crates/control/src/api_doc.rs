@@ -26,6 +26,7 @@ use crate::{
     kernels,
     machines::{act, archive, create, log, read, session, stats, wait},
     metrics, node, ready,
+    snapshots::{change as snapshot_changes, fork, read as snapshots},
     tenancy::{audit, keys, projects, secrets},
     triggers::change as triggers,
 };
@@ -56,7 +57,8 @@ impl IntoResponses for Problems {
     ),
     paths(
         create::create, read::list, read::get, act::remove, act::start, act::stop, act::restart, act::kill,
-        act::pause, act::resume, wait::wait, log::logs, session::attach, session::exec, archive::get, archive::put,
+        act::pause, act::resume, act::rollback, fork::fork, snapshots::list, snapshots::get,
+        snapshot_changes::create, snapshot_changes::remove, wait::wait, log::logs, session::attach, session::exec, archive::get, archive::put,
         stats::stats, events::events, images::list, images::get, images::remove, images::pull, images::import,
         images::prune, kernels::list, kernels::get, kernels::remove, kernels::set_default, kernels::import,
         projects::list, projects::create, projects::get, projects::update, projects::remove,
@@ -68,9 +70,10 @@ impl IntoResponses for Problems {
         invocations::list, invocations::get, invocations::result, invocations::replay,
         node::info, node::doctor, node::version, node::health, ready::ready, metrics::metrics
     ),
-    components(schemas(Problem, Control, SessionEnd, hearth_api::ExecRequest, hearth_api::PathStat)),
+    components(schemas(Problem, Control, SessionEnd, hearth_api::ExecRequest, hearth_api::PathStat, hearth_api::PauseMode)),
     tags(
         (name = "machines", description = "Isolated guests"),
+        (name = "snapshots", description = "Machines at one moment, which others go on from"),
         (name = "functions", description = "Programs that run when they are called"),
         (name = "images", description = "What machines run"),
         (name = "kernels", description = "What machines boot"),
@@ -129,6 +132,8 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/machines/{machine}/kill", post(act::kill))
         .route("/v1/machines/{machine}/pause", post(act::pause))
         .route("/v1/machines/{machine}/resume", post(act::resume))
+        .route("/v1/machines/{machine}/rollback", post(act::rollback))
+        .route("/v1/machines/{machine}/fork", post(fork::fork))
         .route("/v1/machines/{machine}/wait", get(wait::wait))
         .route("/v1/machines/{machine}/logs", get(log::logs))
         .route("/v1/machines/{machine}/attach", get(session::attach))
@@ -138,6 +143,11 @@ pub(crate) fn routes() -> Router<Arc<App>> {
             get(archive::get).merge(put(archive::put)),
         )
         .route("/v1/machines/{machine}/stats", get(stats::stats))
+        .route("/v1/snapshots", get(snapshots::list).post(snapshot_changes::create))
+        .route(
+            "/v1/snapshots/{snapshot}",
+            get(snapshots::get).delete(snapshot_changes::remove),
+        )
         .route("/v1/events", get(events::events))
         .route("/v1/images", get(images::list))
         .route("/v1/images/pull", post(images::pull))

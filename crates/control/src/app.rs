@@ -20,6 +20,7 @@ use crate::{
     error::{ApiError, ApiResult},
     functions::{calls::Calls, plane::Plane},
     ready::Ready,
+    snapshots::warm::WarmMachines,
     tenancy::limit::Limits,
     time::now_unix_ms,
 };
@@ -46,12 +47,15 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     /// The last calls of functions.
     pub(crate) calls: Calls,
+    /// Machines of snapshots that wait.
+    pub(crate) warm: WarmMachines,
     /// What makes and calls instances of functions; set once, when the server opens.
     pub(crate) plane: OnceLock<Plane>,
     /// Whether all of it can do its work.
     pub(crate) ready: Ready,
     flush: mpsc::Sender<oneshot::Sender<()>>,
     default_driver: OnceCell<DriverKind>,
+    snapshotters: OnceCell<Vec<DriverKind>>,
 }
 
 /// A request to the observer: answered once all news up to now is stored.
@@ -67,6 +71,7 @@ impl App {
     ) -> (Self, mpsc::Receiver<Flush>) {
         let (flush, flushes) = mpsc::channel(FLUSH_QUEUE);
         let app = Self {
+            warm: WarmMachines::new(config.functions.warm_memory_mib),
             config,
             node,
             images,
@@ -81,6 +86,7 @@ impl App {
             ready: Ready::default(),
             flush,
             default_driver: OnceCell::new(),
+            snapshotters: OnceCell::new(),
         };
         (app, flushes)
     }
@@ -148,6 +154,17 @@ impl App {
     pub(crate) async fn default_driver(&self) -> ApiResult<DriverKind> {
         let asked = || async { self.node.info().await.map(|info| info.default_driver) };
         Ok(*self.default_driver.get_or_try_init(asked).await?)
+    }
+
+    /// Whether machines of a driver can go to disk; it stays so for as long as the node runs.
+    pub(crate) async fn makes_snapshots(&self, driver: DriverKind) -> ApiResult<bool> {
+        let asked = || async {
+            let info = self.node.info().await?;
+            let able = info.drivers.into_iter().filter(|driver| driver.snapshot);
+            ApiResult::Ok(able.map(|driver| driver.kind).collect())
+        };
+        let able: &Vec<_> = self.snapshotters.get_or_try_init(asked).await?;
+        Ok(able.contains(&driver))
     }
 
     /// Tells listeners of an event.

@@ -16,7 +16,28 @@ pub const POINTS: &[&str] = &[
     "function.unpinned",
 ];
 
+/// Every place in the life of snapshots and forks, in its order.
+pub const SNAPSHOT_POINTS: &[&str] = &[
+    "snapshot.booked",
+    "snapshot.made",
+    "snapshot.removing",
+    "fork.booked",
+    "fork.saved",
+    "fork.created",
+    "fork.noted",
+    "fork.started",
+    "rollback.booked",
+    "warm.waits",
+    "warm.claimed",
+    "warm.booked",
+];
+
 /// Dies here if told to.
 pub(crate) fn point(name: &'static str) {
-    hearth_fault::point(POINTS, name);
+    let list = if POINTS.contains(&name) {
+        POINTS
+    } else {
+        SNAPSHOT_POINTS
+    };
+    hearth_fault::point(list, name);
 }

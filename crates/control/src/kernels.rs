@@ -18,6 +18,7 @@ use futures::{Stream, StreamExt as _, stream};
 use hearth_api::{ImportKernel, Kernel, KernelLine, KernelList, KernelPhase, KernelProgress, ProblemCode, ProblemLine};
 use hearth_domain::Action;
 use hearth_kernel::{BuildOptions, Bundle, ErrorKind, FileInputs, KernelError, KernelStore, SourceKind};
+use hearth_store::StoreError;
 use http::StatusCode;
 use tempfile::NamedTempFile;
 use tokio::{io::AsyncWriteExt as _, sync::mpsc};
@@ -67,7 +68,7 @@ pub(crate) async fn get(
     kernel(&app, &tenant, bundle).await.map(Json)
 }
 
-/// Removes a kernel that no machine uses.
+/// Removes a kernel that no machine and no snapshot uses.
 #[utoipa::path(delete, path = "/v1/kernels/{kernel}", tag = "kernels", operation_id = "remove_kernel",
     params(("kernel" = String, Path, description = "ID or version")),
     responses((status = 204, description = "It is gone"), Problems))]
@@ -80,8 +81,7 @@ pub(crate) async fn remove(
     let store = Arc::clone(&app.kernels);
     let asked = wanted.clone();
     let bundle = app.blocking(move || store.get(&asked)).await??;
-    let users = app.store.users_of_kernel(&bundle.id).await?;
-    let users = app.names_of(users.iter().map(ToString::to_string).collect()).await?;
+    let users = app.names_of(users(&app, &bundle.id).await?).await?;
     let store = Arc::clone(&app.kernels);
     app.blocking(move || store.remove(&bundle.id, |_| users)).await??;
     Ok(StatusCode::NO_CONTENT)
@@ -293,8 +293,7 @@ async fn kernel(app: &App, tenant: &Tenant, bundle: Bundle) -> ApiResult<Kernel>
         .blocking(move || store.default_bundle())
         .await?
         .is_some_and(|other| other.id == bundle.id);
-    let users = app.store.users_of_kernel(&bundle.id).await?;
-    let users = users.iter().map(ToString::to_string).collect();
+    let users = users(app, &bundle.id).await?;
     Ok(Kernel {
         id: bundle.id,
         version: bundle.version,
@@ -310,6 +309,14 @@ async fn kernel(app: &App, tenant: &Tenant, bundle: Bundle) -> ApiResult<Kernel>
         default,
         used_by: app.visible(tenant, users).await?,
     })
+}
+
+/// IDs of the machines of a kernel, and of the snapshots of such.
+async fn users(app: &App, id: &str) -> Result<Vec<String>, StoreError> {
+    let machines = app.store.users_of_kernel(id).await?;
+    let snapshots = app.store.snapshots_of_kernel(id).await?;
+    let machines = machines.iter().map(ToString::to_string);
+    Ok(machines.chain(snapshots.iter().map(ToString::to_string)).collect())
 }
 
 fn source_kind(kind: SourceKind) -> &'static str {

@@ -31,6 +31,7 @@ mod lambda;
 mod layers;
 mod listen;
 mod machines;
+mod made_before;
 mod metrics;
 mod node;
 mod observer;
@@ -38,6 +39,7 @@ mod peer;
 mod ready;
 mod reconcile;
 mod server;
+mod snapshots;
 mod spans;
 mod stream;
 mod tenancy;
@@ -49,7 +51,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 pub use api_doc::openapi_json;
 use axum::Router;
-pub use fault::POINTS as FAULT_POINTS;
+pub use fault::{POINTS as FAULT_POINTS, SNAPSHOT_POINTS};
 pub use functions::plane::FunctionsConfig;
 use functions::plane::Plane;
 use hearth_domain::Role;
@@ -133,6 +135,7 @@ impl Control {
         let functions = config.functions.clone();
         let (app, flushes) = App::new(config, node, images, kernels, store);
         let app = Arc::new(app);
+        snapshots::reconcile::run(&app).await?;
         reconcile::run(&app).await?;
         let first_key = first_key(&app).await?;
         for project in app.store.projects().await? {
@@ -153,6 +156,7 @@ impl Control {
             stop_background.clone(),
         ));
         background.spawn(triggers::run::run(weak.clone(), stop_background.clone()));
+        background.spawn(snapshots::warm::keep(weak.clone(), stop_background.clone()));
         background.spawn(functions::calls::write(weak, stop_background.clone()));
         Ok(Self {
             app,

@@ -81,12 +81,14 @@ fn note_machines(page: &mut Page, app: &App) {
     for (state, count) in states {
         page.count("hearth_machines", &[("state", state.as_str())], count);
     }
+    page.count("hearth_warm_machines", &[], app.warm.waiting() as u64);
 }
 
 fn note_plane(page: &mut Page, app: &App) {
     let Some(plane) = app.plane.get() else { return };
     let counts = plane.worker.counts();
     page.count("hearth_instances", &[("state", "starting")], counts.starting);
+    page.count("hearth_instances", &[("state", "warm")], counts.warm);
     page.count("hearth_instances", &[("state", "serving")], counts.serving);
     page.count("hearth_instances", &[("state", "ending")], counts.ending);
     let queue = plane.queue.stats();

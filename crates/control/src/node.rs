@@ -58,6 +58,7 @@ fn driver(info: &hearth_node_api::DriverInfo) -> DriverInfo {
         guest,
         outlives,
         pause,
+        snapshot,
         accelerated,
         ref unusable,
     } = *info;
@@ -67,6 +68,7 @@ fn driver(info: &hearth_node_api::DriverInfo) -> DriverInfo {
         guest,
         outlives,
         pause,
+        snapshot,
         accelerated,
     }
 }

@@ -10,7 +10,7 @@ use hearth_node_api::MachineStatus;
 use hearth_store::{Desired, EventKind, EventRecord, InsertError, MachineRow, NewMachine, Observation, StoreError};
 use tracing::{error, info, warn};
 
-use crate::{app::App, observer, time::now_unix_ms};
+use crate::{app::App, observer, snapshots::warm, time::now_unix_ms};
 
 /// Rows that are read at once.
 const PAGE: u32 = 500;
@@ -74,11 +74,19 @@ fn plan(
     status: impl Fn(MachineId) -> Option<MachineStatus>,
     now_unix_ms: u64,
 ) -> Vec<Action> {
-    let known: HashSet<_> = rows.iter().map(|row| row.spec.id).collect();
+    // Nobody has one of these: not even whoever has a row for it, for that was not answered.
+    let waited = warm::left_over(&on_node);
+    let known: HashSet<_> = rows
+        .iter()
+        .map(|row| row.spec.id)
+        .chain(waited.iter().copied())
+        .collect();
     let unknown = on_node.into_iter().filter(|spec| !known.contains(&spec.id));
     let adopted = unknown.map(|spec| Action::Adopt(Box::new(spec)));
-    rows.iter()
-        .filter_map(|row| plan_row(row, status(row.spec.id).as_ref(), now_unix_ms))
+    let others = rows.iter().filter(|row| !waited.contains(&row.spec.id));
+    let ended = waited.iter().map(|id| Action::FinishRemoval(*id));
+    ended
+        .chain(others.filter_map(|row| plan_row(row, status(row.spec.id).as_ref(), now_unix_ms)))
         .chain(adopted)
         .collect()
 }
@@ -199,7 +207,7 @@ async fn insert(app: &App, spec: MachineSpec) -> Result<bool, StoreError> {
 /// A machine for tests of this crate.
 #[cfg(test)]
 pub(crate) fn test_spec() -> MachineSpec {
-    use hearth_domain::{DriverKind, NetworkMode, Resources, RestartPolicy, Workload};
+    use hearth_domain::{DriverKind, NetworkMode, RecoverPolicy, Resources, RestartPolicy, Workload};
     MachineSpec {
         id: MachineId::new(),
         name: "web".parse().unwrap(),
@@ -219,8 +227,10 @@ pub(crate) fn test_spec() -> MachineSpec {
         ports: Vec::new(),
         driver: DriverKind::Fake,
         restart: RestartPolicy::No,
+        recover: RecoverPolicy::No,
         stop_timeout_ms: 1,
         auto_remove: false,
+        snapshot: None,
     }
 }
 
@@ -260,6 +270,8 @@ mod tests {
             pid: None,
             address: None,
             guest_boot: None,
+            on_disk: false,
+            recovery_point_unix_ms: None,
             history: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ mod idempotency;
 mod name;
 mod project;
 mod rate;
+mod recover;
 mod resources;
 mod restart;
 mod retry;
@@ -20,6 +21,7 @@ mod signal;
 mod spec;
 mod state;
 mod traffic;
+mod warm;
 
 pub use access::{Action, InvalidRole, Role};
 pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk, room_for};
@@ -33,6 +35,7 @@ pub use idempotency::{IDEMPOTENCY_KEY_MAX, InvalidIdempotencyKey, parse_idempote
 pub use name::{InvalidName, MachineName};
 pub use project::{Holding, InvalidLabel, ProjectName, QuotaExceeded, Quotas, SecretName};
 pub use rate::{RetryAfterMs, TokenBucket};
+pub use recover::{InvalidInterval, RECOVER_INTERVAL_DEFAULT_S, RECOVER_INTERVAL_MAX_S, RecoverPolicy};
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
 pub use retry::{CutOff, GiveUp, Retry, RetryRule, plan_cut_off, plan_retry};
@@ -44,3 +47,4 @@ pub use spec::{
 };
 pub use state::{ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};
 pub use traffic::{InvalidTraffic, TRAFFIC_MAX, Traffic, TrafficShare};
+pub use warm::WarmPool;

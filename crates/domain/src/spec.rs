@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hearth_ids::{FunctionId, MachineId, ProjectId};
+use hearth_ids::{FunctionId, MachineId, ProjectId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{DiskMib, MachineName, MemoryMib, Vcpus};
+use crate::{DiskMib, MachineName, MemoryMib, RecoverPolicy, Vcpus};
 
 /// All that is decided about a machine before it starts. Immutable once the machine is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,15 +42,26 @@ pub struct MachineSpec {
     pub driver: DriverKind,
     /// What happens when the program ends.
     pub restart: RestartPolicy,
+    /// What happens when its VMM ends under it.
+    #[serde(default)]
+    pub recover: RecoverPolicy,
     /// How long a stop waits for the guest before it is killed, in milliseconds.
     pub stop_timeout_ms: u64,
     /// Whether the machine is removed once it has stopped.
     pub auto_remove: bool,
+    /// The snapshot that its first start goes on from, instead of a boot. A later start boots the image.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotId>,
 }
 
 impl MachineSpec {
     /// Most images that may lie over a machine's own: each is a drive, and VMMs have room for some twenty devices.
     pub const LAYERS_MAX: usize = 8;
+
+    /// Whether it waits for whoever wants a machine of its snapshot.
+    pub fn is_warm(&self) -> bool {
+        matches!(self.owner, Some(MachineOwner::Warm { .. }))
+    }
 }
 
 /// What a machine holds of its node.
@@ -120,6 +131,21 @@ pub enum MachineOwner {
         /// Its version.
         version: u32,
     },
+    /// It waits for whoever wants a machine of a snapshot.
+    Warm {
+        /// Which.
+        snapshot: SnapshotId,
+    },
+}
+
+impl MachineOwner {
+    /// The function and its version, of an instance of one.
+    pub fn function(&self) -> Option<(FunctionId, u32)> {
+        match self {
+            Self::Function { function, version } => Some((*function, *version)),
+            Self::Warm { .. } => None,
+        }
+    }
 }
 
 /// How a machine is connected.

@@ -6,7 +6,21 @@
 //! - `POST` [`INVOKE_PATH`]: one call; its body is the event. 200 with what the function answered, also when it failed (then with
 //!   [`FUNCTION_ERROR_HEADER`]); 400 for a header that makes no sense, 409 for a request ID that is under way, 413, and 429 when
 //!   too much waits already.
-//! - `GET` [`READY_PATH`]: answered when the workload first asks for work (200), or when it failed before (500, and why).
+//! - `GET` [`READY_PATH`]: answered when the workload first asks for work or for its snapshot (200, and which by
+//!   [`WAITS_FOR_HEADER`]), or when it failed before (500, and why).
+//! - `POST` [`GO_ON_PATH`]: no snapshot will be made; 204.
+//!
+//! A workload that asks for its snapshot (Lambda's `SnapStart`: `GET /2018-06-01/runtime/restore/next`) goes no further before a
+//! machine was restored from it, which the agent learns by an Init with `restore`, whether of a copy or not; or before it hears
+//! that there will be none, by [`GO_ON_PATH`] or by a call. From then on [`READY_PATH`] waits for it to ask for work:
+//!
+//! ```text
+//!  starts ───────────────────────── invocation/next ─────────────────────────► ready
+//!  │                                                                           │ 200, `calls`
+//!  └─ restore/next ─► waits for its snapshot ─ Init, go-on, call ─► goes on ─ invocation/next ─► ready
+//!                     │ 200, `snapshot`                             │ not answered yet          │ 200, `calls`
+//! ```
+//! It may fail anywhere before: by `init/error`, by `restore/error`, which mean the same, or by its end.
 //!
 //! A streamed answer that fails ends in trailers. Those are sent only to a caller who says `TE: trailers`; to others the
 //! connection is cut.
@@ -22,6 +36,19 @@ pub const INVOKE_PATH: &str = "/2015-03-31/functions/function/invocations";
 
 /// The path that waits for the workload to be ready, or to fail with `{"errorType", "errorMessage", "stackTrace"?}`.
 pub const READY_PATH: &str = "/_hearth/ready";
+
+/// Of the answer 200 of [`READY_PATH`]: [`WAITS_FOR_CALLS`] or [`WAITS_FOR_SNAPSHOT`]. An agent that knows of no snapshots leaves it
+/// out, and means calls.
+pub const WAITS_FOR_HEADER: &str = "x-hearth-waits-for";
+
+/// The workload is ready.
+pub const WAITS_FOR_CALLS: &str = "calls";
+
+/// The workload has done what it wants to be part of a snapshot, and goes no further before one was restored.
+pub const WAITS_FOR_SNAPSHOT: &str = "snapshot";
+
+/// The path that lets the workload go on without a snapshot, now or when it asks for one later. Answers 204, as often as one likes.
+pub const GO_ON_PATH: &str = "/_hearth/go-on";
 
 /// The largest event and the largest buffered answer, in bytes: Lambda's 6 MiB, and something for what wraps them.
 pub const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024 + 64 * 1024;

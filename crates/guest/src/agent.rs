@@ -11,6 +11,8 @@ use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::guest::{InitRequest, Tokens};
 
 use crate::log::{self, Log};
+use crate::names::NameFiles;
+use crate::process::cgroup::Groups;
 use crate::process::spawn::DEFAULT_PATH;
 use crate::process::table::ProcessTable;
 use crate::process::users::{Accounts, Identity};
@@ -29,6 +31,8 @@ pub(crate) struct Boot {
     pub(crate) disk: Option<OwnedFd>,
     /// Where secret files really lie: elsewhere in `--test`.
     pub(crate) secrets: PathBuf,
+    /// Where the processes that the agent starts are grouped; nowhere in most of `--test`.
+    pub(crate) groups: Groups,
     /// Where a restore finds what it changes; nowhere in most of `--test`.
     pub(crate) places: Option<Places>,
     pub(crate) listening_ns: u64,
@@ -58,10 +62,13 @@ pub(crate) struct Agent {
     pub(crate) runtime_api: RefCell<Option<Rc<RuntimeApi>>>,
     pub(crate) watchers: crate::server::watch::Watchers,
     pub(crate) stopping: Cell<bool>,
+    /// Whether there was an Init that did not hold programs: until then none has seen the machine.
+    pub(crate) has_lived: Cell<bool>,
     /// Whether the folder for secrets is a tmpfs by now.
     pub(crate) secrets_mounted: Cell<bool>,
     pub(crate) sessions: Rc<Sessions>,
     pub(crate) restore: RestoreState,
+    pub(crate) names: NameFiles,
 }
 
 impl Agent {
@@ -76,9 +83,11 @@ impl Agent {
             runtime_api: RefCell::default(),
             watchers: crate::server::watch::Watchers::default(),
             stopping: Cell::new(false),
+            has_lived: Cell::new(false),
             secrets_mounted: Cell::new(false),
             sessions: Rc::default(),
             restore: RestoreState::default(),
+            names: NameFiles::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! Started by the kernel from the initramfs it boots the guest ([`boot`]) and serves ([`server`]) until it is told to end, by
 //! call or by its power button ([`power`], [`shutdown`]). Started as `hearth-guest --test ADDRESS FOLDER` it only serves: no
 //! mounts, no names, no clock, no reset; secrets go to the folder. A further argument, `ROOT`, is the folder in which it does
-//! what a restore does to files, and runs hooks.
+//! what a restore does to files, and runs hooks; one more, `GROUPS`, a folder of cgroup v2 for what it starts.
 //!
 //! One thread runs everything that touches state; only blocking file work goes to helper threads. So there are no locks, and a
 //! child's exit can never be seen before its start is noted ([`process::reaper`]).
@@ -23,6 +23,7 @@ mod paths;
 mod power;
 mod process;
 mod restore;
+mod rewrite;
 mod runtime_api;
 mod secrets;
 mod server;
@@ -37,6 +38,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use agent::{Agent, Boot};
+use process::cgroup::Groups;
 use process::reaper::Reaper;
 use process::table::ProcessTable;
 use restore::Places;
@@ -50,9 +52,10 @@ pub(crate) fn console(line: &str) {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [flag, address, secrets] if flag == "--test" => test(address, Path::new(secrets), None),
-        [flag, address, secrets, root] if flag == "--test" => {
-            test(address, Path::new(secrets), Some(Places::new(Path::new(root))))
+        [flag, address, secrets, more @ ..] if flag == "--test" && more.len() <= 2 => {
+            let places = more.first().map(|root| Places::new(Path::new(root)));
+            let groups = more.get(1).map(|groups| Groups::set_up(Path::new(groups)));
+            test(address, Path::new(secrets), places, groups.unwrap_or_default())
         }
         [flag] if flag == "--version" => {
             // Nothing to do about a closed standard output.
@@ -61,7 +64,7 @@ fn main() -> ExitCode {
         }
         _ if rustix::process::getpid().is_init() => init(),
         _ => {
-            console("to be run as PID 1 of a guest, or as `hearth-guest --test ADDRESS FOLDER [ROOT]`");
+            console("to be run as PID 1 of a guest, or as `hearth-guest --test ADDRESS FOLDER [ROOT [GROUPS]]`");
             ExitCode::from(2)
         }
     }
@@ -81,7 +84,7 @@ fn init() -> ExitCode {
     shutdown::reset()
 }
 
-fn test(address: &str, secrets: &Path, places: Option<Places>) -> ExitCode {
+fn test(address: &str, secrets: &Path, places: Option<Places>, groups: Groups) -> ExitCode {
     let boot = Boot {
         host_addresses: vec![
             "127.0.0.1"
@@ -91,6 +94,7 @@ fn test(address: &str, secrets: &Path, places: Option<Places>) -> ExitCode {
         own_address: None,
         disk: None,
         secrets: secrets.to_owned(),
+        groups,
         places,
         listening_ns: clock::uptime_ns(),
         root_ready_ns: clock::uptime_ns(),
@@ -122,7 +126,8 @@ fn run(boot: Boot, listener: TcpListener) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let reaper = Reaper::default();
         let is_init = boot.is_init;
-        let agent = Agent::new(boot, ProcessTable::new(reaper.clone()));
+        let processes = ProcessTable::new(reaper.clone(), boot.groups.clone());
+        let agent = Agent::new(boot, processes);
         let children = tokio::task::spawn_local(reaper.run());
         if is_init {
             tokio::task::spawn_local(power::end_when_told(Rc::clone(&agent)));

@@ -19,6 +19,10 @@ const SIGTERM: i32 = 15;
 /// Sends the stop signal and waits; kills after the time-out. Whether it had to.
 pub(crate) async fn stop_workload(agent: &Rc<Agent>, signal: i32, timeout: Duration) -> bool {
     agent.stopping.set(true);
+    // Else the signal would wait for that, too.
+    if let Err(error) = agent.processes.hold.release() {
+        crate::console(&format!("cannot let programs go on, so that they end: {error}"));
+    }
     let Some(workload) = agent.workload.borrow().clone() else {
         return false;
     };

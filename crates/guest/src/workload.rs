@@ -63,7 +63,8 @@ impl Workload {
     }
 }
 
-/// Starts the workload and the task that records it. A failure to start is a record, not an error: the host follows either way.
+/// Starts the workload and the task that records it; never while programs are held. A failure to start is a record, not an
+/// error: the host follows either way.
 pub(crate) fn start(agent: &Rc<Agent>, request: hearth_guest_api::guest::Workload) -> Rc<Workload> {
     match try_start(agent, request) {
         Ok(workload) => workload,
@@ -92,7 +93,7 @@ fn try_start(agent: &Rc<Agent>, mut request: hearth_guest_api::guest::Workload) 
         request.cwd
     };
     make_cwd(&cwd, identity.uid, identity.gid)?;
-    let cgroup = Cgroup::create("workload");
+    let cgroup = agent.processes.groups.program("workload");
     let io = request.pty.map_or(Io::Pipes { stdin: request.stdin }, Io::Pty);
     let plan = SpawnPlan {
         args: request.args,

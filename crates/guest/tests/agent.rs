@@ -1,9 +1,11 @@
 //! The real agent, run as an ordinary process with `--test`, driven by the host's client.
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -41,18 +43,8 @@ fn tokens() -> GuestTokens {
 #[expect(clippy::unwrap_used, reason = "a test's helper")]
 async fn agent() -> Agent {
     let secrets = tempfile::tempdir().unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_hearth-guest"))
-        .args(["--test", "127.0.0.1:0"])
-        .arg(secrets.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    std::io::BufReader::new(process.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let client = GuestClient::new(line.trim().parse().unwrap(), tokens());
+    let (process, address, _) = common::spawn(secrets.path(), &[]);
+    let client = GuestClient::new(address, tokens());
     client.wait_ready(Instant::now() + LIMIT).await.unwrap();
     Agent {
         process,

@@ -59,4 +59,9 @@ impl NodeError {
     pub fn no_machine(id: hearth_ids::MachineId) -> Self {
         Self::new(ErrorKind::NotFound, format!("there is no machine {id} on this node"))
     }
+
+    /// There is no such snapshot.
+    pub fn no_snapshot(id: hearth_ids::SnapshotId) -> Self {
+        Self::new(ErrorKind::NotFound, format!("there is no snapshot {id} on this node"))
+    }
 }

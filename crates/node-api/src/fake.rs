@@ -13,7 +13,7 @@ use std::{
 use crate::{
     Attachment, Check, CheckOutcome, DriverInfo, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat,
     Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeBooks, NodeError, NodeEvent, NodeInfo,
-    NodeService, Transition,
+    NodeService, PauseMode, SnapshotInfo, SnapshotPart, SnapshotRequest, Transition,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use hearth_domain::{
     Allocation, Capacity, DriverKind, ExitStatus, MachineEvent, MachineSpec, MachineState, Overcommit, admit,
 };
-use hearth_ids::{MachineId, NodeId};
+use hearth_ids::{MachineId, NodeId, SnapshotId};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -30,15 +30,26 @@ type Answer<T> = Result<T, NodeError>;
 /// The node.
 pub struct FakeNode {
     machines: Mutex<HashMap<MachineId, Machine>>,
+    snapshots: Mutex<HashMap<SnapshotId, SnapshotInfo>>,
     events: broadcast::Sender<NodeEvent>,
     books: watch::Sender<NodeBooks>,
     /// What the next create fails with.
     pub refusal: Mutex<Option<NodeError>>,
+    /// What a create fails with, after so many others.
+    pub later_refusal: Mutex<Option<(usize, NodeError)>>,
+    /// What the next snapshot fails with.
+    pub snapshot_refusal: Mutex<Option<NodeError>>,
+    /// What the next claim fails with.
+    pub claim_refusal: Mutex<Option<NodeError>>,
+    /// What the next removal of a snapshot fails with.
+    pub snapshot_removal_refusal: Mutex<Option<NodeError>>,
+    /// What the next removal of a machine fails with.
+    pub removal_refusal: Mutex<Option<NodeError>>,
     /// The archives that were put, by path.
     pub archives: Mutex<HashMap<String, Vec<u8>>>,
     /// Resizes and signals that came.
     pub inputs: Mutex<Vec<Input>>,
-    /// Who holds it keeps machines from being made.
+    /// Who holds it keeps machines and snapshots from being made.
     pub door: tokio::sync::Mutex<()>,
 }
 
@@ -64,6 +75,7 @@ impl FakeNode {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             machines: Mutex::default(),
+            snapshots: Mutex::default(),
             events: broadcast::Sender::new(4096),
             books: watch::Sender::new(NodeBooks {
                 capacity: Capacity {
@@ -74,6 +86,11 @@ impl FakeNode {
                 allocation: Allocation::default(),
             }),
             refusal: Mutex::default(),
+            later_refusal: Mutex::default(),
+            snapshot_refusal: Mutex::default(),
+            claim_refusal: Mutex::default(),
+            snapshot_removal_refusal: Mutex::default(),
+            removal_refusal: Mutex::default(),
             archives: Mutex::default(),
             inputs: Mutex::default(),
             door: tokio::sync::Mutex::default(),
@@ -84,11 +101,25 @@ impl FakeNode {
         self.machines.lock().unwrap()
     }
 
+    fn kept(&self) -> MutexGuard<'_, HashMap<SnapshotId, SnapshotInfo>> {
+        self.snapshots.lock().unwrap()
+    }
+
     /// Forgets a machine, as a node does whose folder was lost.
     pub fn lose(&self, id: MachineId) {
         let mut machines = self.lock();
         machines.remove(&id);
         self.count_up(&machines);
+    }
+
+    /// Forgets a snapshot, as a node does whose folder was lost.
+    pub fn lose_snapshot(&self, id: SnapshotId) {
+        self.kept().remove(&id);
+    }
+
+    /// The snapshots that it has, in no order.
+    pub fn snapshot_ids(&self) -> Vec<SnapshotId> {
+        self.kept().keys().copied().collect()
     }
 
     /// Makes it a node that has more or less; what its machines hold stays.
@@ -216,6 +247,27 @@ impl FakeNode {
         }
     }
 
+    /// Counts a create, and gives what it fails with.
+    fn refused_later(&self) -> Option<NodeError> {
+        let mut later = self.later_refusal.lock().unwrap();
+        match &mut *later {
+            Some((passed, _)) if *passed > 0 => *passed -= 1,
+            _ => return later.take().map(|(_, error)| error),
+        }
+        None
+    }
+
+    fn known_snapshot(&self, id: SnapshotId) -> Answer<()> {
+        let known = self.kept().contains_key(&id);
+        known.then_some(()).ok_or_else(|| NodeError::no_snapshot(id))
+    }
+
+    fn set_on_disk(&self, id: MachineId, on_disk: bool) {
+        if let Some(machine) = self.lock().get(&id) {
+            machine.status.send_modify(|status| status.on_disk = on_disk);
+        }
+    }
+
     /// Ends the output of a machine before its state says so, as a real one does.
     fn end(&self, id: MachineId, event: MachineEvent) -> Answer<()> {
         self.happen(id, event).map(drop)
@@ -228,6 +280,12 @@ impl NodeService for FakeNode {
         if let Some(error) = self.refusal.lock().unwrap().take() {
             return Err(error);
         }
+        if let Some(error) = self.refused_later() {
+            return Err(error);
+        }
+        if let Some(snapshot) = spec.snapshot {
+            self.known_snapshot(snapshot)?;
+        }
         let _open = self.door.lock().await;
         let status = MachineStatus {
             sequence: 0,
@@ -239,6 +297,8 @@ impl NodeService for FakeNode {
             pid: None,
             address: None,
             guest_boot: None,
+            on_disk: false,
+            recovery_point_unix_ms: None,
             history: Vec::new(),
         };
         let id = spec.id;
@@ -309,11 +369,102 @@ impl NodeService for FakeNode {
         self.start(id).await
     }
 
-    async fn pause(&self, id: MachineId) -> Answer<()> {
-        self.happen(id, MachineEvent::Pause).map(drop)
+    async fn pause(&self, id: MachineId, mode: PauseMode) -> Answer<()> {
+        if self
+            .status(id)
+            .is_none_or(|status| status.state != MachineState::Paused)
+        {
+            self.happen(id, MachineEvent::Pause)?;
+        }
+        if mode == PauseMode::Disk {
+            self.set_on_disk(id, true);
+        }
+        Ok(())
     }
 
     async fn resume(&self, id: MachineId) -> Answer<()> {
+        self.set_on_disk(id, false);
+        self.happen(id, MachineEvent::Resume).map(drop)
+    }
+
+    async fn snapshot(&self, request: SnapshotRequest) -> Answer<SnapshotInfo> {
+        let SnapshotRequest { id, machine } = request;
+        let _open = self.door.lock().await;
+        if let Some(error) = self.snapshot_refusal.lock().unwrap().take() {
+            return Err(error);
+        }
+        let status = self.status(machine).ok_or_else(|| NodeError::no_machine(machine))?;
+        if ![MachineState::Running, MachineState::Paused].contains(&status.state) {
+            let word = status.state.word();
+            let message = format!("machine {machine} is {word}: nothing is in its memory");
+            return Err(NodeError::new(ErrorKind::Conflict, message));
+        }
+        let mut snapshots = self.kept();
+        if let Some(made) = snapshots.get(&id) {
+            return Ok(made.clone());
+        }
+        let spec = self.spec(machine).ok_or_else(|| NodeError::no_machine(machine))?;
+        let part = |name: &str, bytes, data_bytes| SnapshotPart {
+            name: name.to_owned(),
+            bytes,
+            data_bytes,
+            hash: "0".repeat(64),
+        };
+        let memory_bytes = u64::from(spec.resources.memory_mib.get()) << 20;
+        let info = SnapshotInfo {
+            id,
+            made_unix_ms: now_ms(),
+            parents: spec.snapshot.into_iter().collect(),
+            spec,
+            vmm_version: "1".to_owned(),
+            accelerator: "fake".to_owned(),
+            cpu_features: Vec::new(),
+            agent_version: "0".to_owned(),
+            parts: vec![part("memory", memory_bytes, 4096), part("devices", 100, 100)],
+            paused_us: 1000,
+            programs_held: true,
+        };
+        snapshots.insert(id, info.clone());
+        Ok(info)
+    }
+
+    async fn snapshots(&self) -> Answer<Vec<SnapshotInfo>> {
+        Ok(self.kept().values().cloned().collect())
+    }
+
+    async fn remove_snapshot(&self, id: SnapshotId) -> Answer<()> {
+        if let Some(error) = self.snapshot_removal_refusal.lock().unwrap().take() {
+            return Err(error);
+        }
+        self.kept().remove(&id);
+        Ok(())
+    }
+
+    async fn rollback(&self, id: MachineId, snapshot: SnapshotId) -> Answer<()> {
+        self.known_snapshot(snapshot)?;
+        if self.status(id).is_some_and(|status| !status.state.is_at_rest()) {
+            self.stop(id, None).await?;
+        }
+        self.start(id).await
+    }
+
+    async fn claim(&self, spec: MachineSpec) -> Answer<()> {
+        let id = spec.id;
+        if let Some(error) = self.claim_refusal.lock().unwrap().take() {
+            return Err(error);
+        }
+        let waits = self.spec(id).is_some_and(|spec| spec.is_warm());
+        if !waits
+            || self
+                .status(id)
+                .is_none_or(|status| status.state != MachineState::Paused)
+        {
+            let message = format!("machine {id} does not wait for anybody");
+            return Err(NodeError::new(ErrorKind::Conflict, message));
+        }
+        if let Some(machine) = self.lock().get_mut(&id) {
+            machine.spec = spec;
+        }
         self.happen(id, MachineEvent::Resume).map(drop)
     }
 
@@ -328,6 +479,9 @@ impl NodeService for FakeNode {
     }
 
     async fn remove(&self, id: MachineId, force: bool) -> Answer<()> {
+        if let Some(error) = self.removal_refusal.lock().unwrap().take() {
+            return Err(error);
+        }
         let Some(status) = self.status(id) else { return Ok(()) };
         if force && !status.state.is_at_rest() && status.state != MachineState::Pending {
             self.stop(id, None).await?;
@@ -469,9 +623,11 @@ impl NodeService for FakeNode {
                 guest: false,
                 outlives: false,
                 pause: true,
+                snapshot: true,
                 accelerated: false,
                 unusable: None,
             }],
+            agent_version: "0".into(),
         })
     }
 

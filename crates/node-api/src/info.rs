@@ -31,6 +31,9 @@ pub struct NodeInfo {
     pub default_driver: DriverKind,
     /// What can start machines here.
     pub drivers: Vec<DriverInfo>,
+    /// Which agent guests get that boot now.
+    #[serde(default)]
+    pub agent_version: String,
 }
 
 /// What a node has and what of it is given out: what it admits machines by.
@@ -56,6 +59,9 @@ pub struct DriverInfo {
     pub outlives: bool,
     /// Pause and resume.
     pub pause: bool,
+    /// Snapshots, and pause on disk.
+    #[serde(default)]
+    pub snapshot: bool,
     /// Hardware virtualisation is in use.
     pub accelerated: bool,
     /// Why no machine of it can start here; none if one can.

@@ -15,25 +15,28 @@ pub mod fake;
 mod info;
 mod machine;
 mod session;
+mod snapshot;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use error::{ErrorKind, NodeError};
 use futures::stream::BoxStream;
 use hearth_domain::MachineSpec;
-use hearth_ids::MachineId;
+use hearth_ids::{MachineId, SnapshotId};
 pub use info::{Check, CheckOutcome, DriverInfo, NodeBooks, NodeInfo};
 pub use machine::{GuestBoot, HISTORY_MAX, MachineStats, MachineStatus, NodeEvent, Transition};
 pub use session::{
     Attachment, EntryKind, ExecEvent, ExecRequest, ExecSession, FileStat, Input, LogChunk, LogQuery, LogStream,
     TerminalSize,
 };
+pub use snapshot::{PauseMode, SnapshotInfo, SnapshotPart, SnapshotRequest};
 use tokio::sync::{broadcast, watch};
 
 /// What a node does.
 #[async_trait]
 pub trait NodeService: Send + Sync {
-    /// Takes a machine on: checks that it fits and writes its folder. It is pending afterwards. Idempotent by ID.
+    /// Takes a machine on: checks that it fits and writes its folder. It is pending afterwards. Idempotent by ID. What is
+    /// to go on from a snapshot has to be of its shape: image, kernel, driver, CPUs, memory and disk.
     async fn create(&self, spec: MachineSpec) -> Result<(), NodeError>;
 
     /// Asks the machine's owner to start it, and returns once that is accepted. A machine at rest is started anew; one
@@ -48,11 +51,33 @@ pub trait NodeService: Send + Sync {
     /// the restart a conflict.
     async fn restart(&self, id: MachineId, timeout_ms: Option<u64>) -> Result<(), NodeError>;
 
-    /// Stops the vCPUs. Idempotent.
-    async fn pause(&self, id: MachineId) -> Result<(), NodeError>;
+    /// Lets the machine stand still, on disk or in memory. One that is paused in memory may still go to disk, not the
+    /// other way round. Idempotent.
+    async fn pause(&self, id: MachineId, mode: PauseMode) -> Result<(), NodeError>;
 
-    /// Lets the vCPUs go on. Idempotent.
+    /// Lets a paused machine go on. Where that fails it stays paused. Idempotent.
     async fn resume(&self, id: MachineId) -> Result<(), NodeError>;
+
+    /// Makes a snapshot of a machine, which goes on afterwards if it ran. Whole or not at all. Idempotent by ID.
+    async fn snapshot(&self, request: SnapshotRequest) -> Result<SnapshotInfo, NodeError>;
+
+    /// All snapshots that the node has, in no order.
+    async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, NodeError>;
+
+    /// Removes a snapshot. Machines that began with it go on, and those that are to begin with it still can. Idempotent:
+    /// one that is unknown is no error.
+    async fn remove_snapshot(&self, id: SnapshotId) -> Result<(), NodeError>;
+
+    /// Takes a machine back to where a snapshot was made of it, memory and disk alike; what it did since is lost. Answered
+    /// once the machine is on its way.
+    async fn rollback(&self, id: MachineId, snapshot: SnapshotId) -> Result<(), NodeError>;
+
+    /// Makes a machine that waits (owned by [`MachineOwner::Warm`], paused in memory) the one that this spec of its ID says,
+    /// which differs in what it is not made of: its name, whose it is, what happens when it ends. Answered once it runs. Where
+    /// it fails, the machine is to be removed.
+    ///
+    /// [`MachineOwner::Warm`]: hearth_domain::MachineOwner::Warm
+    async fn claim(&self, spec: MachineSpec) -> Result<(), NodeError>;
 
     /// Sends a signal to the machine's program. 9 ends the whole machine, and returns when it is at rest.
     async fn kill(&self, id: MachineId, signal: i32) -> Result<(), NodeError>;

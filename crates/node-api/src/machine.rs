@@ -29,6 +29,12 @@ pub struct MachineStatus {
     /// When its guest came up, if it has one that tells.
     #[serde(default)]
     pub guest_boot: Option<GuestBoot>,
+    /// Whether it is paused on disk: nothing of it runs, and it holds no memory.
+    #[serde(default)]
+    pub on_disk: bool,
+    /// When the snapshot was made that it goes back to should its VMM end under it, in ms since 1970, if there is one.
+    #[serde(default)]
+    pub recovery_point_unix_ms: Option<u64>,
     /// The last transitions, at most [`HISTORY_MAX`], oldest first.
     pub history: Vec<Transition>,
 }

@@ -4,13 +4,16 @@ use std::{path::PathBuf, sync::Arc};
 
 use hearth_domain::{DriverKind, SealedSecret};
 use hearth_driver::KernelFiles;
-use hearth_ids::{MachineId, ProjectId};
+use hearth_ids::ProjectId;
 use hearth_image::{ImageId, ImageStore};
 use hearth_kernel::KernelStore;
 use hearth_seal::Seal;
 use zeroize::Zeroizing;
 
-use crate::provisions::{HeldRoot, Kernels, ProvisionError, RootConfig, Roots, Secrets};
+use crate::provisions::{HeldRoot, Holder, Kernels, ProvisionError, RootConfig, Roots, Secrets};
+
+/// What of an agent's hash stands in its version.
+const AGENT_HASH_CHARS: usize = 12;
 
 impl Secrets for Seal {
     fn open(&self, project: ProjectId, secret: &SealedSecret) -> Result<Zeroizing<Vec<u8>>, ProvisionError> {
@@ -23,8 +26,8 @@ impl Secrets for Seal {
 pub struct ImageRoots(pub ImageStore);
 
 impl Roots for ImageRoots {
-    fn hold(&self, image_id: &str, layers: &[String], machine: MachineId) -> Result<HeldRoot, ProvisionError> {
-        let holder = machine.to_string();
+    fn hold(&self, image_id: &str, layers: &[String], holder: Holder) -> Result<HeldRoot, ProvisionError> {
+        let holder = holder.to_string();
         let held = self.0.hold(&image_id.parse()?, &holder)?;
         let hold_layer = |id: &String| -> Result<PathBuf, ProvisionError> {
             let id: ImageId = id.parse()?;
@@ -47,13 +50,13 @@ impl Roots for ImageRoots {
         })
     }
 
-    fn release(&self, machine: MachineId) -> Result<(), ProvisionError> {
-        Ok(self.0.release(&machine.to_string())?)
+    fn release(&self, holder: Holder) -> Result<(), ProvisionError> {
+        Ok(self.0.release(&holder.to_string())?)
     }
 
-    fn holders(&self) -> Result<Vec<MachineId>, ProvisionError> {
+    fn holders(&self) -> Result<Vec<Holder>, ProvisionError> {
         let holders = self.0.holders()?.into_iter();
-        // Whoever is no machine is not ours.
+        // Whoever is neither machine nor snapshot is not ours.
         Ok(holders.filter_map(|(_, holder)| holder.parse().ok()).collect())
     }
 }
@@ -63,12 +66,19 @@ impl Roots for ImageRoots {
 pub struct KernelBundles {
     store: Arc<KernelStore>,
     agent: &'static [u8],
+    agent_version: String,
 }
 
 impl KernelBundles {
     /// Kernels of `store`, whose guests run `agent`.
     pub fn new(store: Arc<KernelStore>, agent: &'static [u8]) -> Self {
-        Self { store, agent }
+        let hash = blake3::hash(agent).to_hex();
+        let agent_version = format!("{}+{}", env!("CARGO_PKG_VERSION"), &hash[..AGENT_HASH_CHARS]);
+        Self {
+            store,
+            agent,
+            agent_version,
+        }
     }
 }
 
@@ -84,6 +94,10 @@ impl Kernels for KernelBundles {
             initramfs,
             cmdline,
         })
+    }
+
+    fn agent_version(&self) -> &str {
+        &self.agent_version
     }
 
     fn memory_min_mib(&self, kernel_id: &str) -> Result<u64, ProvisionError> {

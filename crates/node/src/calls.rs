@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use hearth_domain::{MachineSpec, MachineState};
 use hearth_driver::Driver;
-use hearth_ids::MachineId;
+use hearth_ids::{MachineId, SnapshotId};
 use hearth_node_api::{
     Attachment, Check, DriverInfo, ExecRequest, ExecSession, FileStat, LogChunk, LogQuery, MachineStats, MachineStatus,
-    NodeBooks, NodeError, NodeEvent, NodeInfo, NodeService,
+    NodeBooks, NodeError, NodeEvent, NodeInfo, NodeService, PauseMode, SnapshotInfo, SnapshotRequest,
 };
 use tokio::sync::{broadcast, watch};
 
@@ -28,6 +28,7 @@ async fn driver_info(driver: &dyn Driver) -> DriverInfo {
         guest: can.guest,
         outlives: can.outlives,
         pause: can.pause,
+        snapshot: can.snapshot,
         accelerated: can.accelerated,
         unusable: unusable.map(|unusable| unusable.reason),
     }
@@ -38,7 +39,11 @@ impl NodeService for Node {
     async fn create(&self, spec: MachineSpec) -> Result<(), NodeError> {
         self.check_usable(spec.driver).await?;
         self.check_ports(&spec).await?;
-        self.make(spec)
+        let staged = match spec.snapshot {
+            Some(snapshot) if self.owner(spec.id).is_err() => Some(self.stage(snapshot, &spec).await?),
+            _ => None,
+        };
+        self.make(spec, staged)
     }
 
     async fn start(&self, id: MachineId) -> Result<(), NodeError> {
@@ -59,8 +64,31 @@ impl NodeService for Node {
         self.command(id, |reply| Command::Restart { timeout_ms, reply }).await
     }
 
-    async fn pause(&self, id: MachineId) -> Result<(), NodeError> {
-        self.command(id, Command::Pause).await
+    async fn pause(&self, id: MachineId, mode: PauseMode) -> Result<(), NodeError> {
+        self.command(id, |reply| Command::Pause { mode, reply }).await
+    }
+
+    async fn claim(&self, spec: MachineSpec) -> Result<(), NodeError> {
+        self.claim_warm(spec).await
+    }
+
+    async fn snapshot(&self, request: SnapshotRequest) -> Result<SnapshotInfo, NodeError> {
+        self.make_snapshot(request).await
+    }
+
+    async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, NodeError> {
+        Ok(self.services.snapshots.all())
+    }
+
+    async fn remove_snapshot(&self, id: SnapshotId) -> Result<(), NodeError> {
+        self.forget_snapshot(id).await
+    }
+
+    async fn rollback(&self, id: MachineId, snapshot: SnapshotId) -> Result<(), NodeError> {
+        let owner = self.owner(id)?;
+        self.check_usable(owner.spec.driver).await?;
+        let staged = self.stage(snapshot, &owner.spec).await?;
+        self.command(id, |reply| Command::Rollback { staged, reply }).await
     }
 
     async fn resume(&self, id: MachineId) -> Result<(), NodeError> {
@@ -170,6 +198,7 @@ impl NodeService for Node {
             machines_active: active as u64,
             default_driver: self.default_driver,
             drivers,
+            agent_version: self.services.kernels.agent_version().to_owned(),
         })
     }
 

@@ -17,6 +17,9 @@ pub struct NodeConfig {
     pub vmm_overhead_mib: u64,
     /// The first of the user IDs that VMMs run as; one a machine.
     pub first_vmm_uid: u32,
+    /// Memory that snapshots which machines go on from are held in, in MiB, beside what machines hold; none: a quarter of
+    /// what the node has.
+    pub snapshot_memory_mib: Option<u64>,
     /// The driver for machines that name none; without one, the best that works.
     pub default_driver: Option<DriverKind>,
 }
@@ -32,6 +35,7 @@ impl NodeConfig {
             vmm_overhead_mib: 512,
             // Above what distributions and user namespaces give out.
             first_vmm_uid: 1_879_048_192,
+            snapshot_memory_mib: None,
             default_driver: None,
         }
     }

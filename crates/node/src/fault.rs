@@ -26,7 +26,36 @@ pub const POINTS: &[&str] = &[
     "remove.folder",
 ];
 
+/// Every place where snapshots are made, gone on from, and removed. The test walks this list, too.
+pub const SNAPSHOT_POINTS: &[&str] = &[
+    "snapshot.paused",
+    "snapshot.taken",
+    "snapshot.written",
+    "snapshot.going",
+    "suspend.paused",
+    "suspend.saved",
+    "suspend.recorded",
+    "suspend.ended",
+    "resume.ready",
+    "restore.ready",
+    "restore.started",
+    "restore.recorded",
+    "restore.resumed",
+    "restore.greeted",
+    "rollback.noted",
+    "rollback.taken",
+    "recovery.made",
+    "recovery.kept",
+    "claim.recorded",
+    "claim.resumed",
+];
+
 /// Dies here if told to.
 pub(crate) fn point(name: &'static str) {
-    hearth_fault::point(POINTS, name);
+    let points = if POINTS.contains(&name) {
+        POINTS
+    } else {
+        SNAPSHOT_POINTS
+    };
+    hearth_fault::point(points, name);
 }

@@ -1,7 +1,9 @@
 //! Between the node's words and the guest's.
 
+use std::io;
+
 use hearth_domain::{DriverKind, ExitStatus, MachineSpec};
-use hearth_driver::DriverError;
+use hearth_driver::{Driver, DriverError};
 use hearth_guest_api::{
     GuestError,
     connect::Code,
@@ -180,9 +182,19 @@ pub(crate) fn driver_error(action: &str, error: DriverError) -> NodeError {
         DriverError::Unsupported { .. } => ErrorKind::InvalidInput,
         DriverError::TimedOut { .. } => ErrorKind::Timeout,
         DriverError::MissingProgram { .. } => ErrorKind::Unavailable,
+        DriverError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorKind::NoCapacity,
         _ => ErrorKind::Internal,
     };
-    NodeError::new(kind, format!("cannot {action}: {error}")).caused_by(error)
+    NodeError::new(kind, format!("cannot {action}: {}", chain(&error))).caused_by(error)
+}
+
+/// Refuses what takes a driver that saves machines.
+pub(crate) fn check_can_save(driver: &dyn Driver, action: &str) -> Result<(), NodeError> {
+    if driver.capabilities().snapshot {
+        return Ok(());
+    }
+    let message = format!("cannot {action}: driver {} cannot save machines", driver.kind());
+    Err(NodeError::new(ErrorKind::InvalidInput, message))
 }
 
 /// For drivers that start no guest: trying again later would not help.

@@ -38,6 +38,8 @@ pub(crate) struct Ledger {
 struct Held {
     allocation: Allocation,
     machines: HashMap<MachineId, Arc<MachineSpec>>,
+    /// Paused on disk: they hold nothing but their ports.
+    asleep: HashMap<MachineId, Arc<MachineSpec>>,
     disks: HashMap<MachineId, DiskMib>,
 }
 
@@ -63,7 +65,10 @@ impl Ledger {
         if held.machines.contains_key(&spec.id) {
             return Ok(());
         }
-        held.check_ports(&spec.ports)?;
+        let was_asleep = held.asleep.contains_key(&spec.id);
+        if !was_asleep {
+            held.check_ports(&spec.ports)?;
+        }
         let allocation = admit(&self.capacity, self.overcommit, held.allocation, &spec.resources)
             .map_err(|refusal| no_room(&refusal))?;
         if let Some(wanted) = spec.resources.disk_mib
@@ -74,6 +79,7 @@ impl Ledger {
             held.disks.insert(spec.id, wanted);
         }
         self.allocate(&mut held, allocation);
+        held.asleep.remove(&spec.id);
         held.machines.insert(spec.id, Arc::clone(spec));
         Ok(())
     }
@@ -92,6 +98,13 @@ impl Ledger {
         }
     }
 
+    /// Gives back all but disk and ports, until it is reserved again. Idempotent.
+    pub(crate) fn fall_asleep(&self, spec: &Arc<MachineSpec>) {
+        let mut held = self.held();
+        self.release_from(&mut held, spec.id);
+        held.asleep.insert(spec.id, Arc::clone(spec));
+    }
+
     /// Notes the disk of a machine that was found.
     pub(crate) fn adopt_disk(&self, spec: &MachineSpec) {
         if let Some(disk) = spec.resources.disk_mib {
@@ -101,10 +114,14 @@ impl Ledger {
 
     /// Gives back all but the disk. Idempotent.
     pub(crate) fn release(&self, machine: MachineId) {
-        let mut held = self.held();
+        self.release_from(&mut self.held(), machine);
+    }
+
+    fn release_from(&self, held: &mut Held, machine: MachineId) {
+        held.asleep.remove(&machine);
         if let Some(spec) = held.machines.remove(&machine) {
             let allocation = held.allocation.minus(&spec.resources);
-            self.allocate(&mut held, allocation);
+            self.allocate(held, allocation);
         }
     }
 
@@ -132,7 +149,7 @@ impl Ledger {
 impl Held {
     fn check_ports(&self, ports: &[PortMapping]) -> Result<(), NodeError> {
         let clash = ports.iter().find_map(|port| {
-            let mut machines = self.machines.values();
+            let mut machines = self.machines.values().chain(self.asleep.values());
             let holder = machines.find(|spec| spec.ports.iter().any(|taken| taken.clashes_with(port)))?;
             Some((port.host_port, holder))
         });

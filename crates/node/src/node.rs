@@ -1,6 +1,8 @@
 //! The node: its machines' owners, how they are found again, and the calls that control makes.
 
 mod recovery;
+mod snapshots;
+mod warm;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,12 +32,13 @@ use crate::{
     cgroup::Cgroups,
     clock,
     config::NodeConfig,
-    fault, host,
+    fault, guest_link, host,
     ledger::Ledger,
     owner::{Command, Ended, Life, OwnerHandle, Reply},
-    provisions::{Kernels, Roots, Secrets},
-    record::{MachineFolder, MachineRecord},
+    provisions::{Holder, Kernels, Roots, Secrets},
+    record::{MachineFolder, MachineRecord, Saved},
     services::{Services, UidPool, chain, now_ms},
+    snapshot::{Draft, Snapshots},
 };
 
 /// Events that a slow listener may be behind.
@@ -105,12 +108,18 @@ impl Node {
         if let Some(Err(unusable)) = usable(&drivers, default_driver).await {
             tracing::warn!(driver = %default_driver, %unusable, "machines that name no driver cannot start");
         }
+        let capacity = host::detect_capacity();
+        let snapshot_memory_mib = config.snapshot_memory_mib.unwrap_or(capacity.memory_mib / 4);
+        let snapshots = Snapshots::open(&config.state_dir, snapshot_memory_mib << 20)
+            .map_err(at(&config.state_dir.join("snapshots")))?;
         let services = Arc::new(Services {
-            ledger: Ledger::new(host::detect_capacity(), config.overcommit, machines_dir.clone()),
+            snapshots,
+            ledger: Ledger::new(capacity, config.overcommit, machines_dir.clone()),
             uids: UidPool::new(config.first_vmm_uid),
             cgroups: Cgroups::detect(&cgroup_parent(id)),
             events: broadcast::Sender::new(EVENTS_MAX),
             clock_jumps: watch::Sender::new(0),
+            finishing: TaskTracker::new(),
             roots: parts.roots,
             kernels: parts.kernels,
             network: parts.network,
@@ -139,6 +148,8 @@ impl Node {
         self.shutdown.cancel();
         self.owners.close();
         self.owners.wait().await;
+        self.services.finishing.close();
+        self.services.finishing.wait().await;
         self.services.cgroups.remove_parent();
     }
 
@@ -227,7 +238,7 @@ impl Node {
     }
 
     /// Writes the machine's folder and puts an owner to it.
-    pub(crate) fn make(&self, spec: MachineSpec) -> Result<(), NodeError> {
+    pub(crate) fn make(&self, spec: MachineSpec, staged: Option<Draft>) -> Result<(), NodeError> {
         let id = spec.id;
         if self
             .machines
@@ -240,27 +251,38 @@ impl Node {
         check_layers(&spec)?;
         let driver = self.driver(spec.driver)?;
         self.services.check_memory(&spec, &*driver)?;
+        if spec.recover.interval_s().is_some() {
+            guest_link::check_can_save(&*driver, "recover the machine from snapshots")?;
+        }
         let spec = Arc::new(spec);
         self.services.ledger.reserve(&spec)?;
         let uid = self.services.uids.take();
-        let made = self.make_folder(spec, driver, uid);
+        let made = self.make_folder(spec, driver, uid, staged);
         if made.is_err() {
             self.services.ledger.forget(id);
             self.services.uids.give_back(uid);
-            let _ = self.services.roots.release(id);
+            let _ = self.services.roots.release(Holder::Machine(id));
         }
         made
     }
 
-    fn make_folder(&self, spec: Arc<MachineSpec>, driver: Arc<dyn Driver>, uid: u32) -> Result<(), NodeError> {
+    fn make_folder(
+        &self,
+        spec: Arc<MachineSpec>,
+        driver: Arc<dyn Driver>,
+        uid: u32,
+        staged: Option<Draft>,
+    ) -> Result<(), NodeError> {
         let roots = &self.services.roots;
-        roots.hold(&spec.image_id, &spec.layers, spec.id).map_err(|error| {
+        let holder = Holder::Machine(spec.id);
+        roots.hold(&spec.image_id, &spec.layers, holder).map_err(|error| {
             NodeError::new(
                 ErrorKind::NotFound,
                 format!("image {} is not to be had: {}", spec.image, chain(&*error)),
             )
         })?;
-        let record = MachineRecord::new(now_ms(), crate::owner::new_token(), uid);
+        let mut record = MachineRecord::new(now_ms(), crate::owner::new_token(), uid);
+        record.saved = staged.as_ref().map(|_| Saved::Snapshot);
         let io_error = |error: io::Error| {
             let message = format!("cannot write the folder of machine {}: {error}", spec.name);
             let kind = if error.kind() == io::ErrorKind::StorageFull {
@@ -270,7 +292,7 @@ impl Node {
             };
             NodeError::new(kind, message).caused_by(error)
         };
-        let folder = MachineFolder::create(&self.services.machines_dir, &spec, &record).map_err(io_error)?;
+        let folder = MachineFolder::create(&self.services.machines_dir, &spec, &record, staged).map_err(io_error)?;
         fault::point("create.recorded");
         let (id, name) = (spec.id, spec.name.clone());
         self.put_owner(spec, driver, record).map_err(|error| {
@@ -381,7 +403,7 @@ fn cgroup_parent(id: NodeId) -> String {
 /// What all lines of a machine's owner are marked with; it outlives the request that made the machine.
 fn owner_span(spec: &MachineSpec) -> Span {
     let span = info_span!(parent: None, "owner", machine = %spec.id, project = %spec.project, function = Empty, version = Empty);
-    if let Some(MachineOwner::Function { function, version }) = &spec.owner {
+    if let Some((function, version)) = spec.owner.as_ref().and_then(MachineOwner::function) {
         span.record("function", display(function)).record("version", version);
     }
     span

@@ -1,30 +1,29 @@
 //! A machine's folder: what a later daemon needs to find the machine again.
 //!
 //! ```text
-//! machines/<id>/spec.json    what it should be; written once
+//! machines/<id>/spec.json    what it should be; written once, and once more if it waited for somebody
 //!               state.json   what it is doing; replaced whole at each step, before the step
 //!               log.<n>      what its program wrote
 //!               disk.ext4    its own disk, if it has one
+//!               saved/       what its VMM goes on from, if it does not boot; see [`crate::snapshot`]
+//!               rollback/    the same and a disk, of a machine that is on its way back to a snapshot
+//!               recovery-<n>/ a snapshot that it goes back to should its VMM end under it
 //!               vmm/         the driver's files, owned by the VMM's user
 //! ```
 //!
 //! The folder appears whole (it is made under another name and renamed) and vanishes whole (it is renamed and then
 //! removed), so whatever lies under `machines/` is a machine.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+mod folder;
 
-use hearth_domain::{ExitStatus, MachineEvent, MachineSpec, MachineState, StateWord, TransitionRefused};
+use std::io;
+
+pub(crate) use folder::{MachineFolder, scan};
+use hearth_domain::{ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};
 use hearth_driver::VmmHandle;
-use hearth_ids::MachineId;
+use hearth_ids::SnapshotId;
 use hearth_node_api::{GuestBoot, HISTORY_MAX, Transition};
 use serde::{Deserialize, Serialize};
-
-/// Begins the names of folders that were put aside.
-const DAMAGED_PREFIX: &str = ".damaged-";
 
 /// The part of a machine that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +66,30 @@ pub(crate) struct MachineRecord {
     /// Added to the guest's record numbers, which begin anew with each boot.
     #[serde(default)]
     pub(crate) log_base: u64,
+    /// The guest's number of the first record of this boot: what is before is a snapshot's.
+    #[serde(default)]
+    pub(crate) guest_base: u64,
+    /// What is in `saved`. While this is set, no vCPU may run.
+    #[serde(default)]
+    pub(crate) saved: Option<Saved>,
+    /// What the guest is still to be told, of a VMM that went on from what was saved.
+    #[serde(default)]
+    pub(crate) greeting: Option<Greeting>,
+    /// Whether it is to go back to what is in `rollback`, once it is at rest.
+    #[serde(default)]
+    pub(crate) rollback: bool,
+    /// Where it goes back to should its VMM end under it.
+    #[serde(default)]
+    pub(crate) recovery: Option<RecoveryPoint>,
+    /// How often in a row it went back there.
+    #[serde(default)]
+    pub(crate) recoveries: u32,
+    /// The snapshots that it went on from, the newest first.
+    #[serde(default)]
+    pub(crate) parents: Vec<SnapshotId>,
+    /// The version of its guest's agent.
+    #[serde(default)]
+    pub(crate) agent_version: String,
     /// How this boot ended, while what it held is being given back.
     #[serde(default)]
     pub(crate) end: Option<End>,
@@ -85,6 +108,34 @@ pub(crate) struct MachineRecord {
     /// How it came here, the newest last.
     #[serde(default)]
     pub(crate) history: Vec<Transition>,
+}
+
+/// What a machine's VMM goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Saved {
+    /// Its own state, in which it was paused on disk.
+    Asleep,
+    /// That of a snapshot, at its next start.
+    Snapshot,
+}
+
+/// A snapshot that a machine keeps for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecoveryPoint {
+    /// What its manifest and its folder are named.
+    pub(crate) id: SnapshotId,
+    /// When it was made, in ms since 1970.
+    pub(crate) made_ms: u64,
+}
+
+/// How a guest that went on from what was saved is spoken to first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Greeting {
+    /// Whether it is another machine than the one that was saved.
+    pub(crate) copy: bool,
+    /// Opened its host-only calls when it was saved.
+    pub(crate) host_token: String,
 }
 
 /// How a boot of a machine ended; decided before anything is given back, so that a crash in between loses nothing.
@@ -114,6 +165,14 @@ impl MachineRecord {
             host_token: String::new(),
             access_token,
             log_base: 0,
+            guest_base: 0,
+            saved: None,
+            greeting: None,
+            rollback: false,
+            recovery: None,
+            recoveries: 0,
+            parents: Vec::new(),
+            agent_version: String::new(),
             end: None,
             finished_ms: None,
             sequence: 0,
@@ -171,166 +230,17 @@ impl MachineRecord {
         Ok(step)
     }
 
+    /// Whether it is paused on disk.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.saved == Some(Saved::Asleep)
+    }
+
     /// How long the program has run, or ran the last time, in milliseconds; nothing if that boot failed before it.
     pub(crate) fn ran_ms(&self, now_ms: u64) -> u64 {
         self.started_ms
             .filter(|_| self.ran)
             .map_or(0, |started| self.finished_ms.unwrap_or(now_ms).saturating_sub(started))
     }
-}
-
-/// The folder of one machine.
-#[derive(Debug, Clone)]
-pub(crate) struct MachineFolder(PathBuf);
-
-impl MachineFolder {
-    /// Makes the folder of a new machine, whole or not at all.
-    pub(crate) fn create(machines: &Path, spec: &MachineSpec, record: &MachineRecord) -> io::Result<Self> {
-        let making = machines.join(format!(".making-{}", spec.id));
-        let folder = machines.join(spec.id.to_string());
-        let lasting = spec.resources.disk_mib.is_some();
-        let made = Self::fill(&making, spec, record, lasting)
-            .and_then(|()| fs::rename(&making, &folder))
-            .and_then(|()| if lasting { sync_folder(machines) } else { Ok(()) });
-        if let Err(error) = made {
-            // A full disk wants its blocks back.
-            let _ = remove_tree(&making);
-            return Err(error);
-        }
-        Ok(Self(folder))
-    }
-
-    fn fill(making: &Path, spec: &MachineSpec, record: &MachineRecord, lasting: bool) -> io::Result<()> {
-        fs::create_dir(making)?;
-        // Reachable for the VMM's user, who owns `vmm/`, but not readable.
-        fs::set_permissions(making, fs::Permissions::from_mode(0o711))?;
-        write_private(&making.join("spec.json"), &serde_json::to_vec_pretty(spec)?, lasting)?;
-        write_private(&making.join("state.json"), &serde_json::to_vec(record)?, lasting)?;
-        crate::fault::point("create.folder");
-        Ok(())
-    }
-
-    /// Where a machine's folder is.
-    pub(crate) fn of(machines: &Path, machine: MachineId) -> Self {
-        Self(machines.join(machine.to_string()))
-    }
-
-    /// The folder itself.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The driver's part.
-    pub(crate) fn vmm(&self) -> PathBuf {
-        self.0.join("vmm")
-    }
-
-    /// The machine's own disk.
-    pub(crate) fn disk(&self) -> PathBuf {
-        self.0.join("disk.ext4")
-    }
-
-    /// Reads what the machine should be.
-    pub(crate) fn load_spec(&self) -> io::Result<MachineSpec> {
-        Ok(serde_json::from_slice(&fs::read(self.0.join("spec.json"))?)?)
-    }
-
-    /// Reads what a predecessor saw it do.
-    pub(crate) fn load_record(&self) -> io::Result<MachineRecord> {
-        Ok(serde_json::from_slice(&fs::read(self.0.join("state.json"))?)?)
-    }
-
-    /// Replaces the record. Of a machine at rest that has a disk it survives a power cut as well, which leaves nothing of
-    /// any other machine that would be worth the wait.
-    pub(crate) fn save(&self, record: &MachineRecord) -> io::Result<()> {
-        let next = self.0.join("state.json.next");
-        let lasting = record.state.is_at_rest() && self.disk().exists();
-        write_private(&next, &serde_json::to_vec(record)?, lasting)?;
-        fs::rename(next, self.0.join("state.json"))?;
-        if lasting { sync_folder(&self.0) } else { Ok(()) }
-    }
-
-    /// Puts the folder where no machine is looked for and nothing is cleared away: it holds a disk, and nobody knows
-    /// whose. Gives its new place.
-    pub(crate) fn put_aside(&self) -> io::Result<PathBuf> {
-        let name = self.0.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let aside = self.0.with_file_name(format!("{DAMAGED_PREFIX}{name}"));
-        fs::rename(&self.0, &aside)?;
-        Ok(aside)
-    }
-
-    /// Makes the driver's part anew, empty and owned by `uid`.
-    pub(crate) fn renew_vmm(&self, uid: u32, gid: u32) -> io::Result<PathBuf> {
-        let vmm = self.vmm();
-        remove_tree(&vmm)?;
-        fs::create_dir(&vmm)?;
-        fs::set_permissions(&vmm, fs::Permissions::from_mode(0o700))?;
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(&vmm, Some(uid), Some(gid))?;
-        }
-        Ok(vmm)
-    }
-
-    /// Removes the folder. Idempotent.
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        let Some(name) = self.0.file_name().and_then(|n| n.to_str()) else {
-            return Ok(());
-        };
-        let going = self.0.with_file_name(format!(".going-{name}"));
-        match fs::rename(&self.0, &going) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        crate::fault::point("remove.folder");
-        remove_tree(&going)
-    }
-}
-
-/// The machines that have a folder; half-made and half-removed ones are cleared away.
-pub(crate) fn scan(machines: &Path) -> io::Result<Vec<MachineId>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(machines)? {
-        let entry = entry?;
-        match entry.file_name().to_str().map(str::parse::<MachineId>) {
-            Some(Ok(id)) => found.push(id),
-            _ if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(DAMAGED_PREFIX.as_bytes()) => {}
-            _ => {
-                if let Err(error) = remove_tree(&entry.path()) {
-                    tracing::warn!(path = %entry.path().display(), %error, "cannot clear away what was half made");
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Specs carry environments, and environments carry secrets.
-fn write_private(path: &Path, bytes: &[u8], lasting: bool) -> io::Result<()> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    if lasting { file.sync_data() } else { Ok(()) }
-}
-
-/// Makes names in a folder survive a power cut.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -362,7 +272,7 @@ mod tests {
         for (from_ms, to_ms, ran_ms) in [(1000, 5000, 4000), (5000, 1000, 0), (u64::MAX, 0, 0), (0, 0, 0)] {
             let record = after(&run(from_ms, to_ms));
             assert_eq!(record.ran_ms(u64::MAX), ran_ms);
-            let plan = plan_restart(RestartPolicy::Always, &record.state, 3, record.ran_ms(0));
+            let plan = plan_restart(RestartPolicy::Always, None, &record.state, 3, record.ran_ms(0));
             assert_eq!(
                 plan,
                 RestartPlan::Restart {

@@ -67,7 +67,7 @@ fn is_in_folder(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hearth_domain::{DriverKind, NetworkMode, Resources, RestartPolicy, Workload};
+    use hearth_domain::{DriverKind, NetworkMode, RecoverPolicy, Resources, RestartPolicy, Workload};
     use hearth_ids::{MachineId, ProjectId};
     use hearth_seal::Seal;
 
@@ -96,8 +96,10 @@ mod tests {
             ports: Vec::new(),
             driver: DriverKind::Fake,
             restart: RestartPolicy::No,
+            recover: RecoverPolicy::No,
             stop_timeout_ms: 1,
             auto_remove: false,
+            snapshot: None,
         }
     }
 

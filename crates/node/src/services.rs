@@ -13,12 +13,14 @@ pub(crate) use hearth_driver::chain;
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
 use tokio::sync::{broadcast, watch};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     cgroup::Cgroups,
     config::NodeConfig,
     ledger::Ledger,
     provisions::{Kernels, Roots, Secrets},
+    snapshot::Snapshots,
 };
 
 /// The node's surroundings and its books.
@@ -33,9 +35,12 @@ pub(crate) struct Services {
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) drivers: BTreeMap<DriverKind, Arc<dyn Driver>>,
     pub(crate) cgroups: Cgroups,
+    pub(crate) snapshots: Snapshots,
     pub(crate) ledger: Ledger,
     pub(crate) uids: UidPool,
     pub(crate) events: broadcast::Sender<NodeEvent>,
+    /// What goes on though an owner ended; the node waits for it before it closes.
+    pub(crate) finishing: TaskTracker,
     /// Counts the jumps of the host's clock.
     pub(crate) clock_jumps: watch::Sender<u64>,
 }
@@ -104,6 +109,17 @@ pub(crate) fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Runs what blocks where it may. It goes on though whoever waits for it goes.
+pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<tokio::task::JoinError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(error.into()))
 }
 
 #[cfg(test)]

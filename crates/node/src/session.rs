@@ -144,7 +144,15 @@ fn running_guest(owner: &OwnerHandle) -> Result<GuestClient, NodeError> {
     let word = owner.status.borrow().state.word();
     match owner.guest.borrow().clone() {
         Some(guest) if word == StateWord::Running => Ok(guest),
-        None if word == StateWord::Running => Err(no_guest(owner.spec.driver)),
+        None if word == StateWord::Running && !owner.has_guest => Err(no_guest(owner.spec.driver)),
+        None if word == StateWord::Running => {
+            // As its VMM has just ended, and that is not all dealt with.
+            let message = format!(
+                "the guest of machine {} cannot be spoken to now; ask again",
+                owner.spec.name
+            );
+            Err(NodeError::new(ErrorKind::Unavailable, message))
+        }
         _ => {
             let message = format!("machine {} is {word}, not running", owner.spec.name);
             Err(NodeError::new(ErrorKind::Conflict, message))

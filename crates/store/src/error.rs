@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use hearth_domain::QuotaExceeded;
-use hearth_ids::MachineId;
 use thiserror::Error;
+
+use crate::Made;
 
 /// A failed read or write.
 #[derive(Debug, Error)]
@@ -70,23 +71,23 @@ pub enum StoreError {
     },
 }
 
-/// Why a machine was not inserted.
+/// Why a machine or a snapshot was not inserted.
 #[derive(Debug, Error)]
 pub enum InsertError {
     /// Another one has the name.
-    #[error("the name {name:?} is taken by machine {holder}; remove that one, or choose another name")]
+    #[error("the name {name:?} is taken by {holder}; remove that one, or choose another name")]
     NameTaken {
         /// The name.
         name: String,
         /// Whose it is.
-        holder: MachineId,
+        holder: Made,
     },
     /// The project may not hold so much.
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
     /// The idempotency key was used before; what was made with it is told.
-    #[error("the idempotency key was used for machine {0}")]
-    KeyUsed(MachineId),
+    #[error("the idempotency key was used for {0}")]
+    KeyUsed(Made),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,11 +4,13 @@
 //! - A machine's name is unique among the machines of its project that are there; the database says so, not a check before.
 //! - News about a machine is numbered; what is older than what is stored is dropped, so news may come twice or late.
 //! - A machine that is removed leaves a tombstone with its last state, for whoever still waits for it.
+//! - A snapshot's row is there before the node is asked to make it, and until the node has removed it; so is a template's.
 //! - Events, tombstones and idempotency keys are bounded in number; the oldest go.
 //!
 //! All SQL is `$n`-numbered and plain, so that PostgreSQL reads it as well; what only SQLite knows is in `sqlite`.
 
 mod audit;
+mod by_id;
 mod error;
 mod event;
 mod function;
@@ -21,26 +23,30 @@ mod project;
 mod read;
 mod run;
 mod secret;
+mod snapshot;
 mod sqlite;
+mod template;
 mod trigger;
 mod watch;
 
 use std::{path::Path, sync::Arc};
 
 pub use audit::{AUDIT_AGE_MAX_MS, AUDIT_MAX, AUDIT_REFUSED_MAX, AuditFilter, AuditRow};
+pub use by_id::Lookup;
 pub use error::{Hindrance, InsertError, StoreError};
 pub use event::{EVENTS_MAX, EventFilter, EventKind, EventRecord};
 pub use function::{AliasRow, FunctionError, FunctionRow, LIVE, ROLLOUTS_MAX, Served, VERSIONS_MAX, VersionRow};
-pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, UsedKey};
+pub use idempotency::{IDEMPOTENCY_KEYS_MAX, IdempotencyKey, Made, UsedKey};
 pub use invocation::{
     Held, InvocationRow, InvocationSource, InvocationState, Kept, NewInvocation, Outcome, RequestHead, Resumed,
 };
 pub use key::{KEYS_MAX, KeyError, KeyRow};
 pub use lambda::{LambdaFacts, OF_FUNCTION};
-pub use machine::{Desired, Lookup, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
+pub use machine::{Desired, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
 pub use project::{ProjectError, ProjectRow};
 pub use run::{RUNS_AGE_MAX_MS, RUNS_MAX, RUNS_PER_FUNCTION, RunRow};
 pub use secret::{SECRETS_MAX, SecretRow};
+pub use snapshot::{NewFork, NewSnapshot, PartFacts, SnapshotFacts, SnapshotFilter, SnapshotRow, SnapshotState};
 pub use trigger::TriggerRow;
 
 /// The database. Cheap to clone.

@@ -5,7 +5,9 @@ use hearth_ids::{MachineId, ProjectId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    EventKind, EventRecord, IdempotencyKey, InsertError, Store, StoreError, event, idempotency, project,
+    EventKind, EventRecord, IdempotencyKey, InsertError, Lookup, Made, Store, StoreError,
+    by_id::Finding,
+    event, idempotency, project,
     read::{Columns, signed, to_json},
 };
 
@@ -111,17 +113,6 @@ pub struct Tombstone {
     pub exit: Option<ExitStatus>,
 }
 
-/// What a text names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lookup {
-    /// One machine.
-    One(Box<MachineRow>),
-    /// None.
-    None,
-    /// More than one.
-    Ambiguous,
-}
-
 impl Desired {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Running, Self::Stopped, Self::Removed];
@@ -141,83 +132,31 @@ impl Store {
     pub async fn insert_machine(&self, new: &NewMachine) -> Result<EventRecord, InsertError> {
         let failed = StoreError::query("insert a machine");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        if let Some(holder) = holder_of_name(&mut transaction, new.spec.project, new.spec.name.as_str()).await? {
-            return Err(InsertError::NameTaken {
-                name: new.spec.name.to_string(),
-                holder,
-            });
-        }
+        refuse_taken_name(&mut transaction, &new.spec).await?;
+        let made = Made::Machine(new.spec.id);
         if let Some(key) = &new.key
-            && !idempotency::insert(
-                &mut transaction,
-                new.spec.project,
-                key,
-                new.spec.id,
-                new.created_unix_ms,
-            )
-            .await?
+            && !idempotency::insert(&mut transaction, new.spec.project, key, made, new.created_unix_ms).await?
         {
             drop(transaction);
             let used = self.used_key(new.spec.project, &key.key).await?;
-            return Err(InsertError::KeyUsed(used.map_or(new.spec.id, |used| used.machine)));
+            return Err(InsertError::KeyUsed(used.map_or(made, |used| used.made)));
         }
         if new.within_quotas {
-            let held = project::holding(&mut transaction, new.spec.project).await?;
-            let quotas = project::quotas(&mut transaction, new.spec.project).await?;
-            quotas.admit(held, wanted(&new.spec))?;
+            admit(&mut transaction, new.spec.project, wanted(&new.spec)).await?;
         }
-        sqlx::query(
-            "INSERT INTO machines (id, name, image_id, kernel_id, spec, args, desired, state, sequence, restarts, \
-             created_unix_ms, project, vcpus, memory_mib) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $12)",
-        )
-        .bind(new.spec.id.to_string())
-        .bind(new.spec.name.as_str())
-        .bind(&new.spec.image_id)
-        .bind(&new.spec.kernel_id)
-        .bind(to_json(&new.spec))
-        .bind(to_json(&new.args))
-        .bind(new.desired.as_str())
-        .bind(StateWord::Pending.as_str())
-        .bind(signed(new.created_unix_ms))
-        .bind(new.spec.project.to_string())
-        .bind(signed(new.spec.resources.vcpus.get().into()))
-        .bind(signed(new.spec.resources.memory_mib.get().into()))
-        .execute(&mut *transaction)
-        .await
-        .map_err(&failed)?;
-        let event = EventRecord {
-            sequence: 0,
-            at_unix_ms: new.created_unix_ms,
-            kind: EventKind::Created,
-            project: new.spec.project,
-            machine: new.spec.id,
-            machine_name: new.spec.name.to_string(),
-            state: StateWord::Pending,
-            exit_code: None,
-            reason: None,
-        };
-        let event = event::insert(&mut transaction, event).await?;
+        let event = insert(&mut transaction, new).await?;
         transaction.commit().await.map_err(&failed)?;
         Ok(event)
     }
 
     /// Takes back an insert whose machine the node refused: no tombstone, and its key may be used again.
     pub async fn withdraw_machine(&self, id: MachineId) -> Result<(), StoreError> {
-        let failed = StoreError::query("withdraw a machine");
-        let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        for sql in [
-            "DELETE FROM idempotency_keys WHERE machine_id = $1",
+        let statements = [
+            "DELETE FROM idempotency_keys WHERE made = $1",
             "DELETE FROM machine_events WHERE machine_id = $1",
             "DELETE FROM machines WHERE id = $1",
-        ] {
-            sqlx::query(sql)
-                .bind(id.to_string())
-                .execute(&mut *transaction)
-                .await
-                .map_err(&failed)?;
-        }
-        transaction.commit().await.map_err(&failed)
+        ];
+        self.change_all("withdraw a machine", id, &statements).await
     }
 
     /// The machine of an ID.
@@ -232,35 +171,13 @@ impl Store {
 
     /// A project's machine of a name, an ID, or a beginning of an ID that only one has. A name goes before a beginning.
     pub async fn find_machine(&self, project: ProjectId, text: &str) -> Result<Lookup, StoreError> {
-        let failed = StoreError::query("look up a machine");
-        let exact = sqlx::query(
-            "SELECT * FROM machines WHERE project = $1 AND (id = $2 OR name = $2) ORDER BY id = $2 DESC LIMIT 1",
-        )
-        .bind(project.to_string())
-        .bind(text)
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(&failed)?;
-        if let Some(row) = exact {
-            return Ok(Lookup::One(Box::new(read(&row)?)));
-        }
-        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-            return Ok(Lookup::None);
-        }
-        // Of the characters of an ID none sorts after 'z', and '{' is the next.
-        let rows =
-            sqlx::query("SELECT * FROM machines WHERE project = $1 AND id >= $2 AND id < $3 ORDER BY id LIMIT 2")
-                .bind(project.to_string())
-                .bind(text)
-                .bind(format!("{text}{{"))
-                .fetch_all(&self.readers)
-                .await
-                .map_err(&failed)?;
-        match rows.as_slice() {
-            [] => Ok(Lookup::None),
-            [row] => Ok(Lookup::One(Box::new(read(row)?))),
-            _ => Ok(Lookup::Ambiguous),
-        }
+        let finding = Finding {
+            action: "look up a machine",
+            exact: "SELECT * FROM machines WHERE project = $1 AND (id = $2 OR name = $2) ORDER BY id = $2 DESC LIMIT 1",
+            between: "SELECT * FROM machines WHERE project = $1 AND id >= $2 AND id < $3 ORDER BY id LIMIT 2",
+            read,
+        };
+        self.find(&finding, project, text).await
     }
 
     /// Machines, newest first, of those older than `before`: a project's, or all.
@@ -396,8 +313,69 @@ impl Store {
     }
 }
 
+/// Inserts the row of a machine, and notes its event. Whatever may hinder it has been looked at.
+pub(crate) async fn insert(connection: &mut SqliteConnection, new: &NewMachine) -> Result<EventRecord, StoreError> {
+    sqlx::query(
+        "INSERT INTO machines (id, name, image_id, kernel_id, spec, args, desired, state, sequence, restarts, \
+         created_unix_ms, project, vcpus, memory_mib, snapshot) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $12, $13)",
+    )
+    .bind(new.spec.id.to_string())
+    .bind(new.spec.name.as_str())
+    .bind(&new.spec.image_id)
+    .bind(&new.spec.kernel_id)
+    .bind(to_json(&new.spec))
+    .bind(to_json(&new.args))
+    .bind(new.desired.as_str())
+    .bind(StateWord::Pending.as_str())
+    .bind(signed(new.created_unix_ms))
+    .bind(new.spec.project.to_string())
+    .bind(signed(new.spec.resources.vcpus.get().into()))
+    .bind(signed(new.spec.resources.memory_mib.get().into()))
+    .bind(new.spec.snapshot.map(|id| id.to_string()))
+    .execute(&mut *connection)
+    .await
+    .map_err(StoreError::query("insert a machine"))?;
+    let event = EventRecord {
+        sequence: 0,
+        at_unix_ms: new.created_unix_ms,
+        kind: EventKind::Created,
+        project: new.spec.project,
+        machine: new.spec.id,
+        machine_name: new.spec.name.to_string(),
+        state: StateWord::Pending,
+        exit_code: None,
+        reason: None,
+    };
+    event::insert(connection, event).await
+}
+
+pub(crate) async fn refuse_taken_name(
+    connection: &mut SqliteConnection,
+    spec: &MachineSpec,
+) -> Result<(), InsertError> {
+    match holder_of_name(connection, spec.project, spec.name.as_str()).await? {
+        None => Ok(()),
+        Some(holder) => Err(InsertError::NameTaken {
+            name: spec.name.to_string(),
+            holder: Made::Machine(holder),
+        }),
+    }
+}
+
+/// Refuses what its quotas do not let a project hold more.
+pub(crate) async fn admit(
+    connection: &mut SqliteConnection,
+    project: ProjectId,
+    wanted: Holding,
+) -> Result<(), InsertError> {
+    let held = project::holding(connection, project).await?;
+    let quotas = project::quotas(connection, project).await?;
+    Ok(quotas.admit(held, wanted)?)
+}
+
 /// What a machine holds of its project's quotas.
-fn wanted(spec: &MachineSpec) -> Holding {
+pub(crate) fn wanted(spec: &MachineSpec) -> Holding {
     Holding {
         machines: 1,
         vcpus: spec.resources.vcpus.get().into(),
@@ -505,7 +483,7 @@ async fn bury(connection: &mut SqliteConnection, tombstone: &Tombstone, now_unix
     Ok(())
 }
 
-fn read(row: &SqliteRow) -> Result<MachineRow, StoreError> {
+pub(crate) fn read(row: &SqliteRow) -> Result<MachineRow, StoreError> {
     let columns = Columns::new(row, "id")?;
     Ok(MachineRow {
         spec: columns.json("spec")?,

@@ -1,13 +1,15 @@
 //! Projects.
 
-use hearth_domain::{Holding, ProjectName, Quotas};
+use hearth_domain::{Holding, ProjectName, QuotaExceeded, Quotas};
 use hearth_ids::ProjectId;
+use serde::{Deserialize, Serialize};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
 
 use crate::{
-    Store, StoreError,
+    InsertError, Store, StoreError,
     read::{Columns, signed, to_json},
+    snapshot,
 };
 
 /// A project as it is stored.
@@ -19,6 +21,8 @@ pub struct ProjectRow {
     pub name: ProjectName,
     /// What it may hold.
     pub quotas: Quotas,
+    /// Snapshots that it may have; `None` is without bound.
+    pub snapshots_max: Option<u32>,
     /// When it was made, in milliseconds since the Unix epoch; 0 for the one that was always there.
     pub created_unix_ms: u64,
 }
@@ -45,9 +49,19 @@ pub enum ProjectError {
     Store(#[from] StoreError),
 }
 
+/// A project's quotas as they are stored, in one JSON object.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct StoredQuotas {
+    #[serde(flatten)]
+    quotas: Quotas,
+    #[serde(default)]
+    snapshots: Option<u32>,
+}
+
 /// The tables whose rows belong to projects, and what their rows are called.
-const OWNED: [(&str, &str); 3] = [
+const OWNED: [(&str, &str); 4] = [
     ("SELECT COUNT(*) FROM machines WHERE project = $1", "machines"),
+    ("SELECT COUNT(*) FROM snapshots WHERE project = $1", "snapshots"),
     ("SELECT COUNT(*) FROM functions WHERE project = $1", "functions"),
     ("SELECT COUNT(*) FROM secrets WHERE project = $1", "secrets"),
 ];
@@ -90,7 +104,7 @@ impl Store {
         )
         .bind(project.id.to_string())
         .bind(project.name.as_str())
-        .bind(to_json(&project.quotas))
+        .bind(quotas_json(project.quotas, project.snapshots_max))
         .bind(signed(project.created_unix_ms))
         .execute(&self.writer)
         .await
@@ -120,10 +134,15 @@ impl Store {
     }
 
     /// Changes what a project may hold. `false` if it is not there.
-    pub async fn set_quotas(&self, id: ProjectId, quotas: &Quotas) -> Result<bool, StoreError> {
+    pub async fn set_quotas(
+        &self,
+        id: ProjectId,
+        quotas: &Quotas,
+        snapshots_max: Option<u32>,
+    ) -> Result<bool, StoreError> {
         let changed = sqlx::query("UPDATE projects SET quotas = $2 WHERE id = $1")
             .bind(id.to_string())
-            .bind(to_json(quotas))
+            .bind(quotas_json(*quotas, snapshots_max))
             .execute(&self.writer)
             .await
             .map_err(StoreError::query("change a project"))?;
@@ -204,27 +223,55 @@ pub(crate) async fn holding(connection: &mut SqliteConnection, id: ProjectId) ->
     })
 }
 
+fn quotas_json(quotas: Quotas, snapshots: Option<u32>) -> String {
+    to_json(&StoredQuotas { quotas, snapshots })
+}
+
 /// What a project may hold; nothing is bounded for one that is not there, which the database then refuses.
 pub(crate) async fn quotas(connection: &mut SqliteConnection, id: ProjectId) -> Result<Quotas, StoreError> {
+    let row = in_transaction(connection, id).await?;
+    Ok(row.map(|project| project.quotas).unwrap_or_default())
+}
+
+/// Refuses one more snapshot than the project may have.
+pub(crate) async fn admit_snapshot(connection: &mut SqliteConnection, id: ProjectId) -> Result<(), InsertError> {
+    let row = in_transaction(connection, id).await?;
+    let Some(limit) = row.and_then(|project| project.snapshots_max) else {
+        return Ok(());
+    };
+    let (limit, held) = (u64::from(limit), snapshot::held(connection, id).await?);
+    if held < limit {
+        return Ok(());
+    }
+    Err(InsertError::Quota(QuotaExceeded {
+        what: "snapshots",
+        field: "snapshots",
+        limit,
+        held,
+        wanted: 1,
+    }))
+}
+
+async fn in_transaction(connection: &mut SqliteConnection, id: ProjectId) -> Result<Option<ProjectRow>, StoreError> {
     let row = sqlx::query("SELECT * FROM projects WHERE id = $1")
         .bind(id.to_string())
         .fetch_optional(connection)
         .await
         .map_err(StoreError::query("read a project"))?;
-    Ok(row
-        .as_ref()
-        .map(read)
-        .transpose()?
-        .map(|project| project.quotas)
-        .unwrap_or_default())
+    row.as_ref().map(read).transpose()
 }
 
 pub(crate) fn read(row: &SqliteRow) -> Result<ProjectRow, StoreError> {
     let columns = Columns::new(row, "id")?;
+    let StoredQuotas {
+        quotas,
+        snapshots: snapshots_max,
+    } = columns.json("quotas")?;
     Ok(ProjectRow {
         id: columns.parse("id")?,
         name: columns.parse("name")?,
-        quotas: columns.json("quotas")?,
+        quotas,
+        snapshots_max,
         created_unix_ms: columns.unsigned("created_unix_ms")?,
     })
 }

@@ -34,6 +34,7 @@ impl Fixture {
             id: ProjectId::new(),
             name: name.parse().unwrap(),
             quotas: Quotas::default(),
+            snapshots_max: None,
             created_unix_ms: 1,
         };
         self.store.insert_project(&project).await.unwrap();

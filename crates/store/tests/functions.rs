@@ -73,7 +73,7 @@ async fn a_project_has_as_many_functions_as_it_may() {
         functions: Some(2),
         ..Quotas::default()
     };
-    f.store.set_quotas(ProjectId::DEFAULT, &two).await.unwrap();
+    f.store.set_quotas(ProjectId::DEFAULT, &two, None).await.unwrap();
     let specs = ["a", "b", "c"].map(function);
     let insert = async |spec: &FunctionSpec| {
         f.store

@@ -5,11 +5,12 @@
 use std::path::Path;
 
 use hearth_domain::{
-    DriverKind, MachineSpec, NetworkMode, Quotas, Resources, RestartPolicy, Role, SecretName, StateWord, Workload,
+    DriverKind, MachineSpec, NetworkMode, Quotas, RecoverPolicy, Resources, RestartPolicy, Role, SecretName, StateWord,
+    Workload,
 };
 use hearth_ids::{KeyId, MachineId, ProjectId};
 use hearth_store::{
-    AuditFilter, AuditRow, Desired, EventFilter, InsertError, KeyError, KeyRow, Lookup, NewMachine, ProjectError,
+    AuditFilter, AuditRow, Desired, EventFilter, InsertError, KeyError, KeyRow, Lookup, Made, NewMachine, ProjectError,
     ProjectRow, Store,
 };
 use sqlx::migrate::Migrator;
@@ -25,6 +26,7 @@ fn project(name: &str, quotas: Quotas) -> ProjectRow {
         id: ProjectId::new(),
         name: name.parse().unwrap(),
         quotas,
+        snapshots_max: None,
         created_unix_ms: 1,
     }
 }
@@ -50,8 +52,10 @@ fn machine(project: ProjectId, name: &str) -> NewMachine {
             ports: Vec::new(),
             driver: DriverKind::Fake,
             restart: RestartPolicy::No,
+            recover: RecoverPolicy::No,
             stop_timeout_ms: 1,
             auto_remove: false,
+            snapshot: None,
         },
         args: Vec::new(),
         desired: Desired::Stopped,
@@ -128,8 +132,8 @@ async fn what_is_older_than_projects_belongs_to_the_default_one() {
     };
     assert_eq!(store.events(events).await.unwrap()[0].machine, id);
     assert_eq!(
-        store.used_key(ProjectId::DEFAULT, "k").await.unwrap().unwrap().machine,
-        id
+        store.used_key(ProjectId::DEFAULT, "k").await.unwrap().unwrap().made,
+        Made::Machine(id)
     );
     let held = store.holding(ProjectId::DEFAULT).await.unwrap();
     assert_eq!(

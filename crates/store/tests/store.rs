@@ -4,10 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use hearth_domain::{DriverKind, ExitStatus, MachineSpec, NetworkMode, Resources, RestartPolicy, StateWord, Workload};
+use hearth_domain::{
+    DriverKind, ExitStatus, MachineSpec, NetworkMode, RecoverPolicy, Resources, RestartPolicy, StateWord, Workload,
+};
 use hearth_ids::{MachineId, ProjectId};
 use hearth_store::{
-    Desired, EventFilter, EventKind, EventRecord, IDEMPOTENCY_KEYS_MAX, IdempotencyKey, InsertError, Lookup,
+    Desired, EventFilter, EventKind, EventRecord, IDEMPOTENCY_KEYS_MAX, IdempotencyKey, InsertError, Lookup, Made,
     NewMachine, Observation, Store, StoreError, Tombstone,
 };
 
@@ -53,8 +55,10 @@ fn new_machine(name: &str) -> NewMachine {
             ports: Vec::new(),
             driver: DriverKind::Fake,
             restart: RestartPolicy::No,
+            recover: RecoverPolicy::No,
             stop_timeout_ms: 10_000,
             auto_remove: false,
+            snapshot: None,
         },
         args: vec!["/bin/sh".into()],
         desired: Desired::Stopped,
@@ -111,7 +115,9 @@ async fn a_name_is_taken_until_its_machine_is_gone() {
     let first = new_machine("web");
     f.store.insert_machine(&first).await.unwrap();
     match f.store.insert_machine(&new_machine("web")).await {
-        Err(InsertError::NameTaken { name, holder }) => assert_eq!((name.as_str(), holder), ("web", first.spec.id)),
+        Err(InsertError::NameTaken { name, holder }) => {
+            assert_eq!((name.as_str(), holder), ("web", Made::Machine(first.spec.id)));
+        }
         other => panic!("{other:?}"),
     }
     let tombstone = tombstone_of(&first, 7);
@@ -151,7 +157,7 @@ async fn machines_are_found_by_id_name_and_beginning() {
     let (a, b) = (new_machine("a"), new_machine("mch0"));
     f.store.insert_machine(&a).await.unwrap();
     f.store.insert_machine(&b).await.unwrap();
-    let found = |lookup| match lookup {
+    let found = |lookup: Lookup| match lookup {
         Lookup::One(row) => Some(row.spec.id),
         Lookup::None | Lookup::Ambiguous => None,
     };
@@ -293,17 +299,12 @@ async fn a_key_makes_one_machine_and_is_free_again_after_a_withdrawal() {
         ..new_machine("b")
     };
     match f.store.insert_machine(&again).await {
-        Err(InsertError::KeyUsed(machine)) => assert_eq!(machine, first.spec.id),
+        Err(InsertError::KeyUsed(machine)) => assert_eq!(machine, Made::Machine(first.spec.id)),
         other => panic!("{other:?}"),
     }
     assert_eq!(
-        f.store
-            .used_key(ProjectId::DEFAULT, "k")
-            .await
-            .unwrap()
-            .unwrap()
-            .machine,
-        first.spec.id
+        f.store.used_key(ProjectId::DEFAULT, "k").await.unwrap().unwrap().made,
+        Made::Machine(first.spec.id)
     );
     f.store.withdraw_machine(first.spec.id).await.unwrap();
     assert_eq!(f.store.used_key(ProjectId::DEFAULT, "k").await.unwrap(), None);

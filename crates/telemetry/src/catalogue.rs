@@ -180,13 +180,13 @@ pub const METRICS: &[Metric] = &[
         "hearth_instances",
         &["state"],
         "instances",
-        "Instances of functions, by state: starting, serving, ending.",
+        "Instances of functions, by state: starting, warm, serving, ending.",
     ),
     seconds(
         "hearth_cold_start_phase_seconds",
         &["phase"],
         STARTS,
-        "How long the phases of an instance's start took: queue_wait, create, prepare, boot, program_to_ready, register.",
+        "How long the phases of an instance's start took: queue_wait, create, prepare, boot, program_to_ready, template, warm, register.",
     ),
     seconds(
         "hearth_cold_start_seconds",
@@ -249,6 +249,12 @@ pub const METRICS: &[Metric] = &[
         &["state"],
         "machines",
         "Machines of the node by state.",
+    ),
+    gauge(
+        "hearth_warm_machines",
+        &[],
+        "machines",
+        "Machines of snapshots that wait, restored and paused, for whoever wants one.",
     ),
     gauge("hearth_node_cpu_capacity", &[], "cores", "CPUs that the node has."),
     gauge(

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hearth_coord::{InstanceKey, ProvisionRequest};
-use hearth_domain::{MachineOwner, MachineSpec, TIMEOUT_MAX_MS};
+use hearth_domain::{MachineSpec, StateWord, TIMEOUT_MAX_MS};
 use hearth_ids::{FunctionId, MachineId};
 use hearth_node_api::{LogQuery, NodeEvent};
 use tokio::{
@@ -79,7 +79,16 @@ impl Inner {
                         contract,
                         port,
                         new: false,
+                        template: spec.snapshot,
+                        make_template: None,
                     };
+                    let status = self.parts.node.status(spec.id);
+                    if status.is_some_and(|status| status.state.word() == StateWord::Paused) {
+                        if let Some(plan) = self.take_up_warm(plan) {
+                            self.retire(plan.key);
+                        }
+                        continue;
+                    }
                     self.note_found(&plan);
                     let inner = Arc::clone(self);
                     taken_up
@@ -101,7 +110,7 @@ impl Inner {
             match self.lock().get(&key.machine) {
                 Some(Entry::Serving(_)) => return Some(key),
                 Some(Entry::Starting(..)) => {}
-                Some(Entry::Ending(..)) | None => return None,
+                Some(Entry::Ending(..) | Entry::Warm(..)) | None => return None,
             }
             tokio::select! {
                 () = self.shutdown.cancelled() => return None,
@@ -204,7 +213,7 @@ impl Inner {
         let starting: Vec<InstanceKey> = {
             let instances = self.lock();
             let wanted = instances.values().filter(|entry| {
-                matches!(entry, Entry::Starting(..))
+                matches!(entry, Entry::Starting(..) | Entry::Warm(..))
                     && entry.key().function == function
                     && version.is_none_or(|version| version == entry.version())
             });
@@ -295,10 +304,10 @@ impl Inner {
 
 /// What a machine is an instance of, if it is one.
 pub(crate) fn instance_of(spec: &MachineSpec) -> Option<(InstanceKey, u32)> {
-    let MachineOwner::Function { function, version } = spec.owner.as_ref()?;
+    let (function, version) = spec.owner.as_ref()?.function()?;
     let key = InstanceKey {
-        function: *function,
+        function,
         machine: spec.id,
     };
-    Some((key, *version))
+    Some((key, version))
 }

@@ -13,6 +13,7 @@
 //! - What is registered is ready; what ended, or is about to, is not registered any more.
 //! - A machine of a function that is at rest is removed, once its log is archived.
 
+mod await_ready;
 mod fault;
 mod instance;
 mod lease;
@@ -22,6 +23,7 @@ mod provision;
 mod ready;
 mod spans;
 mod turns;
+mod warm;
 mod worker;
 
 pub use fault::POINTS as FAULT_POINTS;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use hearth_coord::{InstanceKey, ProvisionRequest};
 use hearth_domain::{Contract, MachineSpec};
-use hearth_ids::{FunctionId, MachineId};
+use hearth_ids::{FunctionId, MachineId, SnapshotId};
 use hearth_node_api::{LogChunk, NodeError};
 use thiserror::Error;
 
@@ -19,6 +19,9 @@ pub struct Blueprint {
     pub contract: Contract,
     /// The port at which it is called.
     pub port: u16,
+    /// The template that is to be made of it, once it is ready and before it is called. Whoever asks for more instances
+    /// meanwhile has them boot.
+    pub make_template: Option<SnapshotId>,
 }
 
 /// Why there is no blueprint.
@@ -32,6 +35,9 @@ pub enum BlueprintError {
     NoRoom(String),
     /// Something that it needs is not there.
     #[error("{0}")]
+    Lacking(String),
+    /// It could not be found out.
+    #[error("{0}")]
     Broken(String),
 }
 
@@ -44,6 +50,19 @@ pub trait Blueprints: Send + Sync {
 
     /// A machine could not be made after all. Idempotent.
     async fn withdraw(&self, machine: MachineId);
+
+    /// A template that a blueprint asked for is made, or will not be made. What is told of one first counts.
+    async fn template_made(&self, template: SnapshotId, made: bool);
+
+    /// No instance came up from a template: there shall be another.
+    async fn template_failed(&self, template: SnapshotId);
+
+    /// The template from which an instance of a version would go on now. None if it would boot: there is no template, or
+    /// something has changed since it was made that instances are made of.
+    async fn template(&self, function: FunctionId, version: u32) -> Option<SnapshotId>;
+
+    /// An instance found no room on the node: whatever else waits there makes some.
+    async fn make_room(&self);
 
     /// How the instances of a version are called: for those that were there before this process. None if it is gone.
     async fn contract(&self, function: FunctionId, version: u32) -> Option<(Contract, u16)>;

@@ -7,20 +7,16 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use futures::StreamExt as _;
-use hearth_coord::{Claim, Instance, InstanceKey, ProvisionRequest};
-use hearth_domain::{Contract, MachineState};
-use hearth_ids::MachineId;
-use hearth_node_api::{ErrorKind, LogQuery, NodeError};
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use hearth_coord::{Claim, InstanceKey, ProvisionRequest};
+use hearth_domain::{Contract, MachineSpec};
+use hearth_ids::{FunctionId, SnapshotId};
+use hearth_node_api::{ErrorKind, NodeError, SnapshotRequest};
+use tokio::{sync::mpsc, time::sleep};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::{
-    BlueprintError, ProvisionFailure, fault, meters,
-    ready::{Refusal, ready},
+    Blueprint, BlueprintError, ProvisionFailure, fault, meters,
+    ready::{WaitsFor, go_on},
     spans,
     turns::{Turns, Whose},
     worker::{Entry, Inner, unix_now_ms},
@@ -32,10 +28,6 @@ const VISIBILITY: Duration = Duration::from_mins(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often to look for overdue claims where so many wait that no more are taken.
 const OVERDUE_LOOK: Duration = Duration::from_secs(1);
-/// How much of what a program wrote is told when it failed to start.
-const LAST_WORDS_LINES: u64 = 8;
-const LAST_WORDS_CHARS: usize = 1000;
-const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Inner {
     /// Serves the queue until told to stop: as many requests at a time as there is room for.
@@ -116,57 +108,126 @@ impl Inner {
         request: &ProvisionRequest,
         turn: Turn,
     ) -> Result<InstanceKey, ProvisionFailure> {
+        self.note_wanted(request);
         if let Some(key) = self.adopt(request).await {
             return Ok(key);
         }
-        let blueprint = self
-            .parts
-            .blueprints
-            .blueprint(request.function_id, request.version)
-            .await
-            .map_err(|error| match error {
-                BlueprintError::Gone => ProvisionFailure::Broken(error.to_string()),
-                BlueprintError::NoRoom(reason) => ProvisionFailure::NoRoom(reason),
-                BlueprintError::Broken(reason) => ProvisionFailure::Broken(reason),
-            })?;
-        let id = blueprint.spec.id;
-        let key = InstanceKey {
-            function: request.function_id,
-            machine: id,
+        if let Some(key) = self.take_warm(request).await {
+            return Ok(key);
+        }
+        self.make_new(request, turn).await
+    }
+
+    async fn make_new(
+        self: &Arc<Self>,
+        request: &ProvisionRequest,
+        turn: Turn,
+    ) -> Result<InstanceKey, ProvisionFailure> {
+        let mut turn = Some(turn);
+        let (template, outcome) = self.make_one(request, &mut turn).await;
+        let (Some(template), Err(ProvisionFailure::Broken(reason))) = (template, &outcome) else {
+            return outcome;
         };
-        self.lock().insert(id, Entry::Starting(key.clone(), blueprint.version));
-        let plan = Plan {
-            key: key.clone(),
-            version: blueprint.version,
+        // Its like would come up no more than it did; a boot may.
+        warn!(function = %request.function_id, snapshot = %template, reason = hearth_domain::one_line(reason), "no instance came up from its template; booting one");
+        self.parts.blueprints.template_failed(template).await;
+        self.make_one(request, &mut turn).await.1
+    }
+
+    /// Makes an instance, and says what template it went on from.
+    async fn make_one(
+        self: &Arc<Self>,
+        request: &ProvisionRequest,
+        turn: &mut Option<Turn>,
+    ) -> (Option<SnapshotId>, Result<InstanceKey, ProvisionFailure>) {
+        let blueprint = match self.blueprint(request.function_id, request.version).await {
+            Ok(blueprint) => blueprint,
+            Err(failure) => {
+                // Those that wait count as well: but what one project may have is none of the others' business.
+                if matches!(failure, ProvisionFailure::NoRoom(_)) {
+                    self.make_room_in(request.project_id);
+                }
+                return (None, Err(failure));
+            }
+        };
+        let template = blueprint.spec.snapshot;
+        (template, self.make(request, blueprint, turn).await)
+    }
+
+    pub(crate) async fn blueprint(
+        &self,
+        function: FunctionId,
+        version: Option<u32>,
+    ) -> Result<Blueprint, ProvisionFailure> {
+        let blueprint = self.parts.blueprints.blueprint(function, version).await;
+        blueprint.map_err(|error| match error {
+            BlueprintError::Gone => ProvisionFailure::Broken(error.to_string()),
+            BlueprintError::NoRoom(reason) => ProvisionFailure::NoRoom(reason),
+            BlueprintError::Lacking(reason) | BlueprintError::Broken(reason) => ProvisionFailure::Broken(reason),
+        })
+    }
+
+    /// What is to become of a blueprint, which is known to be on its way from now on.
+    pub(crate) fn plan_of(&self, function: FunctionId, blueprint: &Blueprint) -> Plan {
+        let (id, version) = (blueprint.spec.id, blueprint.version);
+        let key = InstanceKey { function, machine: id };
+        self.lock().insert(id, Entry::Starting(key.clone(), version));
+        Plan {
+            key,
+            version,
             contract: blueprint.contract,
             port: blueprint.port,
             new: true,
-        };
-        let began = Instant::now();
+            template: blueprint.spec.snapshot,
+            make_template: blueprint.make_template,
+        }
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        request: &ProvisionRequest,
+        blueprint: Blueprint,
+        turn: &mut Option<Turn>,
+    ) -> Result<InstanceKey, ProvisionFailure> {
+        let plan = self.plan_of(request.function_id, &blueprint);
         // Before the node has it on its books, lest it be counted twice.
         self.place(request);
-        let made = async {
-            if let Err(error) = self.parts.node.create(blueprint.spec).await {
-                self.parts.blueprints.withdraw(id).await;
-                return Err(error);
+        let outcome = match self.create_and_start(&plan, blueprint.spec).await {
+            Ok(()) => self.bring_into_service(&plan, turn.take()).await,
+            Err(failure) => {
+                if matches!(failure, ProvisionFailure::NoRoom(_)) {
+                    self.make_room();
+                    self.parts.blueprints.make_room().await;
+                }
+                Err(failure)
             }
-            fault::point("provision.created");
-            if self.is_unwanted(&plan).await {
-                return Err(NodeError::new(ErrorKind::Conflict, "it is not wanted any more"));
-            }
-            self.parts.node.start(id).await?;
-            fault::point("provision.started");
-            meters::phase("create", began.elapsed());
-            Ok(())
         };
-        let outcome = match made.await {
-            Ok(()) => self.bring_into_service(&plan, Some(turn)).await,
-            Err(error) => Err(failure_of(error)),
-        };
+        if outcome.is_err()
+            && let Some(template) = plan.make_template
+        {
+            // It may be made all the same; then this says nothing new.
+            self.parts.blueprints.template_made(template, false).await;
+        }
         if outcome.is_err() {
             self.give_up(&plan);
         }
-        outcome.map(|()| key)
+        outcome.map(|()| plan.key)
+    }
+
+    pub(crate) async fn create_and_start(&self, plan: &Plan, spec: MachineSpec) -> Result<(), ProvisionFailure> {
+        let (id, began) = (plan.key.machine, Instant::now());
+        if let Err(error) = self.parts.node.create(spec).await {
+            self.parts.blueprints.withdraw(id).await;
+            return Err(failure_of(error));
+        }
+        fault::point("provision.created");
+        if self.is_unwanted(plan).await {
+            return Err(ProvisionFailure::Broken("it is not wanted any more".into()));
+        }
+        self.parts.node.start(id).await.map_err(failure_of)?;
+        fault::point("provision.started");
+        meters::phase("create", began.elapsed());
+        Ok(())
     }
 
     /// Whether the function, or its version, went while the machine was made, or the instance was ended.
@@ -196,7 +257,12 @@ impl Inner {
         plan: &Plan,
         turn: Option<Turn>,
     ) -> Result<(), ProvisionFailure> {
-        let instance = self.await_ready(plan, turn).await?;
+        let (mut instance, waits_for) = self.await_ready(plan, turn).await?;
+        self.make_template(plan).await;
+        if waits_for == WaitsFor::Snapshot {
+            go_on(SocketAddr::new(instance.internal_vm_ip, instance.proxy_port)).await;
+            (instance, _) = self.await_ready(plan, None).await?;
+        }
         fault::point("provision.ready");
         let id = plan.key.machine;
         if plan.new
@@ -231,108 +297,22 @@ impl Inner {
         Ok(())
     }
 
-    async fn await_ready(&self, plan: &Plan, turn: Option<Turn>) -> Result<Instance, ProvisionFailure> {
-        let id = plan.key.machine;
-        let broken = |reason: String| ProvisionFailure::Broken(reason);
-        let mut status = self
-            .parts
-            .node
-            .watch(id)
-            .ok_or_else(|| broken("its machine was removed".into()))?;
-        let up = status
-            .wait_for(|status| status.state == MachineState::Running || status.state.is_at_rest())
-            .await
-            .map_err(|_| broken("its machine was removed".into()))?
-            .clone();
-        // A turn is for what costs the host something. The program may be as slow as it likes to be ready, and has no part in
-        // how long its machine takes to boot.
-        drop(turn);
-        if up.state != MachineState::Running {
-            return Err(broken(self.ending(id, &up.state).await));
+    /// Makes a template of an instance that is ready and was not called yet. It serves whether or not that works.
+    async fn make_template(&self, plan: &Plan) {
+        let Some(template) = plan.make_template else { return };
+        let began = Instant::now();
+        let request = SnapshotRequest {
+            id: template,
+            machine: plan.key.machine,
+        };
+        let made = self.parts.node.snapshot(request).await;
+        fault::point("template.made");
+        if let Err(error) = &made {
+            warn!(function = %plan.key.function, version = plan.version, %error, "cannot make a template; instances boot");
+        } else {
+            meters::phase("template", began.elapsed());
         }
-        let address = up.address.as_deref().and_then(|address| address.parse().ok());
-        let ip = address.ok_or_else(|| broken("its machine has no address".into()))?;
-        let ended = async {
-            let ended = status.wait_for(|status| status.state.is_at_rest()).await;
-            ended.map_or(MachineState::Destroyed, |status| status.state.clone())
-        };
-        let address = SocketAddr::new(ip, plan.port);
-        let asked = tokio::select! {
-            asked = timeout(self.config.ready_timeout, ready(address, plan.contract)) => Ok(asked),
-            state = ended => Err(state),
-        };
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(state) => return Err(broken(self.ending(id, &state).await)),
-        };
-        match asked {
-            Ok(Ok(())) => Ok(Instance {
-                key: plan.key.clone(),
-                worker_ip: self.config.ip.unwrap_or(ip),
-                proxy_port: plan.port,
-                internal_vm_ip: ip,
-                version: plan.version,
-                worker_id: self.config.id.clone(),
-            }),
-            Ok(Err(Refusal { reason, ended: false })) => Err(broken(reason)),
-            Ok(Err(Refusal { reason, ended: true })) => {
-                // All that it wrote has been read when its machine is at rest.
-                let _ = timeout(LAST_WORDS_TIMEOUT, status.wait_for(|status| status.state.is_at_rest())).await;
-                Err(broken(format!("{reason}{}", self.last_words(id).await)))
-            }
-            Err(_) => Err(broken(self.silent(plan).await)),
-        }
-    }
-
-    async fn silent(&self, plan: &Plan) -> String {
-        let seconds = self.config.ready_timeout.as_secs();
-        let what = match plan.contract {
-            Contract::Http { port } => format!("nothing listens on its port {port} (the one that $PORT names)"),
-            Contract::Lambda => "its runtime has not asked for an event".into(),
-        };
-        format!(
-            "{what} {seconds} s after its start{}",
-            self.last_words(plan.key.machine).await
-        )
-    }
-
-    /// How a machine ended that was to serve, for the function's owner.
-    async fn ending(&self, id: MachineId, state: &MachineState) -> String {
-        let what = match state {
-            MachineState::Stopped { exit } if exit.oom_killed => {
-                "its program ran out of memory before it was ready".into()
-            }
-            MachineState::Stopped { exit } => format!("its program ended with code {} before it was ready", exit.code),
-            MachineState::Failed { reason } => return format!("its machine failed: {reason}"),
-            _ => return "its machine was removed before it was ready".into(),
-        };
-        format!("{what}{}", self.last_words(id).await)
-    }
-
-    async fn last_words(&self, id: MachineId) -> String {
-        let query = LogQuery {
-            tail: Some(LAST_WORDS_LINES),
-            ..LogQuery::default()
-        };
-        let read = async {
-            let mut log = self.parts.node.logs(id, query).await.ok()?;
-            let mut text = String::new();
-            while let Some(Ok(chunk)) = log.next().await {
-                text.push_str(&String::from_utf8_lossy(&chunk.bytes));
-            }
-            Some(text)
-        };
-        let text = timeout(LAST_WORDS_TIMEOUT, read)
-            .await
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        let text = text.trim();
-        if text.is_empty() {
-            return "; it wrote nothing".into();
-        }
-        let skip = text.chars().count().saturating_sub(LAST_WORDS_CHARS);
-        format!("; its last words:\n{}", text.chars().skip(skip).collect::<String>())
+        self.parts.blueprints.template_made(template, made.is_ok()).await;
     }
 }
 
@@ -358,6 +338,10 @@ pub(crate) struct Plan {
     pub(crate) port: u16,
     /// Whether it is just being made, and not taken up.
     pub(crate) new: bool,
+    /// The template that it went on from.
+    pub(crate) template: Option<SnapshotId>,
+    /// The template that is to be made of it.
+    pub(crate) make_template: Option<SnapshotId>,
 }
 
 fn failure_of(error: NodeError) -> ProvisionFailure {

@@ -11,10 +11,14 @@ use hearth_coord::{CoordError, Instance, InstanceKey, InstanceRegistry, Provisio
 use hearth_domain::Allocation;
 use hearth_ids::{FunctionId, MachineId, RequestId};
 use hearth_node_api::NodeService;
+use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-use crate::{Blueprints, LogArchive, Outcomes};
+use crate::{Blueprints, LogArchive, Outcomes, warm::Warm};
+
+/// How often it is looked whether those that make room have gone.
+const ROOM_LOOK: Duration = Duration::from_millis(20);
 
 /// How long the instances of before may take to be registered before anything else is done.
 const TAKE_UP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,6 +35,8 @@ pub struct WorkerConfig {
     pub provisions_max: usize,
     /// How long an instance may take from its program's start until it can be called.
     pub ready_timeout: Duration,
+    /// Memory for instances that wait, paused, to be wanted, in MiB; 0: none does.
+    pub warm_memory_mib: u64,
 }
 
 /// What the worker works with.
@@ -71,6 +77,9 @@ pub(crate) struct Inner {
     /// What requests under way ask for whose machine the node has on its books, or is just asked to.
     placed: Mutex<HashMap<RequestId, Placed>>,
     instances: Mutex<HashMap<MachineId, Entry>>,
+    /// Locked before `instances`, where both are.
+    pub(crate) warm: Mutex<Warm>,
+    pub(crate) started: Instant,
 }
 
 /// What a request holds of the node.
@@ -97,6 +106,8 @@ impl Drop for ForgetPlaced<'_> {
 pub(crate) enum Entry {
     /// On its way.
     Starting(InstanceKey, u32),
+    /// Restored and paused, until it is wanted.
+    Warm(InstanceKey, u32),
     /// Registered.
     Serving(Instance),
     /// On its way out; whoever put this here sees to it.
@@ -106,14 +117,14 @@ pub(crate) enum Entry {
 impl Entry {
     pub(crate) fn key(&self) -> &InstanceKey {
         match self {
-            Self::Starting(key, _) | Self::Ending(key, _) => key,
+            Self::Starting(key, _) | Self::Warm(key, _) | Self::Ending(key, _) => key,
             Self::Serving(instance) => &instance.key,
         }
     }
 
     pub(crate) fn version(&self) -> u32 {
         match self {
-            Self::Starting(_, version) | Self::Ending(_, version) => *version,
+            Self::Starting(_, version) | Self::Warm(_, version) | Self::Ending(_, version) => *version,
             Self::Serving(instance) => instance.version,
         }
     }
@@ -124,6 +135,8 @@ impl Entry {
 pub struct InstanceCounts {
     /// On their way in.
     pub starting: u64,
+    /// Paused until they are wanted.
+    pub warm: u64,
     /// Registered.
     pub serving: u64,
     /// On their way out.
@@ -155,6 +168,8 @@ impl Worker {
             found: Mutex::default(),
             placed: Mutex::default(),
             instances: Mutex::default(),
+            warm: Mutex::default(),
+            started: Instant::now(),
         });
         // Heard from before the look at what there is, so that nothing is missed between.
         let events = inner.parts.node.events();
@@ -170,6 +185,7 @@ impl Worker {
         inner.tasks.spawn(Arc::clone(&inner).keep_lease());
         inner.tasks.spawn(Arc::clone(&inner).end_orphans());
         inner.tasks.spawn(Arc::clone(&inner).watch_machines(events));
+        inner.tasks.spawn(Arc::clone(&inner).keep_warm());
         inner.tasks.spawn(Arc::clone(&inner).serve_queue());
         Ok(Self { inner })
     }
@@ -209,11 +225,28 @@ impl Worker {
         for entry in self.inner.lock().values() {
             match entry {
                 Entry::Starting(..) => counts.starting += 1,
+                Entry::Warm(..) => counts.warm += 1,
                 Entry::Serving(_) => counts.serving += 1,
                 Entry::Ending(..) => counts.ending += 1,
             }
         }
         counts
+    }
+
+    /// Memory in which instances wait, paused, in MiB.
+    pub fn warm_memory_mib(&self) -> u64 {
+        self.inner.warm_memory_mib()
+    }
+
+    /// Somebody else found no room on the node: instances that wait make some. Returns once they have, or have not within
+    /// `patience`; how many did.
+    pub async fn make_room(&self, patience: Duration) -> usize {
+        let count = self.inner.make_room();
+        let until = Instant::now() + patience;
+        while count > 0 && self.counts().ending > 0 && Instant::now() < until {
+            sleep(ROOM_LOOK).await;
+        }
+        count
     }
 
     /// What requests hold of the node that the queue still tells of, since they are neither done nor overdue: both it and
@@ -287,7 +320,7 @@ impl Inner {
         let instances = self.lock();
         let serving = instances.values().filter_map(|entry| match entry {
             Entry::Serving(instance) => Some(instance.clone()),
-            Entry::Starting(..) | Entry::Ending(..) => None,
+            Entry::Starting(..) | Entry::Warm(..) | Entry::Ending(..) => None,
         });
         serving.collect()
     }

@@ -69,6 +69,9 @@ pub(crate) struct UpArgs {
     /// Size of machines' own disks given out for each byte that is free where they lie
     #[arg(long, default_value_t = 1.0, value_parser = ratio)]
     pub(crate) disk_overcommit: f64,
+    /// Memory for machines and instances of functions that wait, restored and paused, such as 2g
+    #[arg(long, default_value = "0", value_name = "SIZE", value_parser = hearth_domain::parse_size_mib)]
+    pub(crate) warm_memory: u64,
     #[command(flatten)]
     pub(crate) vmm: VmmArgs,
     #[command(flatten)]

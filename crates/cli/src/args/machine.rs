@@ -8,9 +8,11 @@
 
 use clap::Args;
 use hearth_api::SecretUse;
-use hearth_domain::{DiskMib, DriverKind, MachineName, MemoryMib, NetworkMode, PortMapping, RestartPolicy, Vcpus};
+use hearth_domain::{
+    DiskMib, DriverKind, MachineName, MemoryMib, NetworkMode, PortMapping, RecoverPolicy, RestartPolicy, Vcpus,
+};
 
-use super::value::{Tail, disk, driver, memory, one_of, secret_file, secret_use, since, tail, vcpus};
+use super::value::{Tail, disk, driver, memory, one_of, recover, secret_file, secret_use, since, tail, vcpus};
 
 /// Docker's, wherever docker has one.
 const RUN_EXIT_CODES: &str = "\
@@ -85,6 +87,9 @@ pub(crate) struct RunArgs {
     /// Start again when the program ends: no, on-failure[:N] or always
     #[arg(long, default_value = "no")]
     pub(crate) restart: RestartPolicy,
+    /// Go on from the last of the snapshots made every INTERVAL if the VMM or the node dies: no or snapshot[:INTERVAL] (5m)
+    #[arg(long, default_value = "no", value_name = "POLICY", value_parser = recover)]
+    pub(crate) recover: RecoverPolicy,
     /// Seconds that a stop waits before it kills [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) stop_timeout: Option<u64>,

@@ -14,6 +14,7 @@ mod machine;
 mod project;
 #[cfg(test)]
 mod reference;
+mod snapshot;
 mod value;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -35,6 +36,7 @@ pub(crate) use self::{
         StopArgs,
     },
     project::{AuditArgs, KeyCommand, ProjectCommand, QuotaArgs, SecretCommand},
+    snapshot::{ForkArgs, PauseArgs, RestoreArgs, RollbackArgs, SnapshotCommand},
     value::Tail,
 };
 
@@ -145,11 +147,15 @@ pub(crate) enum Command {
     Stop(StopArgs),
     /// Send a signal to machines' programs; KILL ends the whole machine
     Kill(KillArgs),
-    /// Stop machines' vCPUs
-    Pause(MachinesArgs),
+    /// Let machines stand still: on disk, where they hold no memory and outlast a restart of the host
+    Pause(PauseArgs),
     /// Let paused machines go on
     #[command(visible_alias = "unpause")]
     Resume(MachinesArgs),
+    /// Make other machines that go on where one is, and print their names
+    Fork(ForkArgs),
+    /// Take a machine back to where a snapshot was made of it; what it did since is lost
+    Rollback(RollbackArgs),
     /// Stop and start machines
     Restart(StopArgs),
     /// Remove machines and all that is theirs
@@ -160,6 +166,9 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Show what happens
     Events(EventsArgs),
+    /// Snapshots of machines, which others go on from
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Functions
     #[command(subcommand, name = "fn", visible_alias = "function")]
     Function(FunctionCommand),
@@ -237,6 +246,41 @@ mod tests {
                 .to_string();
             assert!(error.contains(flag) && error.contains(hint), "{error}");
         }
+    }
+
+    #[test]
+    fn a_fork_has_a_count_or_names() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["hearth", "fork"], args].concat());
+        for good in [
+            &["web"][..],
+            &["-n", "100", "web"],
+            &["--name", "a", "--name", "b", "--rm", "web"],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}");
+        }
+        for (bad, hint) in [
+            (&["-n", "0", "web"][..], "1..=100"),
+            (&["-n", "101", "web"], "1..=100"),
+            (&["--name", "a/b", "web"], "not valid"),
+            (&[], "<MACHINE>"),
+        ] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_restored_machine_has_what_a_new_one_may_choose() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["hearth", "snapshot"], args].concat());
+        let restored = parse(&["restore", "--name", "x", "-p", "8080:80", "--rm", "kept"]).unwrap();
+        let Command::Snapshot(SnapshotCommand::Restore(args)) = restored.command else {
+            panic!("not a restore")
+        };
+        assert_eq!((args.snapshot.as_str(), args.rm, args.publish.len()), ("kept", true, 1));
+        assert!(parse(&["restore", "--cpus", "2", "kept"]).is_err());
+        assert!(parse(&["create"]).unwrap_err().to_string().contains("<MACHINE>"));
+        assert!(parse(&["ls", "--machine", "web", "-q"]).is_ok() && parse(&["rm"]).is_err());
+        assert!(Cli::try_parse_from(["hearth", "rollback", "web"]).is_err());
     }
 
     fn help_of(path: &[&str]) -> String {

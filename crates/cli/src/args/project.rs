@@ -38,8 +38,8 @@ pub(crate) enum ProjectCommand {
         name: String,
         #[command(flatten)]
         quotas: QuotaArgs,
-        /// Take bounds away: machines, cpus, memory, functions or requests
-        #[arg(long = "unlimited", value_name = "QUOTA", value_parser = ["machines", "cpus", "memory", "functions", "requests"])]
+        /// Take bounds away: machines, cpus, memory, functions, snapshots or requests
+        #[arg(long = "unlimited", value_name = "QUOTA", value_parser = ["machines", "cpus", "memory", "functions", "snapshots", "requests"])]
         unlimited: Vec<String>,
     },
     /// Remove projects that own nothing, with their keys
@@ -66,6 +66,9 @@ pub(crate) struct QuotaArgs {
     /// Functions at most
     #[arg(long = "max-functions", value_name = "COUNT")]
     pub(crate) functions: Option<u32>,
+    /// Snapshots of machines at most
+    #[arg(long = "max-snapshots", value_name = "COUNT")]
+    pub(crate) snapshots: Option<u32>,
     /// Requests by keys in a second at most
     #[arg(long = "max-requests", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) requests: Option<u32>,

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use hearth_api::{SecretUse, TrafficShare};
-use hearth_domain::{DiskMib, DriverKind, MemoryMib, Vcpus, parse_size_mib};
+use hearth_domain::{DiskMib, DriverKind, MemoryMib, RecoverPolicy, Vcpus, parse_size_mib};
 
 /// One of some words, which completion offers.
 pub(super) fn one_of<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
@@ -79,6 +79,21 @@ pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
         .parse()
         .map_err(|_| format!("{text:?} is not a span of time: write 500ms, 30s or 5m"))?;
     u64::try_from(span.as_millis()).map_err(|_| "a span of time is not negative".to_owned())
+}
+
+/// `no` or `snapshot[:INTERVAL]`.
+pub(super) fn recover(text: &str) -> Result<RecoverPolicy, String> {
+    let interval_ms = match text.split_once(':') {
+        None if text == "no" => return Ok(RecoverPolicy::No),
+        None if text == "snapshot" => None,
+        Some(("snapshot", interval)) => Some(duration_ms(interval)?),
+        _ => {
+            return Err(format!(
+                "{text:?} is not valid: use no, snapshot or snapshot:INTERVAL, such as snapshot:1m"
+            ));
+        }
+    };
+    RecoverPolicy::snapshot(interval_ms.map(|ms| ms.div_ceil(1000))).map_err(|error| error.to_string())
 }
 
 /// `VERSION=PERCENT`, or a version that gets all.

@@ -103,6 +103,7 @@ fn status(machine: &Machine) -> String {
             format!("{state} ({code}){}", ended())
         }
         MachineState::Failed => format!("{state}{}", ended()),
+        MachineState::Paused if machine.on_disk => format!("{state} (disk)"),
         state => state.to_string(),
     }
 }
@@ -327,4 +328,28 @@ pub(crate) async fn until_removed(client: &Client, id: &str) {
     let path = machine_path(id, &["wait"]).query(&query);
     // Whether it is gone, or one cannot know: nothing is left to do.
     let _ = client.get::<WaitResult>(&path).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_tells_where_a_machine_is_paused() {
+        let machine = |state: &str, on_disk: bool| -> Machine {
+            serde_json::from_value(json!({
+                "id": "mch00000000000000000000000000", "name": "web", "image": "busybox", "image_id": "sha256:1",
+                "kernel_id": "k", "driver": "qemu", "state": state, "on_disk": on_disk,
+                "created_at": jiff::Timestamp::now(), "restarts": 0, "resources": { "cpus": 1, "memory_mib": 256 },
+                "tty": false, "stdin": false, "network": "default", "restart": {}, "stop_timeout_ms": 1,
+                "auto_remove": false,
+            }))
+            .unwrap()
+        };
+        assert_eq!(status(&machine("paused", true)), "paused (disk)");
+        assert_eq!(status(&machine("paused", false)), "paused");
+        assert_eq!(status(&machine("stopping", false)), "stopping");
+    }
 }

@@ -14,6 +14,7 @@ mod project;
 mod run;
 mod secret;
 mod session;
+mod snapshot;
 mod unpack;
 mod watch;
 
@@ -34,8 +35,11 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Stop(args) => machine::stop(client, &args, json).await,
         Command::Restart(args) => machine::restart(client, &args, json).await,
         Command::Kill(args) => machine::kill(client, &args, json).await,
-        Command::Pause(args) => machine::act_on(client, &args.machines, "pause", &(), json).await,
-        Command::Resume(args) => machine::act_on(client, &args.machines, "resume", &(), json).await,
+        Command::Pause(args) => snapshot::pause(client, &args, json).await,
+        Command::Resume(args) => snapshot::resume(client, &args.machines, json).await,
+        Command::Fork(args) => snapshot::fork(client, args, json).await,
+        Command::Rollback(args) => snapshot::rollback(client, &args, json).await,
+        Command::Snapshot(command) => snapshot::dispatch(command, client, json).await,
         Command::Rm(args) => machine::rm(client, &args, json).await,
         Command::Wait(args) => machine::wait(client, &args.machines, json).await,
         Command::Logs(args) => watch::logs(client, args, json).await,

@@ -56,6 +56,7 @@ async fn set(client: &Client, name: &str, quotas: &QuotaArgs, unlimited: &[Strin
             "cpus" => wanted.cpus = None,
             "memory" => wanted.memory_mib = None,
             "functions" => wanted.functions = None,
+            "snapshots" => wanted.snapshots = None,
             _ => wanted.requests_per_second = None,
         }
     }
@@ -70,6 +71,7 @@ fn changed(quotas: Quotas, args: &QuotaArgs) -> Quotas {
         cpus: args.cpus.or(quotas.cpus),
         memory_mib: args.memory.map(u64::from).or(quotas.memory_mib),
         functions: args.functions.or(quotas.functions),
+        snapshots: args.snapshots.or(quotas.snapshots),
         requests_per_second: args.requests.or(quotas.requests_per_second),
     }
 }
@@ -89,12 +91,15 @@ async fn ls(client: &Client, json: bool) -> anyhow::Result<u8> {
         print_json(&list.projects)?;
         return Ok(0);
     }
-    let rows: Vec<[String; 5]> = list.projects.iter().map(row).collect();
-    print_table(["NAME", "MACHINES", "CPUS", "MEMORY MIB", "REQUESTS/S"], &rows);
+    let rows: Vec<[String; 6]> = list.projects.iter().map(row).collect();
+    print_table(
+        ["NAME", "MACHINES", "CPUS", "MEMORY MIB", "SNAPSHOTS", "REQUESTS/S"],
+        &rows,
+    );
     Ok(0)
 }
 
-fn row(project: &Project) -> [String; 5] {
+fn row(project: &Project) -> [String; 6] {
     let (holds, quotas) = (&project.holds, &project.quotas);
     let of = |held: u64, limit: Option<u64>| match limit {
         Some(limit) => format!("{held} of {limit}"),
@@ -105,6 +110,7 @@ fn row(project: &Project) -> [String; 5] {
         of(holds.machines, quotas.machines.map(u64::from)),
         of(holds.cpus, quotas.cpus.map(u64::from)),
         of(holds.memory_mib, quotas.memory_mib),
+        of(holds.snapshots, quotas.snapshots.map(u64::from)),
         quotas
             .requests_per_second
             .map_or_else(String::new, |rate| rate.to_string()),

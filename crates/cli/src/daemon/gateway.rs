@@ -44,5 +44,6 @@ pub(super) fn config(listener: &GatewayListener, args: &UpArgs, state: &StateDir
         },
         base_url: Some(format!("{scheme}://{address}")),
         ready_timeout: READY_TIMEOUT,
+        warm_memory_mib: args.warm_memory,
     })
 }

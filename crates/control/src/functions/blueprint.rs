@@ -1,18 +1,23 @@
 //! How an instance of a version is made: the machine that its worker asks for.
 
-use std::{collections::BTreeMap, sync::Weak};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
 use hearth_domain::{
-    Contract, FunctionSpec, MachineName, MachineOwner, MachineSpec, NetworkMode, RestartPolicy, SealedSecret,
-    VersionSpec, Workload,
+    Contract, DriverKind, FunctionSpec, MachineName, MachineOwner, MachineSpec, NetworkMode, RecoverPolicy,
+    RestartPolicy, SealedSecret, VersionSpec, Workload,
 };
-use hearth_ids::{FunctionId, MachineId};
+use hearth_ids::{FunctionId, MachineId, SnapshotId};
 use hearth_store::{Desired, InsertError, NewMachine};
 use hearth_worker::{Blueprint, BlueprintError, Blueprints};
+use tokio::sync::OnceCell;
 use tracing::warn;
 
-use crate::{app::App, fault, time::now_unix_ms};
+use super::templates::{self, Start, Templates};
+use crate::{app::App, fault, snapshots::warm, time::now_unix_ms};
 
 /// How long an instance's program has to end, once no call reaches it any more.
 const STOP_TIMEOUT_MS: u64 = 5_000;
@@ -23,94 +28,200 @@ const TASK_ROOT: &str = "/var/task";
 const RUNTIME_DIR: &str = "/var/runtime";
 /// What tells a Lambda program how much memory it has, in MiB.
 pub(crate) const MEMORY_VARIABLE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+/// What tells a Lambda program how it is initialised: Lambda's `on-demand`, or `snap-start` for a function that asks for it.
+pub(crate) const INITIALIZATION_VARIABLE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
+pub(crate) const SNAP_START: &str = "snap-start";
 /// What stands for a region: AWS clients ask for one.
 pub(crate) const REGION: &str = "us-east-1";
 
 /// Blueprints from the store. Holds the application loosely: the application holds the worker that holds this.
-pub(crate) struct StoredBlueprints(pub(crate) Weak<App>);
+pub(crate) struct StoredBlueprints {
+    app: Weak<App>,
+    templates: Arc<Templates>,
+    /// Which agent guests get; the same for as long as the node runs.
+    agent_version: OnceCell<String>,
+}
+
+impl StoredBlueprints {
+    pub(crate) fn new(app: Weak<App>, templates: Arc<Templates>) -> Self {
+        Self {
+            app,
+            templates,
+            agent_version: OnceCell::new(),
+        }
+    }
+
+    async fn agent_version(&self, app: &App) -> Option<&str> {
+        let asked = || async { app.node.info().await.map(|info| info.agent_version) };
+        Some(self.agent_version.get_or_try_init(asked).await.ok()?)
+    }
+
+    /// Has a machine go on from its version's template, or become one. What cannot be found out is no reason not to boot.
+    async fn start(&self, app: &App, spec: &mut MachineSpec) -> Option<SnapshotId> {
+        if !app.makes_snapshots(spec.driver).await.unwrap_or(false) {
+            return None;
+        }
+        let agent_version = self.agent_version(app).await?;
+        let (start, stale) = self.templates.choose(spec, agent_version);
+        if let Some(stale) = stale {
+            templates::remove(app, stale).await;
+        }
+        match start {
+            Start::From(template) => spec.snapshot = Some(template),
+            Start::Make(template) => return Some(template),
+            Start::Boot => {}
+        }
+        None
+    }
+
+    /// Notes a template that is to be made, so that it is found whatever becomes of it. Where that fails, none is made.
+    async fn noted(&self, app: &App, template: SnapshotId) -> Option<SnapshotId> {
+        match app.store.note_template(template).await {
+            Ok(()) => Some(template),
+            Err(error) => {
+                warn!(snapshot = %template, error = hearth_domain::chain(&error), "cannot note a template; none is made");
+                self.templates.made(template, false);
+                None
+            }
+        }
+    }
+
+    async fn remove_template(&self, template: SnapshotId) {
+        if let Some(app) = self.app.upgrade() {
+            templates::remove(&app, template).await;
+        }
+    }
+}
 
 #[async_trait]
 impl Blueprints for StoredBlueprints {
     async fn blueprint(&self, function: FunctionId, version: Option<u32>) -> Result<Blueprint, BlueprintError> {
-        let app = self.0.upgrade().ok_or_else(|| broken("the server goes down"))?;
-        let row = app
-            .store
-            .function(function)
-            .await
-            .map_err(|error| broken(&error.to_string()))?;
-        let row = row.ok_or(BlueprintError::Gone)?;
-        let number = version.unwrap_or(row.latest);
-        let version = app
-            .store
-            .version(function, number)
-            .await
-            .map_err(|error| broken(&error.to_string()))?;
-        let version = version.ok_or(BlueprintError::Gone)?.spec;
-        let driver = match version.driver {
-            Some(driver) => driver,
-            None => app
-                .default_driver()
-                .await
-                .map_err(|error| broken(&error.problem.detail))?,
-        };
-        let (image_id, kernels) = (version.image_id.clone(), app.kernels.clone());
-        let kernel = app.blocking(move || kernels.default_bundle()).await;
-        let kernel_id = match kernel.map_err(|error| broken(&error.problem.detail))? {
-            Some(bundle) => bundle.id,
-            None if driver == hearth_domain::DriverKind::Fake => String::new(),
-            None => {
-                return Err(broken(
-                    "there is no kernel yet; import one: hearth kernel import --deb linux-image-….deb",
-                ));
+        let app = self.app.upgrade().ok_or_else(|| broken("the server goes down"))?;
+        let (mut spec, version) = wanted(&app, function, version).await?;
+        let make_template = self.start(&app, &mut spec).await;
+        if let Err(error) = note(&app, &spec).await {
+            if let Some(template) = make_template {
+                self.templates.made(template, false);
             }
+            return Err(error);
+        }
+        let make_template = match make_template {
+            Some(template) => self.noted(&app, template).await,
+            None => None,
         };
-        let id = MachineId::new();
-        let workload = Workload {
-            secrets: secrets(&app, &row.spec, &version).await?,
-            ..workload(&row.spec, &version)
-        };
-        let spec = MachineSpec {
-            id,
-            project: row.spec.project,
-            owner: Some(MachineOwner::Function {
-                function,
-                version: number,
-            }),
-            name: machine_name(&row.spec, number, id).ok_or_else(|| broken("cannot name its machine"))?,
-            image: version.image.clone(),
-            image_id,
-            layers: version.layers.clone(),
-            kernel_id,
-            resources: version.resources,
-            workload,
-            network: NetworkMode::Default,
-            ports: Vec::new(),
-            driver,
-            restart: RestartPolicy::No,
-            stop_timeout_ms: STOP_TIMEOUT_MS,
-            auto_remove: false,
-        };
-        note(&app, &spec).await?;
         fault::point("instance.booked");
         Ok(Blueprint {
             spec,
-            version: number,
+            version: version.number,
             contract: version.contract,
             port: version.port(),
+            make_template,
         })
     }
 
     async fn withdraw(&self, machine: MachineId) {
-        let Some(app) = self.0.upgrade() else { return };
+        let Some(app) = self.app.upgrade() else { return };
         if let Err(error) = app.store.withdraw_machine(machine).await {
             warn!(id = %machine, error = hearth_domain::chain(&error), "cannot forget a machine that could not be made; it is forgotten at the next start");
         }
     }
 
+    async fn template_made(&self, template: SnapshotId, made: bool) {
+        if !self.templates.made(template, made) {
+            self.remove_template(template).await;
+        }
+    }
+
+    async fn template_failed(&self, template: SnapshotId) {
+        self.templates.failed(template);
+        self.remove_template(template).await;
+    }
+
+    async fn make_room(&self) {
+        if let Some(app) = self.app.upgrade() {
+            warm::make_room(&app).await;
+        }
+    }
+
+    async fn template(&self, function: FunctionId, version: u32) -> Option<SnapshotId> {
+        let app = self.app.upgrade()?;
+        let agent_version = self.agent_version(&app).await?;
+        let (spec, _) = wanted(&app, function, Some(version)).await.ok()?;
+        self.templates.current(&spec, agent_version)
+    }
+
     async fn contract(&self, function: FunctionId, version: u32) -> Option<(Contract, u16)> {
-        let app = self.0.upgrade()?;
+        let app = self.app.upgrade()?;
         let version = app.store.version(function, version).await.ok().flatten()?;
         Some((version.spec.contract, version.spec.port()))
+    }
+}
+
+/// The machine that one more instance would be if it booted, and its version; of the newest, if none is named.
+pub(super) async fn wanted(
+    app: &App,
+    function: FunctionId,
+    version: Option<u32>,
+) -> Result<(MachineSpec, VersionSpec), BlueprintError> {
+    let row = app
+        .store
+        .function(function)
+        .await
+        .map_err(|error| broken(&error.to_string()))?;
+    let row = row.ok_or(BlueprintError::Gone)?;
+    let number = version.unwrap_or(row.latest);
+    let version = app
+        .store
+        .version(function, number)
+        .await
+        .map_err(|error| broken(&error.to_string()))?;
+    let version = version.ok_or(BlueprintError::Gone)?.spec;
+    let driver = match version.driver {
+        Some(driver) => driver,
+        None => app
+            .default_driver()
+            .await
+            .map_err(|error| broken(&error.problem.detail))?,
+    };
+    let id = MachineId::new();
+    let spec = MachineSpec {
+        id,
+        project: row.spec.project,
+        owner: Some(MachineOwner::Function {
+            function,
+            version: number,
+        }),
+        name: machine_name(&row.spec, number, id).ok_or_else(|| broken("cannot name its machine"))?,
+        image: version.image.clone(),
+        image_id: version.image_id.clone(),
+        layers: version.layers.clone(),
+        kernel_id: kernel(app, driver).await?,
+        resources: version.resources,
+        workload: Workload {
+            secrets: secrets(app, &row.spec, &version).await?,
+            ..workload(&row.spec, &version)
+        },
+        network: NetworkMode::Default,
+        ports: Vec::new(),
+        driver,
+        restart: RestartPolicy::No,
+        recover: RecoverPolicy::No,
+        stop_timeout_ms: STOP_TIMEOUT_MS,
+        auto_remove: false,
+        snapshot: None,
+    };
+    Ok((spec, version))
+}
+
+async fn kernel(app: &App, driver: DriverKind) -> Result<String, BlueprintError> {
+    let kernels = app.kernels.clone();
+    let kernel = app.blocking(move || kernels.default_bundle()).await;
+    match kernel.map_err(|error| broken(&error.problem.detail))? {
+        Some(bundle) => Ok(bundle.id),
+        None if driver == DriverKind::Fake => Ok(String::new()),
+        None => Err(BlueprintError::Lacking(
+            "there is no kernel yet; import one: hearth kernel import --deb linux-image-….deb".to_owned(),
+        )),
     }
 }
 
@@ -169,7 +280,10 @@ fn workload(function: &FunctionSpec, version: &VersionSpec) -> Workload {
             set(MEMORY_VARIABLE, memory);
             set("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}"));
             set("AWS_LAMBDA_LOG_STREAM_NAME", format!("v{}", version.number));
-            set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into());
+            // A runtime that was asked to do so says when a snapshot may be made of it, and has its hooks run.
+            let asked = version.workload.env.get(INITIALIZATION_VARIABLE).map(String::as_str);
+            let kind = asked.filter(|kind| *kind == SNAP_START).unwrap_or("on-demand");
+            set(INITIALIZATION_VARIABLE, kind.into());
             set("AWS_REGION", REGION.into());
             set("AWS_DEFAULT_REGION", REGION.into());
             if let Some(handler) = &version.handler {
@@ -204,7 +318,7 @@ async fn secrets(
             .await
             .map_err(|error| broken(&error.to_string()))?;
         let row = row.ok_or_else(|| {
-            broken(&format!(
+            BlueprintError::Lacking(format!(
                 "secret {name} is gone; set it again (hearth secret set {name}), or deploy a version without it"
             ))
         })?;

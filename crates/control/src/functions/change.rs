@@ -53,7 +53,7 @@ pub(crate) async fn settings(
     app.shown_function(&tenant, row).await.map(Json)
 }
 
-/// Removes a function with its versions, aliases, triggers, kept calls, logs and instances.
+/// Removes a function with its versions, aliases, triggers, kept calls, logs, templates and instances.
 #[utoipa::path(delete, path = "/v1/functions/{function}", tag = "functions", operation_id = "remove_function",
     params(("function" = String, Path, description = "Name")),
     responses((status = 204, description = "It is gone"), Problems))]
@@ -77,6 +77,7 @@ pub(crate) async fn remove_row(app: &App, row: &FunctionRow) -> ApiResult<()> {
     // No call reaches it any more; then its instances may go.
     app.plane().routes_changed(app).await?;
     app.plane().retire_starting(id, None);
+    super::templates::forget(app, id, None).await;
     for version in versions {
         super::source::unpin(app, &version.spec).await;
     }
@@ -108,6 +109,7 @@ pub(crate) async fn remove_version_row(app: &App, row: &FunctionRow, version: &V
         .await?;
     app.plane().routes_changed(app).await?;
     app.plane().retire_starting(row.spec.id, Some(version.number));
+    super::templates::forget(app, row.spec.id, Some(version.number)).await;
     super::source::unpin(app, version).await;
     Ok(())
 }

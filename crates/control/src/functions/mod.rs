@@ -16,4 +16,5 @@ pub(crate) mod read;
 pub(crate) mod reconcile;
 mod room;
 pub(crate) mod source;
+pub(crate) mod templates;
 mod view;

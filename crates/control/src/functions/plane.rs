@@ -23,10 +23,19 @@ use hearth_ids::{FunctionId, ProjectId};
 use hearth_node_api::{LogChunk, NodeError};
 use hearth_store::{AliasRow, FunctionRow, LIVE, StoreError, VersionRow};
 use hearth_worker::{KnownInstance, LogArchive, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts};
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::{
+    sync::{Mutex, Notify, Semaphore},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::{archive::Archive, blueprint::StoredBlueprints, room::OwnNode};
+use super::{
+    archive::Archive,
+    blueprint::StoredBlueprints,
+    room::OwnNode,
+    templates::{self, Templates},
+};
 use crate::{OpenError, app::App, invocations::accept::Keeper, key, metrics};
 
 /// Requests for instances that wait at most.
@@ -49,6 +58,8 @@ pub struct FunctionsConfig {
     pub base_url: Option<String>,
     /// How long an instance may take from its program's start until it can be called.
     pub ready_timeout: Duration,
+    /// Memory for instances that wait, paused, to be wanted, in MiB; 0: none does.
+    pub warm_memory_mib: u64,
 }
 
 /// What makes and calls instances.
@@ -62,8 +73,11 @@ pub(crate) struct Plane {
     pub(crate) triggers_changed: Arc<Notify>,
     pub(crate) worker: Arc<Worker>,
     pub(crate) queue: Arc<EmbeddedQueue>,
+    pub(crate) templates: Arc<Templates>,
     domain: String,
     base_url: Option<String>,
+    background: TaskTracker,
+    stop_background: CancellationToken,
     /// Of two changes of the routes the later must win.
     publishing: Mutex<()>,
 }
@@ -77,6 +91,8 @@ impl Plane {
         let weak = Arc::downgrade(app);
         let keeper = Arc::new(Keeper::new(app.store.clone()));
         let told = Arc::new(Told::default());
+        let templates = Arc::new(Templates::default());
+        templates::take_up(app, &templates).await;
         // Before the gateway: it is to find the instances that there are, rather than want new ones.
         let worker = Worker::open(
             WorkerConfig {
@@ -84,12 +100,13 @@ impl Plane {
                 ip: None,
                 provisions_max: PROVISIONS_MAX,
                 ready_timeout: config.ready_timeout,
+                warm_memory_mib: config.warm_memory_mib,
             },
             WorkerParts {
                 node: app.node.clone(),
                 queue: queue.clone(),
                 registry: registry.clone(),
-                blueprints: Arc::new(StoredBlueprints(weak.clone())),
+                blueprints: Arc::new(StoredBlueprints::new(weak.clone(), templates.clone())),
                 outcomes: told.clone(),
                 archive: Arc::new(OfKnown {
                     app: weak.clone(),
@@ -125,6 +142,9 @@ impl Plane {
         gateway.set_routes(RouteTable::new(&domain, routes(app).await?));
         // It is empty until here.
         let _ = told.0.set(Arc::downgrade(&gateway));
+        let (background, stop_background) = (TaskTracker::new(), CancellationToken::new());
+        let (weak, stop) = (Arc::downgrade(app), stop_background.clone());
+        background.spawn(templates::keep_current(weak, templates.clone(), stop));
         Ok(Self {
             gateway,
             archive,
@@ -133,8 +153,11 @@ impl Plane {
             triggers_changed: Arc::default(),
             worker,
             queue,
+            templates,
             domain,
             base_url: config.base_url,
+            background,
+            stop_background,
             publishing: Mutex::default(),
         })
     }
@@ -191,6 +214,11 @@ impl Plane {
 
     /// Ends all work; instances are left alone.
     pub(crate) async fn close(&self) {
+        self.stop_background.cancel();
+        self.background.close();
+        if timeout(CLOSE_GRACE, self.background.wait()).await.is_err() {
+            warn!("looking after templates did not end in time");
+        }
         self.worker.close(CLOSE_GRACE).await;
         self.gateway.close().await;
         self.keeper.close().await;

@@ -1,4 +1,5 @@
-//! What a process that died may have left half done: bringing images and logs together with the store.
+//! What a process that died may have left half done: bringing images and logs together with the store. Templates are looked at
+//! before, by whoever makes instances.
 
 use std::collections::HashSet;
 

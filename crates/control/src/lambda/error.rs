@@ -41,6 +41,8 @@ kinds! {
     ResourceConflict = "ResourceConflictException", CONFLICT;
     /// A parameter is not valid, or means nothing here.
     InvalidParameterValue = "InvalidParameterValueException", BAD_REQUEST;
+    /// A parameter is none of the words that it may be.
+    Validation = "ValidationException", BAD_REQUEST;
     /// The body cannot be read.
     InvalidRequestContent = "InvalidRequestContentException", BAD_REQUEST;
     /// The function changed since the revision that the request names.
@@ -152,6 +154,7 @@ fn kind(code: ProblemCode) -> Kind {
         P::NotFound | P::MethodNotAllowed => Kind::UnknownOperation,
         P::FunctionNotFound
         | P::MachineNotFound
+        | P::SnapshotNotFound
         | P::ProjectNotFound
         | P::KeyNotFound
         | P::InvocationNotFound

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hearth_domain::{Runtime, VersionSpec};
+use hearth_domain::{Contract, Runtime, VersionSpec};
 use hearth_ids::FunctionId;
 use hearth_store::{OF_FUNCTION, StoreError, VersionRow};
 use serde::{Deserialize, Serialize};
 
-pub(super) use crate::functions::blueprint::MEMORY_VARIABLE;
+pub(super) use crate::functions::blueprint::{INITIALIZATION_VARIABLE, MEMORY_VARIABLE, SNAP_START};
 use crate::{app::App, time::now_unix_ms};
 
 /// Facts of the function itself.
@@ -66,6 +66,13 @@ pub(crate) fn asked_memory(spec: &VersionSpec) -> u64 {
     let told = spec.workload.env.get(MEMORY_VARIABLE);
     let told = told.and_then(|text| text.parse().ok());
     told.unwrap_or_else(|| spec.resources.memory_mib.get().into())
+}
+
+/// Whether a version's runtime has its hooks run around the snapshot that further instances go on from (Lambda's `SnapStart`).
+/// Its environment says so, whoever wrote that.
+pub(crate) fn has_snap_start(spec: &VersionSpec) -> bool {
+    let asked = spec.workload.env.get(INITIALIZATION_VARIABLE);
+    spec.contract == Contract::Lambda && asked.is_some_and(|kind| kind == SNAP_START)
 }
 
 impl App {

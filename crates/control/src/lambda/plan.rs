@@ -6,8 +6,8 @@ use hearth_api::{Contract, DeployFunction, Runtime};
 use hearth_domain::VersionSpec;
 
 use super::{
-    error::{LambdaError, LambdaResult},
-    facts::MEMORY_VARIABLE,
+    error::{Kind, LambdaError, LambdaResult},
+    facts::{INITIALIZATION_VARIABLE, MEMORY_VARIABLE, SNAP_START},
     name::clip,
     wire::{Code, Settings},
 };
@@ -30,7 +30,7 @@ const RESERVED: [&str; 16] = [
     "AWS_LAMBDA_FUNCTION_NAME",
     MEMORY_VARIABLE,
     "AWS_LAMBDA_FUNCTION_VERSION",
-    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    INITIALIZATION_VARIABLE,
     "AWS_LAMBDA_LOG_GROUP_NAME",
     "AWS_LAMBDA_LOG_STREAM_NAME",
     "AWS_ACCESS_KEY_ID",
@@ -172,8 +172,11 @@ pub(super) fn apply(settings: &Settings, request: &mut DeployFunction) -> Lambda
     if let Some(memory) = settings.memory_size {
         bounds("memorySize", memory, &ASKED_MEMORY_MIB)?;
         request.memory_mib = Some(memory.max(MEMORY_MIN_MIB));
-        request.env.retain(|line| !is_memory(line));
-        request.env.push(format!("{MEMORY_VARIABLE}={memory}"));
+        set_variable(request, MEMORY_VARIABLE, Some(&memory.to_string()));
+    }
+    if let Some(wanted) = settings.snap_start.as_ref().and_then(|it| it.apply_on.as_deref()) {
+        let asked = snap_start(wanted, request.contract)?;
+        set_variable(request, INITIALIZATION_VARIABLE, asked.then_some(SNAP_START));
     }
     if let Some(config) = &settings.image_config {
         request.entrypoint.clone_from(&config.entry_point);
@@ -183,13 +186,39 @@ pub(super) fn apply(settings: &Settings, request: &mut DeployFunction) -> Lambda
 }
 
 fn replace_variables(request: &mut DeployFunction, variables: &BTreeMap<String, String>) {
-    request.env.retain(|line| is_memory(line));
+    request
+        .env
+        .retain(|line| is_of(MEMORY_VARIABLE, line) || is_of(INITIALIZATION_VARIABLE, line));
     let lines = variables.iter().map(|(name, value)| format!("{name}={value}"));
     request.env.extend(lines);
 }
 
-fn is_memory(line: &str) -> bool {
-    line.split_once('=').is_some_and(|(name, _)| name == MEMORY_VARIABLE)
+fn set_variable(request: &mut DeployFunction, name: &str, value: Option<&str>) {
+    request.env.retain(|line| !is_of(name, line));
+    request.env.extend(value.map(|value| format!("{name}={value}")));
+}
+
+fn is_of(variable: &str, line: &str) -> bool {
+    line.split_once('=').is_some_and(|(name, _)| name == variable)
+}
+
+/// Whether the runtime is to have its hooks run.
+fn snap_start(apply_on: &str, contract: Option<Contract>) -> LambdaResult<bool> {
+    match (apply_on, contract) {
+        ("None", _) => Ok(false),
+        ("PublishedVersions", Some(Contract::Http)) => Err(LambdaError::parameter(
+            "SnapStart is not possible for this function: its contract is http, which has no runtime hooks",
+        )),
+        ("PublishedVersions", _) => Ok(true),
+        (other, _) => Err(LambdaError::new(
+            Kind::Validation,
+            format!(
+                "1 validation error detected: Value '{}' at 'snapStart.applyOn' failed to satisfy constraint: Member must \
+                 satisfy enum value set: [PublishedVersions, None]",
+                clip(other)
+            ),
+        )),
+    }
 }
 
 fn check_variable(name: &str) -> LambdaResult<()> {

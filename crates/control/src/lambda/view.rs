@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    facts::{FunctionFacts, MEMORY_VARIABLE, VersionFacts, asked_memory},
+    facts::{FunctionFacts, INITIALIZATION_VARIABLE, MEMORY_VARIABLE, VersionFacts, asked_memory, has_snap_start},
     name::arn,
 };
 use crate::time::timestamp;
@@ -52,7 +52,7 @@ impl Shown<'_> {
             "Architectures": [if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }],
             "TracingConfig": { "Mode": "PassThrough" },
             "EphemeralStorage": { "Size": 512 },
-            "SnapStart": { "ApplyOn": "None", "OptimizationStatus": "Off" },
+            "SnapStart": self.snap_start(),
             "LoggingConfig": { "LogFormat": "Text", "LogGroup": format!("/aws/lambda/{name}") },
         });
         if let Some(fields) = shown.as_object_mut() {
@@ -69,7 +69,12 @@ impl Shown<'_> {
         if let Some(handler) = &spec.handler {
             fields.insert("Handler".into(), handler.as_str().into());
         }
-        let variables = spec.workload.env.iter().filter(|(name, _)| *name != MEMORY_VARIABLE);
+        let own = [MEMORY_VARIABLE, INITIALIZATION_VARIABLE];
+        let variables = spec
+            .workload
+            .env
+            .iter()
+            .filter(|(name, _)| !own.contains(&name.as_str()));
         let variables: Map<String, Value> = variables
             .map(|(name, value)| (name.clone(), value.as_str().into()))
             .collect();
@@ -83,12 +88,26 @@ impl Shown<'_> {
         }
     }
 
+    /// `SnapStartResponse`. Its status is told of published versions alone, as AWS does.
+    fn snap_start(&self) -> Value {
+        let asked = has_snap_start(&self.version.spec);
+        json!({
+            "ApplyOn": if asked { "PublishedVersions" } else { "None" },
+            "OptimizationStatus": if asked && self.is_published() { "On" } else { "Off" },
+        })
+    }
+
     /// `$LATEST`, unless a version was asked for, or an alias that leads to one.
     fn shown_version(&self) -> String {
-        match self.qualifier {
-            None | Some(LATEST) => LATEST.to_owned(),
-            Some(_) => self.version.spec.number.to_string(),
+        if self.is_published() {
+            self.version.spec.number.to_string()
+        } else {
+            LATEST.to_owned()
         }
+    }
+
+    fn is_published(&self) -> bool {
+        self.qualifier.is_some_and(|qualifier| qualifier != LATEST)
     }
 
     /// Another one after each change.

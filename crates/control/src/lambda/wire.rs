@@ -57,6 +57,7 @@ pub(super) struct Settings {
     pub(super) file_system_configs: Vec<Value>,
     pub(super) vpc_config: Option<VpcConfig>,
     pub(super) dead_letter_config: Option<DeadLetterConfig>,
+    pub(super) snap_start: Option<SnapStart>,
     #[serde(rename = "KMSKeyArn")]
     pub(super) kms_key_arn: Option<String>,
     pub(super) revision_id: Option<String>,
@@ -87,6 +88,13 @@ pub(super) struct VpcConfig {
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct DeadLetterConfig {
     pub(super) target_arn: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct SnapStart {
+    /// `PublishedVersions` or `None`.
+    pub(super) apply_on: Option<String>,
 }
 
 /// Which version or alias.

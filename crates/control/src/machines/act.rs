@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use hearth_api::{KillQuery, Machine, ProblemCode, RemoveQuery, StopQuery};
+use hearth_api::{KillQuery, Machine, PauseQuery, ProblemCode, RemoveQuery, RollbackMachine, StopQuery};
 use hearth_domain::{Action, StateWord};
-use hearth_node_api::ErrorKind;
+use hearth_node_api::{ErrorKind, PauseMode};
 use hearth_store::{Desired, MachineRow};
 use http::StatusCode;
 
@@ -18,7 +18,9 @@ use crate::{
     app::App,
     caller::Caller,
     error::{ApiError, ApiResult},
-    extract::{ApiPath, ApiQuery},
+    extract::{ApiBody, ApiPath, ApiQuery},
+    fault,
+    snapshots::{find, warm},
 };
 
 const SIGKILL: i32 = 9;
@@ -64,7 +66,8 @@ pub(crate) async fn start(
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Running).await?;
-    app.node.start(row.spec.id).await?;
+    let (id, node) = (row.spec.id, &app.node);
+    warm::with_room(&app, &row.spec.resources, || node.start(id), || node.start(id)).await?;
     after(&app, row).await
 }
 
@@ -100,7 +103,10 @@ pub(crate) async fn restart(
     let timeout_ms = timeout(&query)?;
     let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Running).await?;
-    app.node.restart(row.spec.id, timeout_ms).await?;
+    let (id, node) = (row.spec.id, &app.node);
+    // Where it found no room it has stopped.
+    let restart = || node.restart(id, timeout_ms);
+    warm::with_room(&app, &row.spec.resources, restart, || node.start(id)).await?;
     after(&app, row).await
 }
 
@@ -125,22 +131,29 @@ pub(crate) async fn kill(
     after(&app, row).await
 }
 
-/// Stops a machine's vCPUs.
+/// Lets a machine stand still: on disk, where its memory is given back and it outlasts the host's restarts, or in memory.
+/// Answers when it does. One that is paused in memory may still go to disk.
 #[utoipa::path(post, path = "/v1/machines/{machine}/pause", tag = "machines", operation_id = "pause_machine",
-    params(("machine" = String, Path, description = "Name or ID")),
+    params(("machine" = String, Path, description = "Name or ID"), PauseQuery),
     responses((status = 200, description = "The machine", body = Machine), Problems))]
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
     caller: Caller,
     ApiPath(wanted): ApiPath,
+    ApiQuery(query): ApiQuery<PauseQuery>,
 ) -> ApiResult<Json<Machine>> {
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let row = app.find(&tenant, &wanted).await?;
-    app.node.pause(row.spec.id).await?;
+    let mode = match query.mode {
+        Some(hearth_api::PauseMode::Disk) => PauseMode::Disk,
+        None if app.makes_snapshots(row.spec.driver).await? => PauseMode::Disk,
+        Some(hearth_api::PauseMode::Memory) | None => PauseMode::Memory,
+    };
+    app.node.pause(row.spec.id, mode).await?;
     after(&app, row).await
 }
 
-/// Lets a machine's vCPUs go on.
+/// Lets a paused machine go on, from memory or from disk.
 #[utoipa::path(post, path = "/v1/machines/{machine}/resume", tag = "machines", operation_id = "resume_machine",
     params(("machine" = String, Path, description = "Name or ID")),
     responses((status = 200, description = "The machine", body = Machine), Problems))]
@@ -151,7 +164,42 @@ pub(crate) async fn resume(
 ) -> ApiResult<Json<Machine>> {
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let row = app.find(&tenant, &wanted).await?;
-    app.node.resume(row.spec.id).await?;
+    let (id, node) = (row.spec.id, &app.node);
+    warm::with_room(&app, &row.spec.resources, || node.resume(id), || node.resume(id)).await?;
+    after(&app, row).await
+}
+
+/// Takes a machine back to where a snapshot was made of it, memory and disk alike. What it did since is lost.
+#[utoipa::path(post, path = "/v1/machines/{machine}/rollback", tag = "machines", operation_id = "rollback_machine",
+    params(("machine" = String, Path, description = "Name or ID")), request_body = RollbackMachine,
+    responses((status = 200, description = "The machine", body = Machine), Problems))]
+pub(crate) async fn rollback(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+    body: ApiBody,
+) -> ApiResult<Json<Machine>> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let row = app.find(&tenant, &wanted).await?;
+    let request: RollbackMachine = body.json().await?;
+    let snapshot = find::ready(&app, &tenant, &request.snapshot).await?;
+    let id = row.spec.id;
+    if snapshot.spec.id != id && row.spec.snapshot != Some(snapshot.id) {
+        return Err(ApiError::field(
+            "snapshot",
+            format!(
+                "snapshot {} is of machine {}, not of {}; make another machine from it instead",
+                find::called(&snapshot),
+                snapshot.spec.name,
+                row.spec.name
+            ),
+        ));
+    }
+    app.store.set_desired(id, Desired::Running).await?;
+    fault::point("rollback.booked");
+    if let Err(error) = app.node.rollback(id, snapshot.id).await {
+        return Err(find::refused(&app, &snapshot, error).await);
+    }
     after(&app, row).await
 }
 

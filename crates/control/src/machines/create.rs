@@ -8,16 +8,17 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hearth_api::{CreateMachine, Machine, ProblemCode};
-use hearth_domain::{Action, DriverKind, MachineSpec, SealedSecret};
+use hearth_domain::{Action, DriverKind, MachineName, MachineSpec, SealedSecret};
 use hearth_ids::{MachineId, ProjectId};
-use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, NewMachine};
+use hearth_node_api::NodeError;
+use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, Made, NewMachine, SnapshotRow};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use sha2::{Digest as _, Sha256};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     name,
-    plan::{self, Facts},
+    plan::{self, Facts, Plan},
+    restore::{self, Given},
     view,
 };
 use crate::{
@@ -25,8 +26,9 @@ use crate::{
     app::App,
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
-    extract::{ApiBody, idempotency_key},
-    functions,
+    extract::ApiBody,
+    fault, functions, made_before,
+    snapshots::{find, warm},
     tenancy::secrets,
     time::now_unix_ms,
 };
@@ -34,7 +36,8 @@ use crate::{
 /// How often a made-up name is tried.
 const NAME_TRIES: u32 = 6;
 
-/// Makes a machine, and starts it if asked to. The image must be on the node already. With an `Idempotency-Key` header
+/// Makes a machine, and starts it if asked to. The image must be on the node already. From a
+/// snapshot, it goes on where that was made. With an `Idempotency-Key` header
 /// the request may be sent again: the same machine is answered.
 #[utoipa::path(post, path = "/v1/machines", tag = "machines", operation_id = "create_machine",
     params(("idempotency-key" = Option<String>, Header, description = "Makes it safe to send the request again", max_length = 255)),
@@ -51,29 +54,91 @@ pub(crate) async fn create(
 ) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: CreateMachine = body.json().await?;
-    let key = key_of(&headers, &request)?;
+    let key = made_before::key(&headers, &[], &request)?;
     if let Some(key) = &key
-        && let Some(row) = made_before(&app, tenant.project, key).await?
+        && let Some(row) = made(&app, tenant.project, key).await?
     {
         return Ok(answer(&app, StatusCode::OK, row));
     }
-    plan::check(&request)?;
-    let used = functions::plan::secrets(&request.secrets)?;
-    let sealed = secrets::sealed(&app, &tenant, &used).await?;
-    let driver = match request.driver {
-        Some(driver) => driver.into(),
-        None => app.default_driver().await?,
-    };
-    let facts = facts(&app, &request, driver, tenant.host).await?;
+    let source = source(&app, &tenant, &request).await?;
     let start = request.start;
-    let row = match insert(&app, &tenant, request, sealed, &facts, driver, key.clone()).await {
+    let claimable = source.claimable(&request);
+    if let Some(snapshot) = claimable
+        && let Some(id) = app.warm.take(snapshot)
+    {
+        match insert(&app, &tenant, request.clone(), &source, key.clone(), Some(id)).await {
+            Ok(row) if claim(&app, &row).await => {
+                app.warm.note_wanted(snapshot);
+                return Ok(answer(&app, StatusCode::CREATED, row));
+            }
+            // It is made, as another one.
+            Ok(_) => {}
+            Err(_) => app.warm.put_back(snapshot.id, id),
+        }
+    }
+    let row = match insert(&app, &tenant, request, &source, key.clone(), None).await {
         Ok(row) => row,
         // Another request with the key was faster.
         Err(Refused::KeyUsed(key)) => return in_progress(&app, tenant.project, &key).await,
         Err(Refused::Other(error)) => return Err(error),
     };
-    hand_over(&app, &row, start).await?;
+    if let Some(snapshot) = claimable {
+        app.warm.note_wanted(snapshot);
+    }
+    if let Err(error) = hand_over(&app, &row, start).await {
+        return Err(match &source {
+            Source::Snapshot(_, snapshot) => find::refused(&app, snapshot, error).await,
+            Source::Image(..) => error.into(),
+        });
+    }
     Ok(answer(&app, StatusCode::CREATED, row))
+}
+
+/// What a machine begins with.
+enum Source {
+    /// An image, which it boots, with the secrets of its program.
+    Image(Facts, Vec<SealedSecret>, DriverKind),
+    /// A snapshot, from which it goes on.
+    Snapshot(Given, Box<SnapshotRow>),
+}
+
+/// Looks up what a machine is to begin with.
+async fn source(app: &App, tenant: &Tenant, request: &CreateMachine) -> ApiResult<Source> {
+    if let Some(snapshot) = &request.snapshot {
+        let row = find::ready(app, tenant, snapshot).await?;
+        let given = given(app, request, tenant.host).await?;
+        return Ok(Source::Snapshot(given, Box::new(row)));
+    }
+    plan::check(request)?;
+    let used = functions::plan::secrets(&request.secrets)?;
+    let sealed = secrets::sealed(app, tenant, &used).await?;
+    let driver = match request.driver {
+        Some(driver) => driver.into(),
+        None => app.default_driver().await?,
+    };
+    let facts = facts(app, request, driver, tenant.host).await?;
+    Ok(Source::Image(facts, sealed, driver))
+}
+
+impl Source {
+    /// The snapshot of which a machine that waits would do: such a one has its slot already, without ports.
+    fn claimable(&self, request: &CreateMachine) -> Option<&SnapshotRow> {
+        match self {
+            Self::Snapshot(_, snapshot) if request.start && request.ports.is_empty() => Some(snapshot),
+            _ => None,
+        }
+    }
+
+    fn plan(&self, request: &CreateMachine, name: MachineName, id: MachineId) -> ApiResult<Plan> {
+        match self {
+            Self::Image(facts, sealed, driver) => {
+                let mut plan = plan::plan(request.clone(), facts, name, id, *driver)?;
+                plan.spec.workload.secrets.clone_from(sealed);
+                Ok(plan)
+            }
+            Self::Snapshot(given, snapshot) => restore::plan(request, given, snapshot, name, id),
+        }
+    }
 }
 
 fn answer(app: &App, status: StatusCode, row: MachineRow) -> Response {
@@ -86,49 +151,37 @@ fn answer(app: &App, status: StatusCode, row: MachineRow) -> Response {
     response
 }
 
-fn key_of(headers: &HeaderMap, request: &CreateMachine) -> ApiResult<Option<IdempotencyKey>> {
-    let Some(key) = idempotency_key(headers)? else {
+async fn made(app: &App, project: ProjectId, key: &IdempotencyKey) -> ApiResult<Option<MachineRow>> {
+    let Some(used) = made_before::used(app, project, key).await? else {
         return Ok(None);
     };
-    // The wire type's own JSON: the order of fields and blanks in the request do not matter.
-    let canonical = serde_json::to_vec(request).unwrap_or_default();
-    let fingerprint = hex::encode(Sha256::digest(canonical));
-    Ok(Some(IdempotencyKey { key, fingerprint }))
-}
-
-async fn made_before(app: &App, project: ProjectId, key: &IdempotencyKey) -> ApiResult<Option<MachineRow>> {
-    let Some(used) = app.store.used_key(project, &key.key).await? else {
-        return Ok(None);
+    let row = match used.made {
+        Made::Machine(id) => app.store.machine(id).await?,
+        Made::Snapshot(_) => None,
     };
-    if used.fingerprint != key.fingerprint {
-        return Err(ApiError::new(
-            ProblemCode::IdempotencyMismatch,
-            format!(
-                "the idempotency key {:?} was used for another request; use a new one",
-                key.key
-            ),
-        ));
-    }
-    match app.store.machine(used.machine).await? {
-        Some(row) => Ok(Some(row)),
-        None => Err(ApiError::new(
-            ProblemCode::StateConflict,
-            format!(
-                "machine {} was made with this idempotency key and is removed; use a new key",
-                used.machine
-            ),
-        )),
-    }
+    row.map(Some).ok_or_else(|| made_before::removed(used.made))
 }
 
 async fn in_progress(app: &App, project: ProjectId, key: &IdempotencyKey) -> ApiResult<Response> {
-    match made_before(app, project, key).await? {
+    match made(app, project, key).await? {
         Some(row) => Ok(answer(app, StatusCode::OK, row)),
-        None => Err(ApiError::new(
-            ProblemCode::RequestInProgress,
-            "a request with the same idempotency key is being handled; ask again",
-        )),
+        None => Err(made_before::in_progress()),
     }
+}
+
+/// Looks up the image and the kernel that a request for a machine from a snapshot names. What is not there is no snapshot's.
+async fn given(app: &App, request: &CreateMachine, host: bool) -> ApiResult<Given> {
+    let (images, kernels) = (app.images.clone(), Arc::clone(&app.kernels));
+    let (image, kernel) = (request.image.clone(), request.kernel.clone());
+    app.blocking(move || {
+        let image = crate::images::find(&images, host, &image).ok();
+        let kernel = kernel.and_then(|kernel| kernels.get(&kernel).ok());
+        Given {
+            image_id: image.map(|(id, _)| id.to_string()),
+            kernel_id: kernel.map(|bundle| bundle.id),
+        }
+    })
+    .await
 }
 
 /// Looks up image and kernel.
@@ -180,21 +233,19 @@ async fn insert(
     app: &App,
     tenant: &Tenant,
     request: CreateMachine,
-    sealed: Vec<SealedSecret>,
-    facts: &Facts,
-    driver: DriverKind,
+    source: &Source,
     key: Option<IdempotencyKey>,
+    waiting: Option<MachineId>,
 ) -> Result<MachineRow, Refused> {
     let wanted = plan::name(&request)?;
     for attempt in 0..NAME_TRIES {
         let made_up = || name::make_up(attempt).ok_or_else(|| ApiError::internal("cannot make up a name"));
         let name = wanted.clone().map_or_else(made_up, Ok)?;
-        let plan = plan::plan(request.clone(), facts, name, MachineId::new(), driver)?;
-        let mut spec = MachineSpec {
+        let plan = source.plan(&request, name, waiting.unwrap_or_else(MachineId::new))?;
+        let spec = MachineSpec {
             project: tenant.project,
             ..plan.spec
         };
-        spec.workload.secrets.clone_from(&sealed);
         let new = NewMachine {
             spec,
             args: plan.args,
@@ -220,7 +271,8 @@ async fn insert(
     Err(Refused::Other(ApiError::internal("no made-up name was free; give one")))
 }
 
-fn row_of(new: NewMachine) -> MachineRow {
+/// What stands in the store of a machine just inserted.
+pub(crate) fn row_of(new: NewMachine) -> MachineRow {
     MachineRow {
         spec: new.spec,
         args: new.args,
@@ -236,13 +288,38 @@ fn row_of(new: NewMachine) -> MachineRow {
     }
 }
 
-/// Gives the machine to the node. If it does not take it, there is no such machine.
-async fn hand_over(app: &App, row: &MachineRow, start: bool) -> ApiResult<()> {
+/// Has a machine that waits become this one. Where that fails, nothing is left of it and of its row.
+async fn claim(app: &App, row: &MachineRow) -> bool {
+    fault::point("warm.booked");
     let id = row.spec.id;
-    let taken = match app.node.create(row.spec.clone()).await {
-        Ok(()) if start => app.node.start(id).await,
-        taken => taken,
+    let Err(error) = app.node.claim(row.spec.clone()).await else {
+        debug!(%id, "a machine that waited is claimed");
+        return true;
     };
+    warn!(%id, %error, "a machine that waited cannot be claimed; another is made");
+    // The row first: the node tells of the machine's end, and that would be news of this one.
+    if let Err(error) = app.store.withdraw_machine(id).await {
+        warn!(%id, %error, "cannot forget a machine that could not be claimed");
+    }
+    if let Err(error) = app.node.remove(id, true).await {
+        warn!(%id, %error, "cannot remove a machine that waited");
+    }
+    false
+}
+
+async fn create_and_start(app: &App, row: &MachineRow, start: bool) -> Result<(), NodeError> {
+    app.node.create(row.spec.clone()).await?;
+    if start {
+        app.node.start(row.spec.id).await?;
+    }
+    Ok(())
+}
+
+/// Gives the machine to the node. If it does not take it, there is no such machine.
+async fn hand_over(app: &App, row: &MachineRow, start: bool) -> Result<(), NodeError> {
+    let id = row.spec.id;
+    let give = || create_and_start(app, row, start);
+    let taken = warm::with_room(app, &row.spec.resources, give, give).await;
     let Err(error) = taken else { return Ok(()) };
     if let Err(error) = app.node.remove(id, true).await {
         warn!(%id, %error, "cannot remove a machine that could not be made; it is tried again at the next start");
@@ -250,5 +327,5 @@ async fn hand_over(app: &App, row: &MachineRow, start: bool) -> ApiResult<()> {
     if let Err(error) = app.store.withdraw_machine(id).await {
         warn!(%id, %error, "cannot forget a machine that could not be made");
     }
-    Err(error.into())
+    Err(error)
 }

@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod name;
 pub(crate) mod plan;
 pub(crate) mod read;
+pub(crate) mod restore;
 pub(crate) mod session;
 pub(crate) mod stats;
 pub(crate) mod view;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hearth_api::{CreateMachine, PortMapping, RestartPolicy, RestartWord};
+use hearth_api::{CreateMachine, PortMapping, RecoverPolicy, RecoverWord, RestartPolicy, RestartWord};
 use hearth_domain::{DriverKind, MachineName, MachineSpec, NetworkMode, Resources, Workload};
 use hearth_ids::MachineId;
 
@@ -59,13 +59,14 @@ pub(crate) fn plan(
     if request.image.is_empty() {
         return Err(ApiError::field(
             "image",
-            "image is empty; name one, such as docker.io/library/busybox",
+            "image is missing; name one, such as docker.io/library/busybox, or a snapshot",
         ));
     }
     let args = args(&request, facts)?;
     let resources = resources(&request)?;
     let restart = restart(request.restart, request.auto_remove)?;
-    let network = request.network.into();
+    let recover = recover(request.recover)?;
+    let network = request.network.unwrap_or_default().into();
     let ports = ports(&request.ports, network)?;
     let stop_timeout_ms = request.stop_timeout_ms.unwrap_or(DEFAULT_STOP_TIMEOUT_MS);
     let spec = MachineSpec {
@@ -81,8 +82,10 @@ pub(crate) fn plan(
         ports,
         driver: request.driver.map_or(default_driver, Into::into),
         restart,
+        recover,
         stop_timeout_ms: input::stop_timeout_ms("stop_timeout_ms", stop_timeout_ms)?,
         auto_remove: request.auto_remove,
+        snapshot: None,
         image: request.image.clone(),
         workload: workload(request)?,
     };
@@ -135,7 +138,7 @@ fn resources(request: &CreateMachine) -> ApiResult<Resources> {
     })
 }
 
-fn restart(policy: RestartPolicy, auto_remove: bool) -> ApiResult<hearth_domain::RestartPolicy> {
+pub(super) fn restart(policy: RestartPolicy, auto_remove: bool) -> ApiResult<hearth_domain::RestartPolicy> {
     let restart = match (policy.policy, policy.max) {
         (RestartWord::No, None) => hearth_domain::RestartPolicy::No,
         (RestartWord::OnFailure, max) => hearth_domain::RestartPolicy::OnFailure { max },
@@ -156,7 +159,19 @@ fn restart(policy: RestartPolicy, auto_remove: bool) -> ApiResult<hearth_domain:
     Ok(restart)
 }
 
-fn ports(ports: &[PortMapping], network: NetworkMode) -> ApiResult<Vec<hearth_domain::PortMapping>> {
+pub(super) fn recover(policy: RecoverPolicy) -> ApiResult<hearth_domain::RecoverPolicy> {
+    match (policy.policy, policy.interval_s) {
+        (RecoverWord::No, None) => Ok(hearth_domain::RecoverPolicy::No),
+        (RecoverWord::No, Some(_)) => Err(ApiError::field(
+            "recover.interval_s",
+            "recover.interval_s goes with the policy snapshot only; leave it out",
+        )),
+        (RecoverWord::Snapshot, interval_s) => hearth_domain::RecoverPolicy::snapshot(interval_s)
+            .map_err(|error| ApiError::field("recover.interval_s", error.to_string())),
+    }
+}
+
+pub(super) fn ports(ports: &[PortMapping], network: NetworkMode) -> ApiResult<Vec<hearth_domain::PortMapping>> {
     if network == NetworkMode::None && !ports.is_empty() {
         return Err(ApiError::field(
             "ports",
@@ -247,6 +262,13 @@ mod tests {
 
     fn refused_field(request: CreateMachine) -> Option<String> {
         planned(request, &image(&["/init"], &[])).unwrap_err().problem.field
+    }
+
+    fn recovering(policy: RecoverWord, interval_s: Option<u64>) -> CreateMachine {
+        CreateMachine {
+            recover: RecoverPolicy { policy, interval_s },
+            ..request()
+        }
     }
 
     #[test]
@@ -400,7 +422,7 @@ mod tests {
             (
                 CreateMachine {
                     ports: vec![port],
-                    network: hearth_api::NetworkMode::None,
+                    network: Some(hearth_api::NetworkMode::None),
                     ..request()
                 },
                 "ports",
@@ -420,6 +442,9 @@ mod tests {
                 },
                 "restart.max",
             ),
+            (recovering(RecoverWord::No, Some(60)), "recover.interval_s"),
+            (recovering(RecoverWord::Snapshot, Some(0)), "recover.interval_s"),
+            (recovering(RecoverWord::Snapshot, Some(u64::MAX)), "recover.interval_s"),
         ] {
             assert_eq!(refused_field(request).as_deref(), Some(field));
         }

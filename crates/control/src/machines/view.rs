@@ -56,6 +56,8 @@ pub(crate) fn machine(row: MachineRow, status: Option<MachineStatus>, with_histo
         .flat_map(|status| status.history.iter().map(transition));
     let history = history.collect();
     let restarts = status.as_ref().map_or(row.restarts, |status| status.restarts);
+    let on_disk = status.as_ref().is_some_and(|status| status.on_disk);
+    let recovery_point = status.as_ref().and_then(|status| status.recovery_point_unix_ms);
     let (pid, address) = status.map(|status| (status.pid, status.address)).unwrap_or_default();
     let spec = row.spec;
     Machine {
@@ -66,6 +68,8 @@ pub(crate) fn machine(row: MachineRow, status: Option<MachineStatus>, with_histo
         kernel_id: spec.kernel_id,
         driver: spec.driver.into(),
         state: seen.state.into(),
+        on_disk,
+        snapshot: spec.snapshot,
         exit: seen.exit,
         reason: seen.reason,
         created_at: timestamp(row.created_unix_ms),
@@ -93,6 +97,8 @@ pub(crate) fn machine(row: MachineRow, status: Option<MachineStatus>, with_histo
         network: spec.network.into(),
         ports: spec.ports.into_iter().map(Into::into).collect(),
         restart: spec.restart.into(),
+        recover: spec.recover.into(),
+        recovery_point_at: recovery_point.map(timestamp),
         stop_timeout_ms: spec.stop_timeout_ms,
         auto_remove: spec.auto_remove,
         address,

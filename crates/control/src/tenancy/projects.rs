@@ -52,6 +52,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
         id: ProjectId::new(),
         name,
         quotas: request.quotas.into(),
+        snapshots_max: request.quotas.snapshots,
         created_unix_ms: now_unix_ms(),
     };
     app.store.insert_project(&row).await?;
@@ -94,7 +95,8 @@ pub(crate) async fn update(
     if let Some(quotas) = request.quotas {
         check(&quotas)?;
         row.quotas = quotas.into();
-        if !app.store.set_quotas(row.id, &row.quotas).await? {
+        row.snapshots_max = quotas.snapshots;
+        if !app.store.set_quotas(row.id, &row.quotas, row.snapshots_max).await? {
             return Err(no_project(&wanted));
         }
         app.limits.learn(row.id, row.quotas.rate());
@@ -143,15 +145,20 @@ fn check(quotas: &Quotas) -> ApiResult<()> {
 
 async fn view(app: &App, row: ProjectRow) -> ApiResult<Project> {
     let held = app.store.holding(row.id).await?;
+    let snapshots = app.store.snapshots_held(row.id).await?;
     Ok(Project {
         id: row.id,
         name: row.name.into(),
         created_at: (row.created_unix_ms > 0).then(|| timestamp(row.created_unix_ms)),
-        quotas: row.quotas.into(),
+        quotas: Quotas {
+            snapshots: row.snapshots_max,
+            ..row.quotas.into()
+        },
         holds: Holding {
             machines: held.machines,
             cpus: held.vcpus,
             memory_mib: held.memory_mib,
+            snapshots,
         },
     })
 }

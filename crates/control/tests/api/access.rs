@@ -49,10 +49,12 @@ const TABLE: &[(&str, Who, About)] = &[
     ("create_key", ADMINS, Open),
     ("create_machine", MAKERS, Open),
     ("create_project", Host, Open),
+    ("create_snapshot", MAKERS, Open),
     ("deploy_function", MAKERS, Open),
     ("doctor", Host, Open),
     ("events", WATCHERS, Open),
     ("exec_machine", MAKERS, Thing),
+    ("fork_machine", MAKERS, Thing),
     ("function_logs", WATCHERS, Thing),
     ("get_archive", MAKERS, Thing),
     ("get_function", WATCHERS, Thing),
@@ -63,6 +65,7 @@ const TABLE: &[(&str, Who, About)] = &[
     ("get_key", ADMINS, Thing),
     ("get_machine", WATCHERS, Thing),
     ("get_project", KEYS, Thing),
+    ("get_snapshot", WATCHERS, Thing),
     ("get_version", WATCHERS, Thing),
     ("health", All, Open),
     ("import_image", MAKERS, Open),
@@ -80,6 +83,7 @@ const TABLE: &[(&str, Who, About)] = &[
     ("list_machines", WATCHERS, Open),
     ("list_projects", KEYS, Open),
     ("list_secrets", WATCHERS, Open),
+    ("list_snapshots", WATCHERS, Open),
     ("list_triggers", WATCHERS, Thing),
     ("list_versions", WATCHERS, Thing),
     ("machine_logs", WATCHERS, Thing),
@@ -101,6 +105,7 @@ const TABLE: &[(&str, Who, About)] = &[
     ("remove_machine", MAKERS, Thing),
     ("remove_project", Host, Open),
     ("remove_secret", MAKERS, Thing),
+    ("remove_snapshot", MAKERS, Thing),
     ("remove_trigger", MAKERS, Thing),
     ("remove_version", MAKERS, Thing),
     ("replay_invocation", CALLERS, Thing),
@@ -108,6 +113,7 @@ const TABLE: &[(&str, Who, About)] = &[
     ("resume_machine", MAKERS, Thing),
     ("revoke_key", ADMINS, Thing),
     ("rollback_function", MAKERS, Thing),
+    ("rollback_machine", MAKERS, Thing),
     ("set_default_kernel", Host, Open),
     ("set_secret", MAKERS, Open),
     ("start_machine", MAKERS, Thing),
@@ -124,6 +130,7 @@ const PARTS: &[(&str, &str)] = &[
     ("{project}", "a"),
     ("{key}", "kept"),
     ("{name}", "kept"),
+    ("{snapshot}", "kept"),
     ("{function}", "hello"),
     ("{version}", "1"),
     ("{alias}", "live"),
@@ -194,10 +201,16 @@ async fn realm() -> Realm {
     r.project("b", json!({})).await;
     let wanted = CreateMachine {
         name: Some("web".into()),
+        start: true,
         ..machine(&["sleep"])
     };
     for (method, path, body) in [
         (Method::POST, "/v1/machines", serde_json::to_value(wanted).unwrap()),
+        (
+            Method::POST,
+            "/v1/snapshots",
+            json!({ "machine": "web", "name": "kept" }),
+        ),
         (Method::POST, "/v1/keys", json!({ "role": "viewer", "name": "kept" })),
         (Method::PUT, "/v1/secrets/kept", json!({ "value": "aGk=" })),
         (
@@ -301,6 +314,7 @@ async fn things_of_other_projects_are_not_there() {
     for path in [
         "/v1/machines/web",
         "/v1/keys/kept",
+        "/v1/snapshots/kept",
         "/v1/projects/a",
         "/v1/functions/hello",
     ] {

@@ -70,6 +70,14 @@ impl Fixture {
         Self::with(FakeNode::new(), Arc::new(tempfile::tempdir().unwrap())).await
     }
 
+    /// With memory for instances that wait.
+    pub(crate) async fn warm() -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let socket = folder.path().join("s");
+        let listener = Listener::unix(&socket).unwrap();
+        Self::opened(FakeNode::new(), folder, socket, vec![listener], 1024).await
+    }
+
     /// A server on a node and a folder that there may have been before.
     pub(crate) async fn with(node: Arc<FakeNode>, folder: Arc<tempfile::TempDir>) -> Self {
         let socket = folder.path().join("s");
@@ -82,6 +90,16 @@ impl Fixture {
         folder: Arc<tempfile::TempDir>,
         socket: PathBuf,
         listeners: Vec<Listener>,
+    ) -> Self {
+        Self::opened(node, folder, socket, listeners, 0).await
+    }
+
+    async fn opened(
+        node: Arc<FakeNode>,
+        folder: Arc<tempfile::TempDir>,
+        socket: PathBuf,
+        listeners: Vec<Listener>,
+        warm_memory_mib: u64,
     ) -> Self {
         let path = folder.path();
         let images = ImageStore::open(&path.join("images"), StoreConfig::default())
@@ -109,6 +127,7 @@ impl Fixture {
                 gateway: hearth_gateway::GatewayConfig::default(),
                 base_url: None,
                 ready_timeout: std::time::Duration::from_secs(10),
+                warm_memory_mib,
             },
         };
         let mut control = Control::open(config, Arc::clone(&node) as _, images, kernels, store)

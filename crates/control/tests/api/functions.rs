@@ -4,7 +4,7 @@ use hearth_api::{
     Alias, AliasList, Deployment, Function, FunctionList, FunctionLogLine, FunctionSource, InstanceList, LogStream,
     ProblemCode, Role, TrafficShare, VersionList,
 };
-use hearth_domain::{MachineOwner, MachineSpec};
+use hearth_domain::MachineSpec;
 use hearth_node_api::NodeService as _;
 use http::{Method, StatusCode};
 use http_body_util::Full;
@@ -442,9 +442,7 @@ async fn a_calls_lines_are_found_after_a_restart() {
 
 /// Which version a machine is an instance of.
 fn owner(spec: &MachineSpec) -> Option<u32> {
-    spec.owner
-        .as_ref()
-        .map(|MachineOwner::Function { version, .. }| *version)
+    Some(spec.owner.as_ref()?.function()?.1)
 }
 
 #[tokio::test]

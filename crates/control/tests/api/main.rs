@@ -18,4 +18,7 @@ mod ready;
 mod recovery;
 mod room;
 mod sessions;
+mod snapshots;
+mod templates;
 mod tenancy;
+mod warm;

@@ -24,8 +24,8 @@ pub use stream::MessageStream;
 
 use crate::guest::{
     FollowRequest, FreezeRequest, InitRequest, InitResponse, MetricsRequest, MetricsResponse, PrepareSnapshotRequest,
-    PrepareSnapshotResponse, Record, SetClockRequest, ShutdownRequest, ShutdownResponse, TerminalSize, ThawRequest,
-    Tokens, WorkloadInputRequest, WorkloadResizeRequest, WorkloadSignalRequest,
+    PrepareSnapshotResponse, Record, ReleaseProgramsRequest, SetClockRequest, ShutdownRequest, ShutdownResponse,
+    TerminalSize, ThawRequest, Tokens, WorkloadInputRequest, WorkloadResizeRequest, WorkloadSignalRequest,
 };
 
 /// What every fallible call of the client gives.
@@ -35,8 +35,8 @@ pub type Result<T, E = GuestError> = std::result::Result<T, E>;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Init, Freeze: may wait for the guest's disks; and Init after a restore for 20 s for the guest's hooks.
 const SLOW_CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The guest's hooks have a minute.
-const PREPARE_TIMEOUT: Duration = Duration::from_secs(70);
+/// The guest's hooks have a minute, after the half that another snapshot may hold programs for.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(100);
 /// A try to connect while the guest boots: a lost SYN would be sent again only after a second.
 const READY_CONNECT_TIMEOUT: Duration = Duration::from_millis(40);
 /// Between two tries while the guest boots.
@@ -144,12 +144,23 @@ impl GuestClient {
         answer
     }
 
-    /// Has the guest's own hooks run before a snapshot. Fails with `FailedPrecondition` when one of them does; then the guest
-    /// is in no state to be copied, by its own word.
-    pub async fn prepare_snapshot(&self) -> Result<()> {
-        self.guest_call("PrepareSnapshot", PREPARE_TIMEOUT, &PrepareSnapshotRequest {})
+    /// Has the guest's own hooks run before a snapshot, and with `hold` its programs stand still from then on, for 30 s at most:
+    /// until [`release_programs`](Self::release_programs), or in what is restored until [`init`](Self::init). Gives whether they
+    /// do; where they cannot, and with an agent of an earlier release, they run, and the guest can be copied all the same.
+    ///
+    /// Fails with `FailedPrecondition` when a hook does; then the guest is in no state to be copied, by its own word.
+    pub async fn prepare_snapshot(&self, hold: bool) -> Result<bool> {
+        self.guest_call("PrepareSnapshot", PREPARE_TIMEOUT, &PrepareSnapshotRequest { hold })
             .await
-            .map(|_: PrepareSnapshotResponse| ())
+            .map(|answer: PrepareSnapshotResponse| answer.held)
+    }
+
+    /// Lets programs go on that are held for a snapshot. Changes nothing where none are. An agent of an earlier release holds
+    /// none, and fails with `Unimplemented`.
+    pub async fn release_programs(&self) -> Result<()> {
+        self.guest_call("ReleasePrograms", CALL_TIMEOUT, &ReleaseProgramsRequest {})
+            .await
+            .map(|_: crate::guest::ReleaseProgramsResponse| ())
     }
 
     /// What the workload wrote and what became of it, from record `from_seq` on, until the caller drops the stream.

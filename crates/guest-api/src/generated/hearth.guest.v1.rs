@@ -90,7 +90,7 @@ pub struct InitRequest {
     /// Written before the workload starts, in memory, readable by the workload's user alone.
     #[prost(message, repeated, tag = "11")]
     pub secret_files: ::prost::alloc::vec::Vec<SecretFile>,
-    /// The guest goes on from a snapshot, and this is its first call since.
+    /// The guest goes on from a snapshot, and this is its first call since, or the first after one that held its programs.
     #[prost(message, optional, tag = "12")]
     pub restore: ::core::option::Option<Restore>,
 }
@@ -100,6 +100,11 @@ pub struct InitRequest {
 /// /run/hearth/generation (replaced by rename), then runs the executables of /etc/hearth/after-restore.d, in the order of their
 /// names, as root, each for 10 s at most, with HEARTH_GENERATION and HEARTH_RESTORED_COPY (1 or 0) in their environment. Init
 /// answers when these have ended, or after 20 s; what they do never fails it. What they say goes to the console.
+///
+/// A workload that waits for its snapshot by the Lambda Runtime API goes on when the hooks have ended.
+///
+/// Programs that were held for the snapshot go on when all is as this call says, and before the hooks, which may want to talk to
+/// them. Where the call fails they stay held; see `hold`.
 ///
 /// A copy is made another machine before that: see `copy`. Where the snapshot is from before the first Init, no program has seen
 /// the machine, so that it should start as one that was booted: connections, SSH host keys and hooks are left alone.
@@ -116,6 +121,11 @@ pub struct Restore {
     /// 32 lower-case hex digits, not all zero; the new /etc/machine-id. Needed for a copy, and ignored otherwise.
     #[prost(string, tag = "2")]
     pub machine_id: ::prost::alloc::string::String,
+    /// Programs stay held, or are held now, for as long as it takes; no hook is run and no workload is started. A later Init
+    /// with `restore` and without `hold` does everything again, for what the guest is then, and lets them go on. It opens with the
+    /// tokens that this one brings.
+    #[prost(bool, tag = "3")]
+    pub hold: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SecretFile {
@@ -142,6 +152,9 @@ pub struct InitResponse {
     /// Whether this call started the workload.
     #[prost(bool, tag = "6")]
     pub started: bool,
+    /// Whether the programs are held, as `restore.hold` asks: see PrepareSnapshotResponse for where they are not.
+    #[prost(bool, tag = "7")]
+    pub held: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FollowRequest {
@@ -302,9 +315,24 @@ pub struct ThawResponse {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareSnapshotRequest {
+    /// Every program that the agent started, with what that started in turn, stands still when this call is answered, and does
+    /// not execute an instruction until ReleasePrograms, or Init with `restore`. By itself the agent lets them go on after 30 s,
+    /// by the guest's monotonic clock. Hooks are not held, and a signal is taken when they go on, except SIGKILL, which ends them.
+    #[prost(bool, tag = "1")]
+    pub hold: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareSnapshotResponse {
+    /// Whether they stand still. They do not where the kernel has no cgroup v2, where one of them is stuck in the kernel for
+    /// half a second, and where the machine is being stopped; they run then, and a snapshot is as good.
+    #[prost(bool, tag = "1")]
+    pub held: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseProgramsRequest {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseProgramsResponse {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShutdownRequest {

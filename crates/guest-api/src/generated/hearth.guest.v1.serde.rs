@@ -783,6 +783,9 @@ impl serde::Serialize for InitResponse {
         if self.started {
             len += 1;
         }
+        if self.held {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.InitResponse", len)?;
         if !self.agent_version.is_empty() {
             struct_ser.serialize_field("agentVersion", &self.agent_version)?;
@@ -808,6 +811,9 @@ impl serde::Serialize for InitResponse {
         if self.started {
             struct_ser.serialize_field("started", &self.started)?;
         }
+        if self.held {
+            struct_ser.serialize_field("held", &self.held)?;
+        }
         struct_ser.end()
     }
 }
@@ -829,6 +835,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
             "next_seq",
             "nextSeq",
             "started",
+            "held",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -839,6 +846,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
             RootReadyNs,
             NextSeq,
             Started,
+            Held,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -867,6 +875,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                             "rootReadyNs" | "root_ready_ns" => Ok(GeneratedField::RootReadyNs),
                             "nextSeq" | "next_seq" => Ok(GeneratedField::NextSeq),
                             "started" => Ok(GeneratedField::Started),
+                            "held" => Ok(GeneratedField::Held),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -892,6 +901,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                 let mut root_ready_ns__ = None;
                 let mut next_seq__ = None;
                 let mut started__ = None;
+                let mut held__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::AgentVersion => {
@@ -936,6 +946,12 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                             }
                             started__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Held => {
+                            if held__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("held"));
+                            }
+                            held__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -948,6 +964,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                     root_ready_ns: root_ready_ns__.unwrap_or_default(),
                     next_seq: next_seq__.unwrap_or_default(),
                     started: started__.unwrap_or_default(),
+                    held: held__.unwrap_or_default(),
                 })
             }
         }
@@ -1617,8 +1634,14 @@ impl serde::Serialize for PrepareSnapshotRequest {
         S: serde::Serializer,
     {
         use serde::ser::SerializeStruct;
-        let len = 0;
-        let struct_ser = serializer.serialize_struct("hearth.guest.v1.PrepareSnapshotRequest", len)?;
+        let mut len = 0;
+        if self.hold {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.PrepareSnapshotRequest", len)?;
+        if self.hold {
+            struct_ser.serialize_field("hold", &self.hold)?;
+        }
         struct_ser.end()
     }
 }
@@ -1629,10 +1652,12 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
         D: serde::Deserializer<'de>,
     {
         const FIELDS: &[&str] = &[
+            "hold",
         ];
 
         #[allow(clippy::enum_variant_names)]
         enum GeneratedField {
+            Hold,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -1654,7 +1679,10 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
                     where
                         E: serde::de::Error,
                     {
-                            Ok(GeneratedField::__SkipField__)
+                        match value {
+                            "hold" => Ok(GeneratedField::Hold),
+                            _ => Ok(GeneratedField::__SkipField__),
+                        }
                     }
                 }
                 deserializer.deserialize_identifier(GeneratedVisitor)
@@ -1672,10 +1700,22 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
                 where
                     V: serde::de::MapAccess<'de>,
             {
-                while map_.next_key::<GeneratedField>()?.is_some() {
-                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                let mut hold__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Hold => {
+                            if hold__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("hold"));
+                            }
+                            hold__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::__SkipField__ => {
+                            let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
                 }
                 Ok(PrepareSnapshotRequest {
+                    hold: hold__.unwrap_or_default(),
                 })
             }
         }
@@ -1689,8 +1729,14 @@ impl serde::Serialize for PrepareSnapshotResponse {
         S: serde::Serializer,
     {
         use serde::ser::SerializeStruct;
-        let len = 0;
-        let struct_ser = serializer.serialize_struct("hearth.guest.v1.PrepareSnapshotResponse", len)?;
+        let mut len = 0;
+        if self.held {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.PrepareSnapshotResponse", len)?;
+        if self.held {
+            struct_ser.serialize_field("held", &self.held)?;
+        }
         struct_ser.end()
     }
 }
@@ -1701,10 +1747,12 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotResponse {
         D: serde::Deserializer<'de>,
     {
         const FIELDS: &[&str] = &[
+            "held",
         ];
 
         #[allow(clippy::enum_variant_names)]
         enum GeneratedField {
+            Held,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -1726,7 +1774,10 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotResponse {
                     where
                         E: serde::de::Error,
                     {
-                            Ok(GeneratedField::__SkipField__)
+                        match value {
+                            "held" => Ok(GeneratedField::Held),
+                            _ => Ok(GeneratedField::__SkipField__),
+                        }
                     }
                 }
                 deserializer.deserialize_identifier(GeneratedVisitor)
@@ -1744,10 +1795,22 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotResponse {
                 where
                     V: serde::de::MapAccess<'de>,
             {
-                while map_.next_key::<GeneratedField>()?.is_some() {
-                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                let mut held__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Held => {
+                            if held__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("held"));
+                            }
+                            held__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::__SkipField__ => {
+                            let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
                 }
                 Ok(PrepareSnapshotResponse {
+                    held: held__.unwrap_or_default(),
                 })
             }
         }
@@ -2527,6 +2590,150 @@ impl<'de> serde::Deserialize<'de> for record::Started {
         deserializer.deserialize_struct("hearth.guest.v1.Record.Started", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for ReleaseProgramsRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let len = 0;
+        let struct_ser = serializer.serialize_struct("hearth.guest.v1.ReleaseProgramsRequest", len)?;
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ReleaseProgramsRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                            Ok(GeneratedField::__SkipField__)
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ReleaseProgramsRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct hearth.guest.v1.ReleaseProgramsRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ReleaseProgramsRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                while map_.next_key::<GeneratedField>()?.is_some() {
+                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                }
+                Ok(ReleaseProgramsRequest {
+                })
+            }
+        }
+        deserializer.deserialize_struct("hearth.guest.v1.ReleaseProgramsRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for ReleaseProgramsResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let len = 0;
+        let struct_ser = serializer.serialize_struct("hearth.guest.v1.ReleaseProgramsResponse", len)?;
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ReleaseProgramsResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                            Ok(GeneratedField::__SkipField__)
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ReleaseProgramsResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct hearth.guest.v1.ReleaseProgramsResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ReleaseProgramsResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                while map_.next_key::<GeneratedField>()?.is_some() {
+                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                }
+                Ok(ReleaseProgramsResponse {
+                })
+            }
+        }
+        deserializer.deserialize_struct("hearth.guest.v1.ReleaseProgramsResponse", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for Restore {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -2541,12 +2748,18 @@ impl serde::Serialize for Restore {
         if !self.machine_id.is_empty() {
             len += 1;
         }
+        if self.hold {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.Restore", len)?;
         if self.copy {
             struct_ser.serialize_field("copy", &self.copy)?;
         }
         if !self.machine_id.is_empty() {
             struct_ser.serialize_field("machineId", &self.machine_id)?;
+        }
+        if self.hold {
+            struct_ser.serialize_field("hold", &self.hold)?;
         }
         struct_ser.end()
     }
@@ -2561,12 +2774,14 @@ impl<'de> serde::Deserialize<'de> for Restore {
             "copy",
             "machine_id",
             "machineId",
+            "hold",
         ];
 
         #[allow(clippy::enum_variant_names)]
         enum GeneratedField {
             Copy,
             MachineId,
+            Hold,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -2591,6 +2806,7 @@ impl<'de> serde::Deserialize<'de> for Restore {
                         match value {
                             "copy" => Ok(GeneratedField::Copy),
                             "machineId" | "machine_id" => Ok(GeneratedField::MachineId),
+                            "hold" => Ok(GeneratedField::Hold),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -2612,6 +2828,7 @@ impl<'de> serde::Deserialize<'de> for Restore {
             {
                 let mut copy__ = None;
                 let mut machine_id__ = None;
+                let mut hold__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Copy => {
@@ -2626,6 +2843,12 @@ impl<'de> serde::Deserialize<'de> for Restore {
                             }
                             machine_id__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Hold => {
+                            if hold__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("hold"));
+                            }
+                            hold__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -2634,6 +2857,7 @@ impl<'de> serde::Deserialize<'de> for Restore {
                 Ok(Restore {
                     copy: copy__.unwrap_or_default(),
                     machine_id: machine_id__.unwrap_or_default(),
+                    hold: hold__.unwrap_or_default(),
                 })
             }
         }

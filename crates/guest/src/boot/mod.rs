@@ -25,7 +25,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::agent::Boot;
 use crate::clock::uptime_ns;
-use crate::process::cgroup;
+use crate::process::cgroup::{self, Groups};
 use crate::restore::Places;
 
 /// A step that failed.
@@ -59,13 +59,14 @@ pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
     announce(&addresses);
     let disk = root::switch(Path::new("/dev"), Path::new("/sys/block"))?;
     mounts::mount_late();
-    cgroup::enable_controllers();
+    let groups = Groups::set_up(Path::new(cgroup::ROOT));
     set_defaults();
     let boot = Boot {
         host_addresses: addresses.hosts(),
         own_address: Some(addresses.address.into()),
         disk,
         secrets: crate::secrets::FOLDER.into(),
+        groups,
         places: Some(Places::new(Path::new("/"))),
         listening_ns,
         root_ready_ns: uptime_ns(),

@@ -4,6 +4,7 @@
 //! [`ProcessEvent::End`]. A listener that is slow holds the process back; one that is gone is forgotten.
 
 pub(crate) mod cgroup;
+pub(crate) mod hold;
 pub(crate) mod pipe;
 pub(crate) mod reaper;
 pub(crate) mod spawn;

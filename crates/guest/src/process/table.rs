@@ -8,7 +8,8 @@ use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::process::process_selector::Selector;
 use hearth_guest_api::process::{ProcessConfig, ProcessSelector};
 
-use super::cgroup::Cgroup;
+use super::cgroup::Groups;
+use super::hold::Hold;
 use super::reaper::Reaper;
 use super::spawn::{SpawnError, SpawnPlan, spawn};
 use super::{Attached, Process};
@@ -19,6 +20,8 @@ const MAX_PROCESSES: usize = 1024;
 /// What runs, and how to start more.
 pub(crate) struct ProcessTable {
     pub(crate) reaper: Reaper,
+    pub(crate) groups: Groups,
+    pub(crate) hold: Rc<Hold>,
     running: RefCell<BTreeMap<i32, Rc<Process>>>,
     started: Cell<u64>,
 }
@@ -35,15 +38,17 @@ pub(crate) enum StartError {
 }
 
 impl ProcessTable {
-    pub(crate) fn new(reaper: Reaper) -> Rc<Self> {
+    pub(crate) fn new(reaper: Reaper, groups: Groups) -> Rc<Self> {
         Rc::new(Self {
             reaper,
+            hold: Hold::new(groups.clone()),
+            groups,
             running: RefCell::default(),
             started: Cell::new(0),
         })
     }
 
-    /// Starts a process. The task that moves its output ends with it.
+    /// Starts a process; never while programs are held. The task that moves its output ends with it.
     pub(crate) fn start(
         self: &Rc<Self>,
         mut plan: SpawnPlan,
@@ -54,8 +59,8 @@ impl ProcessTable {
             return Err(StartError::TooMany);
         }
         self.started.set(self.started.get() + 1);
-        let cgroup = Cgroup::create(&format!("exec-{}", self.started.get()));
-        plan.cgroup = cgroup.as_ref().and_then(Cgroup::procs);
+        let cgroup = self.groups.program(&format!("exec-{}", self.started.get()));
+        plan.cgroup = cgroup.as_ref().and_then(super::cgroup::Cgroup::procs);
         let spawned = spawn(plan)?;
         let exit = self.reaper.register(spawned.pid);
         let Attached { input, outputs } = Attached::new(spawned.ends).map_err(StartError::Attach)?;

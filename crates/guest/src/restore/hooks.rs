@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Places;
 use super::command::{self, CommandError};
 use crate::agent::Agent;
-use crate::process::cgroup::Cgroup;
+use crate::process::cgroup::Groups;
 use crate::process::reaper::Reaper;
 use crate::process::spawn::{Io, SpawnPlan};
 use crate::process::users::{Accounts, Identity};
@@ -53,6 +54,7 @@ pub(super) enum HookError {
 /// What hooks are run with.
 struct Runner<'a> {
     reaper: &'a Reaper,
+    groups: &'a Groups,
     state: &'a HookState,
     identity: Identity,
     env: BTreeMap<String, String>,
@@ -101,7 +103,7 @@ impl Runner<'_> {
             cgroup: None,
         };
         // Of its own, so that the deadline ends all that it started, and nothing that an earlier one left running.
-        let cgroup = Cgroup::create(&format!("hook-{}", self.state.count.get()));
+        let cgroup = self.groups.helper(&format!("hook-{}", self.state.count.get()));
         let (result, output) = command::run(self.reaper, plan, cgroup, self.each).await;
         let name = shown_name(hook);
         for line in output.lines() {
@@ -124,6 +126,7 @@ fn runner(agent: &Agent, own: BTreeMap<String, String>, each: Duration) -> Runne
     let identity = Accounts::load().resolve("0").unwrap_or(root);
     Runner {
         reaper: &agent.processes.reaper,
+        groups: &agent.processes.groups,
         state: &agent.restore.hooks,
         env: agent.environment(&identity, own, false),
         identity,
@@ -131,28 +134,29 @@ fn runner(agent: &Agent, own: BTreeMap<String, String>, each: Duration) -> Runne
     }
 }
 
-/// Runs what wants to know of a restore. One that fails is told of, and the next one is run.
-pub(super) async fn run_after_restore(agent: Rc<Agent>, is_copy: bool, generation: String) {
-    let Some(folder) = agent.boot.places.as_ref().map(super::Places::after_restore) else {
-        return;
-    };
+/// The executables that want to know of a restore.
+pub(super) fn after_restore(places: &Places) -> Vec<PathBuf> {
+    find(&places.after_restore()).unwrap_or_else(|error| {
+        crate::console(&error.to_string());
+        Vec::new()
+    })
+}
+
+/// Runs them. One that fails is told of, and the next one is run.
+pub(super) async fn run_after_restore(agent: Rc<Agent>, hooks: Vec<PathBuf>, is_copy: bool, generation: String) {
     let own = BTreeMap::from([
         ("HEARTH_RESTORED_COPY".to_owned(), u8::from(is_copy).to_string()),
         ("HEARTH_GENERATION".to_owned(), generation),
     ]);
     let _turn = agent.restore.hooks.turn.lock().await;
-    for error in run_each(&runner(&agent, own, EACH), &folder).await {
+    for error in run_each(&runner(&agent, own, EACH), &hooks).await {
         crate::console(&error.to_string());
     }
 }
 
-async fn run_each(runner: &Runner<'_>, folder: &Path) -> Vec<HookError> {
-    let hooks = match find(folder) {
-        Ok(hooks) => hooks,
-        Err(error) => return vec![error],
-    };
+async fn run_each(runner: &Runner<'_>, hooks: &[PathBuf]) -> Vec<HookError> {
     let mut errors = Vec::new();
-    for hook in &hooks {
+    for hook in hooks {
         errors.extend(runner.run(hook).await.err());
     }
     errors

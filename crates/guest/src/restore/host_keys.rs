@@ -21,7 +21,7 @@ use super::command;
 use super::places::Places;
 use super::sshd;
 use crate::agent::Agent;
-use crate::process::cgroup::Cgroup;
+use crate::process::cgroup::Groups;
 use crate::process::reaper::Reaper;
 use crate::process::spawn::{Io, SpawnPlan};
 use crate::process::users::Identity;
@@ -62,6 +62,7 @@ pub(super) fn renew(agent: &Rc<Agent>, places: &Places) -> io::Result<()> {
     state.runs.set(state.runs.get() + 1);
     let maker = Maker {
         reaper: agent.processes.reaper.clone(),
+        groups: agent.processes.groups.clone(),
         search_path: places.search_path(),
         folder,
         run: state.runs.get(),
@@ -85,6 +86,11 @@ async fn make_wanted(agent: Rc<Agent>, maker: Maker) {
     if agent.boot.is_init {
         sshd::reload();
     }
+}
+
+/// Whether the image has host keys.
+pub(super) fn any(places: &Places) -> bool {
+    find(&places.ssh()).is_ok_and(|found| !found.types.is_empty())
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -132,6 +138,7 @@ fn parse_name(name: &str) -> Option<(&str, &str)> {
 /// Makes keys by the image's own `ssh-keygen`.
 struct Maker {
     reaper: Reaper,
+    groups: Groups,
     search_path: String,
     folder: PathBuf,
     run: u64,
@@ -174,7 +181,7 @@ impl Maker {
             io: Io::Pipes { stdin: false },
             cgroup: None,
         };
-        let cgroup = Cgroup::create("ssh-keygen");
+        let cgroup = self.groups.helper("ssh-keygen");
         let (result, output) = command::run(&self.reaper, plan, cgroup, KEY_DEADLINE).await;
         let said = output.lines().next().unwrap_or_default();
         result.map_err(|error| format!("{error}: {said}"))
@@ -234,6 +241,7 @@ mod tests {
         let program = root.path().join("ssh-keygen");
         let maker = Maker {
             reaper: Reaper::default(),
+            groups: Groups::default(),
             search_path: root.path().to_string_lossy().into_owned(),
             folder: root.path().to_owned(),
             run: 3,

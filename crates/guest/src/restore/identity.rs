@@ -1,67 +1,105 @@
 //! What a machine is known by: `/etc/machine-id`, the boot ID, and the generation by which programs learn of a restore.
 //!
 //! Each file is written beside its place and renamed over it: a reader sees the old or the new one, and a link is replaced
-//! instead of followed.
+//! instead of followed. One that is as long as its new text and nothing but a file is written over.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount};
 
 use super::places::Places;
+use crate::rewrite::write_over;
 
-/// Gives a fresh UUID at each reading, from the kernel's generator.
-const UUIDS: &str = "/proc/sys/kernel/random/uuid";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-fn fresh_uuid() -> io::Result<String> {
-    Ok(fs::read_to_string(UUIDS)?.trim().to_owned())
+fn replace(path: &Path, content: &str, mode: u32) -> io::Result<()> {
+    let draft = path.with_extension("hearth-new");
+    let is_empty = |found: &Metadata| found.len() == 0 && found.mode() & 0o7777 == mode;
+    if !write_over(&draft, content, is_empty) {
+        create(&draft, mode)?.write_all(content.as_bytes())?;
+    }
+    fs::rename(&draft, path)
 }
 
-fn replace(path: &Path, content: &str, mode: u32) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let draft = path.with_extension("hearth-new");
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&draft)?;
-    file.write_all(content.as_bytes())?;
+/// A new file, and only where it does not go at once what is in its way is cleared: a restored guest pays dearly for each step.
+fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let create = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let file = match create() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(path))?;
+            create()?
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            create()?
+        }
+        created => created?,
+    };
     // Whatever the umask is.
     file.set_permissions(Permissions::from_mode(mode))?;
-    fs::rename(&draft, path)
+    Ok(file)
 }
 
 /// Writes the ID where the image has one. D-Bus's is often a link to the other.
 pub(super) fn set_machine_id(places: &Places, machine_id: &str) -> io::Result<()> {
     let line = format!("{machine_id}\n");
     if places.machine_id().is_file() {
-        replace(&places.machine_id(), &line, 0o444)?;
+        set(&places.machine_id(), &line)?;
     }
     let dbus = places.dbus_machine_id();
     if fs::symlink_metadata(&dbus).is_ok_and(|metadata| metadata.is_file()) {
-        replace(&dbus, &line, 0o444)?;
+        set(&dbus, &line)?;
     }
     Ok(())
 }
 
-/// Lays a fresh boot ID over the kernel's, which is the source's and never changes.
-pub(super) fn renew_boot_id(places: &Places) -> io::Result<()> {
-    let shown = Path::new(BOOT_ID);
-    if !shown.exists() {
+fn set(path: &Path, line: &str) -> io::Result<()> {
+    if write_over(path, line, |found| found.len() == line.len() as u64) {
         return Ok(());
     }
-    let path = places.boot_id();
-    replace(&path, &format!("{}\n", fresh_uuid()?), 0o444)?;
+    replace(path, line, 0o444)
+}
+
+/// Before a snapshot: makes the file that the next generation is written to.
+pub(super) fn prepare_generation(places: &Places) -> io::Result<()> {
+    create(&places.generation().with_extension("hearth-new"), 0o644).map(drop)
+}
+
+/// Before a snapshot: lays a file with the boot ID over the kernel's, which never changes, so that a copy has only to write it.
+pub(super) fn prepare_boot_id(places: &Places) -> io::Result<()> {
+    let id = fs::read_to_string(BOOT_ID)?;
+    match fs::metadata(places.boot_id()) {
+        Ok(file) if is_same(&file, &fs::metadata(BOOT_ID)?) => Ok(()),
+        _ => lay_boot_id(places, &id),
+    }
+}
+
+/// Has the guest show a fresh boot ID, since the kernel's is the source's.
+pub(super) fn renew_boot_id(places: &Places) -> io::Result<()> {
+    let id = format!("{}\n", crate::entropy::uuid()?);
+    // Laid before the snapshot.
+    let is_shown = |own: &Metadata| fs::metadata(BOOT_ID).is_ok_and(|shown| is_same(own, &shown));
+    if write_over(&places.boot_id(), &id, is_shown) {
+        return Ok(());
+    }
+    if Path::new(BOOT_ID).exists() {
+        lay_boot_id(places, &id)
+    } else {
+        Ok(())
+    }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+fn lay_boot_id(places: &Places, id: &str) -> io::Result<()> {
+    let (path, shown) = (places.boot_id(), Path::new(BOOT_ID));
+    replace(&path, id, 0o444)?;
     match unmount(shown, UnmountFlags::DETACH) {
         // The first one.
         Err(Errno::INVAL) => {}
@@ -74,7 +112,7 @@ pub(super) fn renew_boot_id(places: &Places) -> io::Result<()> {
 
 /// Tells programs, which may watch the folder, that they go on from a snapshot. Gives the new generation.
 pub(super) fn renew_generation(places: &Places) -> io::Result<String> {
-    let generation = fresh_uuid()?;
+    let generation = crate::entropy::uuid()?;
     replace(&places.generation(), &format!("{generation}\n"), 0o644)?;
     Ok(generation)
 }
@@ -140,8 +178,6 @@ mod tests {
 
     #[test]
     fn each_generation_is_a_new_file() {
-        use std::os::unix::fs::MetadataExt as _;
-
         let (_root, places) = places();
         let first = renew_generation(&places).unwrap();
         let held = fs::File::open(places.generation()).unwrap();

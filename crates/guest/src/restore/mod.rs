@@ -1,12 +1,18 @@
 //! What becomes of a guest that goes on from a snapshot.
 //!
 //! ```text
-//!  Init ─► tokens ─► randomness ─► clock, names ─► ids ─► SSH keys ─► connections ─► generation ─► hooks ─► answer
-//!                                              └── of a copy only, in one step ──┘
+//!  Init ─► tokens ─► randomness ─► clock, names ─► ids ─► SSH keys ─► connections ─► generation ─► programs go on ─► hooks ─► answer
+//!                                              └──────── of a copy only ─────────┘                       └─ unless to be held ─┘
 //! ```
-//! Up to the hooks everything happens in one step of the agent, so that none of its own sessions sees a half of it; the
-//! programs of the guest run meanwhile, which nobody but they themselves can change (`PrepareSnapshot`). The answer waits for
-//! the hooks, since the machine is ready only when its programs know where they are; but not for ever, and not for new SSH keys.
+//! Up to the hooks everything happens in one step of the agent, so that none of its own sessions sees a half of it, nor a
+//! program that was held for the snapshot ([`hold`](crate::process::hold)). The answer waits for the hooks, since the machine
+//! is ready only when its programs know where they are; but not for ever, and not for new SSH keys.
+//!
+//! A copy may be held beyond Init, and told later once more who it is: all of that happens again then.
+//!
+//! Every machine that starts from nothing waits for it. In an emulated guest nothing has run before: each part of the kernel and
+//! of the agent that is used is translated first, which is nearly all of the time. So what can be done ahead is
+//! ([`prepare_restore`]), and what is not there costs a look.
 
 mod command;
 mod hooks;
@@ -39,9 +45,17 @@ const ANSWER_AFTER: Duration = Duration::from_secs(20);
 const MIN_ENTROPY_BYTES: usize = 32;
 const MACHINE_ID_DIGITS: usize = 32;
 
+/// What Init says about a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Restore {
+    kind: Kind,
+    /// Whether programs stand still until a later Init.
+    pub(crate) hold: bool,
+}
+
 /// What a guest is after its restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Restore {
+enum Kind {
     /// The machine that was paused.
     Same,
     /// Another one, with this `/etc/machine-id`.
@@ -51,10 +65,13 @@ pub(crate) enum Restore {
 /// What is kept between restores. It goes along with a snapshot.
 #[derive(Default)]
 pub(crate) struct RestoreState {
+    /// One snapshot is prepared at a time.
+    preparing: tokio::sync::Mutex<()>,
     hooks: hooks::HookState,
     host_keys: host_keys::HostKeys,
     /// Whether it was said that connections cannot be ended here.
     said_connections_stay: Cell<bool>,
+    diagnosis: tcp::Diagnosis,
 }
 
 fn invalid(message: impl Into<String>) -> ConnectError {
@@ -67,8 +84,10 @@ impl Restore {
         let Some(restore) = &request.restore else {
             return Ok(None);
         };
+        let hold = restore.hold;
         if !restore.copy {
-            return Ok(Some(Self::Same));
+            let kind = Kind::Same;
+            return Ok(Some(Self { kind, hold }));
         }
         if !is_machine_id(&restore.machine_id) {
             return Err(invalid(
@@ -80,20 +99,20 @@ impl Restore {
                 "`entropy` must have at least {MIN_ENTROPY_BYTES} bytes with `restore.copy`: copies would share their random numbers"
             )));
         }
-        Ok(Some(Self::Copy {
-            machine_id: restore.machine_id.clone(),
-        }))
+        let machine_id = restore.machine_id.clone();
+        let kind = Kind::Copy { machine_id };
+        Ok(Some(Self { kind, hold }))
     }
 
     /// Makes the guest what it is by now. `lived` says whether the snapshot is from after the first Init: else no program has seen
-    /// the machine, and none has to be told. Gives the run of the hooks, if there is one.
+    /// the machine, and none has to be told. Gives the run of the hooks, if there is one, which begins when the caller waits.
     pub(crate) fn apply(
         &self,
         agent: &Rc<Agent>,
         lived: bool,
         caller: SocketAddr,
     ) -> Result<Option<JoinHandle<()>>, ConnectError> {
-        if let Self::Copy { machine_id } = self {
+        if let Kind::Copy { machine_id } = &self.kind {
             // First, so that nobody who followed the source gets a record of the copy.
             agent.sessions.end_others(caller);
             become_another(agent, machine_id, lived, caller)?;
@@ -102,8 +121,18 @@ impl Restore {
             return Ok(None);
         };
         let generation = identity::renew_generation(places).map_err(|error| internal("tell the generation", &error))?;
-        let is_copy = matches!(self, Self::Copy { .. });
-        Ok(lived.then(|| tokio::task::spawn_local(hooks::run_after_restore(Rc::clone(agent), is_copy, generation))))
+        let hooks = if lived {
+            hooks::after_restore(places)
+        } else {
+            Vec::new()
+        };
+        // Looked for in any case: whoever holds programs now wants the next Init to be quick.
+        if hooks.is_empty() || self.hold {
+            return Ok(None);
+        }
+        let is_copy = matches!(self.kind, Kind::Copy { .. });
+        let run = hooks::run_after_restore(Rc::clone(agent), hooks, is_copy, generation);
+        Ok(Some(tokio::task::spawn_local(run)))
     }
 }
 
@@ -138,7 +167,10 @@ fn end_connections(agent: &Agent, caller: SocketAddr) {
         return;
     }
     let present = (AGENT_PORT, tcp::canonical(caller));
-    match tcp::end(|connection| connection.leaves_the_guest() && !connection.is(present)) {
+    match tcp::end(&agent.restore.diagnosis, |connection| {
+        connection.leaves_the_guest() && !connection.is(present)
+    }) {
+        Ok(0) => {}
         Ok(count) => crate::console(&format!("restored as a copy; connections ended: {count}")),
         Err(error) => {
             if !agent.restore.said_connections_stay.replace(true) {
@@ -158,11 +190,39 @@ pub(crate) async fn wait_for_hooks(run: JoinHandle<()>) {
     }
 }
 
-/// The guest's own preparations for a snapshot.
-pub(crate) async fn prepare_snapshot(agent: &Rc<Agent>) -> Result<(), ConnectError> {
+/// Does ahead what a restore would do: a guest that is emulated does everything for the first time then, ten times as slowly.
+/// Whatever cannot be done now is done after the restore.
+fn prepare_restore(agent: &Agent, places: &Places) {
+    // So that the kernel knows what is there, and what is not, without asking the disk.
+    let _ = (
+        places.machine_id().is_file(),
+        places.dbus_machine_id().is_symlink(),
+        host_keys::any(places),
+        hooks::after_restore(places),
+    );
+    let _ = identity::prepare_generation(places);
+    if agent.boot.is_init {
+        let _ = identity::prepare_boot_id(places);
+        tcp::prepare(&agent.restore.diagnosis);
+    }
+}
+
+/// The guest's own preparations for a snapshot. Whether programs stand still, as `hold` asks.
+pub(crate) async fn prepare_snapshot(agent: &Rc<Agent>, hold: bool) -> Result<bool, ConnectError> {
+    let _turn = agent.restore.preparing.lock().await;
+    let programs = &agent.processes.hold;
+    // Hooks may want to talk to programs.
+    if !programs.snapshot_is_over().await {
+        let message = "programs are held until an Init with `restore` lets them go on";
+        return Err(ConnectError::new(Code::FailedPrecondition, message));
+    }
     hooks::run_before_snapshot(agent)
         .await
-        .map_err(|error| ConnectError::new(Code::FailedPrecondition, error.to_string()))
+        .map_err(|error| ConnectError::new(Code::FailedPrecondition, error.to_string()))?;
+    if let Some(places) = &agent.boot.places {
+        prepare_restore(agent, places);
+    }
+    Ok(hold && !agent.stopping.get() && programs.for_snapshot().await)
 }
 
 #[cfg(test)]
@@ -174,7 +234,11 @@ mod tests {
     fn parsed(copy: bool, machine_id: &str, entropy: usize) -> Result<Option<Restore>, ConnectError> {
         let machine_id = machine_id.to_owned();
         Restore::parse(&InitRequest {
-            restore: Some(hearth_guest_api::guest::Restore { copy, machine_id }),
+            restore: Some(hearth_guest_api::guest::Restore {
+                copy,
+                machine_id,
+                hold: copy,
+            }),
             entropy: vec![7; entropy].into(),
             ..Default::default()
         })
@@ -182,9 +246,10 @@ mod tests {
 
     #[test]
     fn a_copy_needs_an_id_and_randomness() {
-        let copy = Restore::Copy {
+        let kind = Kind::Copy {
             machine_id: ID.to_owned(),
         };
+        let copy = Restore { kind, hold: true };
         assert_eq!(parsed(true, ID, 32).unwrap(), Some(copy));
         let upper = ID.to_uppercase();
         let long = format!("{ID}0");
@@ -208,7 +273,9 @@ mod tests {
 
     #[test]
     fn the_same_machine_needs_neither() {
-        assert_eq!(parsed(false, "", 0).unwrap(), Some(Restore::Same));
+        let kind = Kind::Same;
+        let same = Restore { kind, hold: false };
+        assert_eq!(parsed(false, "", 0).unwrap(), Some(same));
         assert_eq!(Restore::parse(&InitRequest::default()).unwrap(), None);
     }
 }

@@ -3,6 +3,7 @@
 //! Both sides are told: the program's next call fails with `ECONNABORTED`, and the peer gets a reset. Needs the module
 //! `tcp_diag` and the option `INET_DIAG_DESTROY`. Connections in other network namespaces of the guest are not seen.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -29,8 +30,8 @@ const ID_BYTES: usize = 48;
 /// `struct inet_diag_msg`: family, state, timer, retransmissions, then the ID, then what is of no use here.
 const ID_AT: usize = 4;
 
-/// As much as the kernel puts into one datagram of a list.
-const BUFFER_BYTES: usize = 32 * 1024;
+/// The kernel puts a page into the first datagram of a list, and as much as is asked for into the others.
+const BUFFER_BYTES: usize = 8 * 1024;
 /// Far more than a guest of a few GiB can hold; a list without an end ends here.
 const MAX_CONNECTIONS: usize = 1 << 18;
 
@@ -137,15 +138,14 @@ fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     Ok(&buffer[..length.min(buffer.len())])
 }
 
-fn list(socket: &OwnedFd, family: u8) -> io::Result<Vec<Connection>> {
-    let mut list = Vec::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
+fn list(socket: &OwnedFd, family: u8, list: &mut Vec<Connection>) -> io::Result<()> {
+    let mut buffer = [0; BUFFER_BYTES];
     send(
         socket,
         &request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, &[0; ID_BYTES]),
     )?;
-    while let Part::More = read_part(receive(socket, &mut buffer)?, &mut list)? {}
-    Ok(list)
+    while let Part::More = read_part(receive(socket, &mut buffer)?, list)? {}
+    Ok(())
 }
 
 fn destroy(socket: &OwnedFd, connection: &Connection) -> io::Result<()> {
@@ -161,26 +161,37 @@ fn destroy(socket: &OwnedFd, connection: &Connection) -> io::Result<()> {
     }
 }
 
+/// A socket of the kernel's diagnosis that was opened before a snapshot: opening it takes a restored guest longer than all else.
+pub(super) type Diagnosis = RefCell<Option<OwnedFd>>;
+
+fn open() -> io::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol::SOCK_DIAG))?;
+    Ok(socket)
+}
+
+/// Opens the socket for a time after a snapshot.
+pub(super) fn prepare(diagnosis: &Diagnosis) {
+    let kept = diagnosis.take();
+    diagnosis.replace(kept.or_else(|| open().ok()));
+}
+
 /// Ends the connections that are wanted, and says how many there were. An error says that this kernel does not do it.
-pub(super) fn end(wanted: impl Fn(&Connection) -> bool) -> io::Result<usize> {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        flags,
-        Some(protocol::SOCK_DIAG),
-    )?;
-    let mut connections = list(&socket, AF_INET).map_err(explained)?;
-    match list(&socket, AF_INET6) {
-        Ok(more) => connections.extend(more),
+pub(super) fn end(diagnosis: &Diagnosis, wanted: impl Fn(&Connection) -> bool) -> io::Result<usize> {
+    let socket = diagnosis.take().map_or_else(open, Ok)?;
+    let mut connections = Vec::new();
+    list(&socket, AF_INET, &mut connections).map_err(explained)?;
+    match list(&socket, AF_INET6, &mut connections) {
         // A kernel without IPv6.
         Err(error) if is(&error, Errno::NOENT) => {}
-        Err(error) => return Err(explained(error)),
+        listed => listed.map_err(explained)?,
     }
     connections.retain(wanted);
     for connection in &connections {
         destroy(&socket, connection).map_err(explained)?;
     }
+    // One that failed holds what nobody asks for any more, and is not kept.
+    diagnosis.replace(Some(socket));
     Ok(connections.len())
 }
 
@@ -287,7 +298,7 @@ mod tests {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             (client, listener.accept().unwrap().0)
         };
-        match end(|connection| connection.local == client_address) {
+        match end(&Diagnosis::default(), |connection| connection.local == client_address) {
             Ok(count) => assert_eq!(count, 1),
             Err(error) => {
                 eprintln!("SKIPPED: {error}");

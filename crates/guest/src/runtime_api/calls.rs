@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use hearth_guest_api::runtime::{
-    ERROR_BODY_TRAILER, ERROR_TYPE_TRAILER, FUNCTION_ERROR_HEADER, INVOKE_PATH, LOG_RESULT_HEADER, MAX_PAYLOAD_BYTES,
-    MAX_WAITING_CALLS, READY_PATH, REQUEST_ID_HEADER, RESPONSE_MODE_HEADER,
+    ERROR_BODY_TRAILER, ERROR_TYPE_TRAILER, FUNCTION_ERROR_HEADER, GO_ON_PATH, INVOKE_PATH, LOG_RESULT_HEADER,
+    MAX_PAYLOAD_BYTES, MAX_WAITING_CALLS, READY_PATH, REQUEST_ID_HEADER, RESPONSE_MODE_HEADER, WAITS_FOR_CALLS,
+    WAITS_FOR_HEADER, WAITS_FOR_SNAPSHOT,
 };
 use http::header::{CONTENT_TYPE, TRAILER};
 use http::{HeaderName, HeaderValue, Method, Request, Response as HttpResponse, StatusCode};
@@ -48,7 +49,11 @@ async fn route(api: &RuntimeApi, request: Request<Incoming>) -> Response {
     match (request.method(), request.uri().path()) {
         (&Method::POST, INVOKE_PATH) => invoke(api, request).await,
         (&Method::GET, READY_PATH) => ready(api).await,
-        (_, INVOKE_PATH) => wrong_method("use POST"),
+        (&Method::POST, GO_ON_PATH) => {
+            api.go_on();
+            body::status(StatusCode::NO_CONTENT)
+        }
+        (_, INVOKE_PATH | GO_ON_PATH) => wrong_method("use POST"),
         (_, READY_PATH) => wrong_method("use GET"),
         (method, path) => failure::not_found(method, path),
     }
@@ -62,17 +67,24 @@ fn wrong_method(message: &str) -> Response {
 async fn ready(api: &RuntimeApi) -> Response {
     let mut phases = api.phase.subscribe();
     let phase = phases
-        .wait_for(|phase| !matches!(phase, Phase::Starting))
+        .wait_for(|phase| !matches!(phase, Phase::Starting | Phase::Restored))
         .await
         .map(|phase| phase.clone());
     match phase {
+        Ok(Phase::Snapshot) => waits_for(WAITS_FOR_SNAPSHOT),
         Ok(Phase::Failed(failure)) => {
             api.failure_told.send_replace(true);
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             body::with_type(status, "application/json", Body::full(failure.body(None)))
         }
-        _ => body::status(StatusCode::OK),
+        _ => waits_for(WAITS_FOR_CALLS),
     }
+}
+
+fn waits_for(what: &'static str) -> Response {
+    let mut response = body::status(StatusCode::OK);
+    insert(&mut response, WAITS_FOR_HEADER, Some(HeaderValue::from_static(what)));
+    response
 }
 
 async fn invoke(api: &RuntimeApi, request: Request<Incoming>) -> Response {
@@ -103,6 +115,8 @@ async fn call(api: &RuntimeApi, invocation: Invocation, event: bytes::Bytes) -> 
         api.failure_told.send_replace(true);
         return failed(&id, failure);
     }
+    // Whoever calls makes no snapshot first, and the workload is not to wait for one in vain.
+    api.go_on();
     let (caller, answer) = oneshot::channel();
     let call = Call {
         invocation,

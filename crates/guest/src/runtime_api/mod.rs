@@ -3,8 +3,9 @@
 //! ```text
 //!  host ── POST …/invocations ─► calls ─► queue ─► GET …/next ─────► workload
 //!       ◄─ answer, or a stream ◄─ oneshot ◄─ responses ◄─ POST …/response │ …/error
-//!       ── GET /_hearth/ready ─► phase: Starting ─► Ready ─► Failed (its exit)
-//!                                          └──── init error, exit ────┘
+//!       ── GET /_hearth/ready ─► phase: Starting ──────── next ───────► Ready ─► Failed (its exit)
+//!                                  │      └ restore/next ► Snapshot ► Restored ┘     ▲
+//!                                  └─────────── init or restore error, exit ─────────┘
 //! ```
 //! Invariants: a call is answered exactly once, also when the workload exits in the middle, and then before the host learns of
 //! the exit. What waits is bounded in number and in bytes ([`payload`]); a stream is never held in memory. A caller that goes
@@ -59,10 +60,32 @@ const RUNTIME_LIMITS: Limits = Limits {
 #[derive(Clone)]
 enum Phase {
     Starting,
+    /// It goes no further before its snapshot is made.
+    Snapshot,
+    /// It goes on after its snapshot, or without one.
+    Restored,
     /// It has asked for work.
     Ready,
     /// It will not, or no longer.
     Failed(Rc<Failure>),
+}
+
+impl Phase {
+    /// What Lambda calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "Started",
+            Self::Snapshot => "RestoreReady",
+            Self::Restored => "Restoring",
+            Self::Ready => "Ready",
+            Self::Failed(_) => "InitError",
+        }
+    }
+
+    /// Whether it has yet to become ready, or to fail.
+    fn is_before_ready(&self) -> bool {
+        matches!(self, Self::Starting | Self::Snapshot | Self::Restored)
+    }
 }
 
 /// The Runtime API of the machine's one workload.
@@ -81,7 +104,10 @@ pub(crate) struct RuntimeApi {
     /// What calls that wait and what answers that are read may take of the memory.
     calls_room: Arc<Semaphore>,
     answers_room: Arc<Semaphore>,
-    started: Instant,
+    /// Nobody will make a snapshot.
+    has_no_snapshot: Cell<bool>,
+    /// When the workload was started, or went on after its snapshot.
+    started: Cell<Instant>,
     /// Until the first call's report has said it.
     init_time: Cell<Option<Duration>>,
     max_memory_used: Cell<u64>,
@@ -101,7 +127,8 @@ impl RuntimeApi {
             outputs: RefCell::default(),
             calls_room: Arc::new(Semaphore::new(room)),
             answers_room: Arc::new(Semaphore::new(room)),
-            started: Instant::now(),
+            has_no_snapshot: Cell::new(false),
+            started: Cell::new(Instant::now()),
             init_time: Cell::new(None),
             max_memory_used: Cell::new(0),
         })
@@ -165,13 +192,48 @@ impl RuntimeApi {
     /// The workload asks for work: from now on it is ready.
     fn become_ready(&self) {
         self.phase.send_if_modified(|phase| {
-            let first = matches!(phase, Phase::Starting);
+            let first = matches!(phase, Phase::Starting | Phase::Restored);
             if first {
                 *phase = Phase::Ready;
-                self.init_time.set(Some(self.started.elapsed()));
+                self.init_time.set(Some(self.started.get().elapsed()));
             }
             first
         });
+    }
+
+    /// The workload asks for its snapshot. Waits until it goes on; false if it has failed.
+    async fn wait_for_snapshot(&self) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let first = matches!(phase, Phase::Starting);
+            if first {
+                *phase = Phase::Snapshot;
+            }
+            first
+        });
+        if self.has_no_snapshot.get() {
+            self.restored();
+        }
+        let mut phases = self.phase.subscribe();
+        let phase = phases.wait_for(|phase| !matches!(phase, Phase::Snapshot)).await;
+        phase.is_ok_and(|phase| !matches!(*phase, Phase::Failed(_)))
+    }
+
+    /// The machine was restored: a workload that waits for its snapshot goes on.
+    pub(crate) fn restored(&self) {
+        self.phase.send_if_modified(|phase| {
+            let waits = matches!(phase, Phase::Snapshot);
+            if waits {
+                *phase = Phase::Restored;
+                self.started.set(Instant::now());
+            }
+            waits
+        });
+    }
+
+    /// No snapshot will be made: the workload goes on, also if it asks for one later.
+    fn go_on(&self) {
+        self.has_no_snapshot.set(true);
+        self.restored();
     }
 
     /// The workload fails as a whole: who waits for it is told. The first reason stays.
@@ -197,7 +259,10 @@ impl RuntimeApi {
 
     /// The workload has ended. Returns, within [`FAREWELL`], when everybody who waited for it was answered.
     pub(crate) async fn end(&self, exited: &Exited) {
-        let was_starting = matches!(*self.phase.borrow(), Phase::Starting | Phase::Failed(_));
+        let was_starting = {
+            let phase = self.phase.borrow();
+            phase.is_before_ready() || matches!(*phase, Phase::Failed(_))
+        };
         self.fail(Failure::exited(exited)).await;
         let answered = async {
             if was_starting {

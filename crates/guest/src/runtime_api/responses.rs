@@ -12,11 +12,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::mpsc;
 
+use super::RuntimeApi;
 use super::failure::{self, error_body};
 use super::payload::{self, Unfit};
 use super::queue::{Answer, Outcome};
 use super::runtime::{self, ERROR_TYPE, header};
-use super::{Phase, RuntimeApi};
 use crate::server::body::{Body, Response};
 
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
@@ -88,9 +88,11 @@ impl RuntimeApi {
         if self.queue.claim(id) {
             return None;
         }
-        Some(match *self.phase.borrow() {
-            Phase::Starting => runtime::invalid_transition("Started", "InvocationResponse"),
-            _ => runtime::invalid_request_id(),
+        let phase = self.phase.borrow();
+        Some(if phase.is_before_ready() {
+            runtime::invalid_transition(phase.name(), "InvocationResponse")
+        } else {
+            runtime::invalid_request_id()
         })
     }
 

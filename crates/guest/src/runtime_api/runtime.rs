@@ -26,9 +26,9 @@ pub(super) async fn serve(api: Rc<RuntimeApi>, request: Request<Incoming>) -> Re
         ("GET", ["invocation", "next"]) => next(&api).await,
         ("POST", ["invocation", id, "response"]) => detached(api.respond(id, request)).await,
         ("POST", ["invocation", id, "error"]) => detached(api.respond_error(id, request)).await,
-        ("POST", ["init" | "restore", "error"]) => detached(start_error(api, request)).await,
-        // Nothing is restored as Lambda restores: a runtime that asks may go on at once.
-        ("GET", ["restore", "next"]) => body::status(StatusCode::OK),
+        ("POST", ["init", "error"]) => detached(start_error(api, request, "InitError")).await,
+        ("POST", ["restore", "error"]) => detached(start_error(api, request, "RestoreError")).await,
+        ("GET", ["restore", "next"]) => restore_next(&api).await,
         (
             _,
             ["invocation" | "restore", "next"]
@@ -51,8 +51,9 @@ async fn detached(work: impl Future<Output = Response> + 'static) -> Response {
 }
 
 async fn next(api: &RuntimeApi) -> Response {
-    if matches!(*api.phase.borrow(), Phase::Failed(_)) {
-        return invalid_transition("InitError", "Ready");
+    let phase = api.phase.borrow().clone();
+    if matches!(phase, Phase::Failed(_) | Phase::Snapshot) {
+        return invalid_transition(phase.name(), "Ready");
     }
     api.become_ready();
     let (headers, event) = api.next_call().await;
@@ -61,12 +62,24 @@ async fn next(api: &RuntimeApi) -> Response {
     response
 }
 
-/// `init/error` and `restore/error`.
-async fn start_error(api: Rc<RuntimeApi>, request: Request<Incoming>) -> Response {
+/// Waits for as long as the host takes. Asked again meanwhile, as after a broken connection, it waits again.
+async fn restore_next(api: &RuntimeApi) -> Response {
+    let phase = api.phase.borrow().clone();
+    let may_wait = matches!(phase, Phase::Starting | Phase::Snapshot);
+    if may_wait && api.wait_for_snapshot().await {
+        return body::status(StatusCode::OK);
+    }
+    let phase = api.phase.borrow().clone();
+    invalid_transition(phase.name(), "RestoreReady")
+}
+
+/// `init/error` and `restore/error`: the workload will not become ready.
+async fn start_error(api: Rc<RuntimeApi>, request: Request<Incoming>, to: &str) -> Response {
     let (head, mut body) = request.into_parts();
-    if !matches!(*api.phase.borrow(), Phase::Starting) {
+    let phase = api.phase.borrow().clone();
+    if !phase.is_before_ready() {
         payload::discard(&mut body).await;
-        return invalid_transition("Ready", "InitError");
+        return invalid_transition(phase.name(), to);
     }
     let answer = match payload::answer(&head.headers, &mut body, &api.answers_room).await {
         Ok(posted) => {

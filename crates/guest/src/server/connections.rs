@@ -38,6 +38,8 @@ where
 {
     let handle = Rc::new(handle);
     let places = Rc::new(Semaphore::new(limits.connections));
+    // Each connection has it from here. Answers are small and awaited; a failure to say so only costs time.
+    let _ = rustix::net::sockopt::set_tcp_nodelay(&listener, true);
     loop {
         let place = Rc::clone(&places);
         let Ok((stream, peer)) = listener.accept().await else {
@@ -45,8 +47,6 @@ where
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Answers are small and awaited; a failure to say so only costs time.
-        let _ = stream.set_nodelay(true);
         let handle = Rc::clone(&handle);
         let session = sessions.enter(peer);
         tokio::task::spawn_local(async move {

@@ -8,9 +8,10 @@ use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::guest::record::{Body, KeepAlive};
 use hearth_guest_api::guest::{
     FollowRequest, FreezeRequest, FreezeResponse, InitRequest, InitResponse, MetricsRequest, PrepareSnapshotRequest,
-    PrepareSnapshotResponse, Record, SetClockRequest, SetClockResponse, ShutdownRequest, ShutdownResponse, ThawRequest,
-    ThawResponse, WorkloadInputRequest, WorkloadInputResponse, WorkloadResizeRequest, WorkloadResizeResponse,
-    WorkloadSignalRequest, WorkloadSignalResponse,
+    PrepareSnapshotResponse, Record, ReleaseProgramsRequest, ReleaseProgramsResponse, SetClockRequest,
+    SetClockResponse, ShutdownRequest, ShutdownResponse, ThawRequest, ThawResponse, WorkloadInputRequest,
+    WorkloadInputResponse, WorkloadResizeRequest, WorkloadResizeResponse, WorkloadSignalRequest,
+    WorkloadSignalResponse,
 };
 
 use super::body::Response;
@@ -23,7 +24,7 @@ use crate::process::{Input, send_signal};
 use crate::restore::{self, Restore};
 use crate::secrets::SecretsError;
 use crate::workload::{self, Workload};
-use crate::{clock, entropy, metrics, names, secrets, shutdown};
+use crate::{clock, entropy, metrics, secrets, shutdown};
 
 /// A follower that takes nothing for this long is let go, so that it no longer holds the workload back.
 const FOLLOWER_STALL: Duration = Duration::from_mins(1);
@@ -65,10 +66,16 @@ pub(super) async fn serve(agent: Rc<Agent>, caller: SocketAddr, method: &str, ca
             .await
         }
         "PrepareSnapshot" => {
-            rpc::unary(call, async |_: PrepareSnapshotRequest| {
-                restore::prepare_snapshot(&agent)
+            rpc::unary(call, async |request: PrepareSnapshotRequest| {
+                restore::prepare_snapshot(&agent, request.hold)
                     .await
-                    .map(|()| PrepareSnapshotResponse {})
+                    .map(|held| PrepareSnapshotResponse { held })
+            })
+            .await
+        }
+        "ReleasePrograms" => {
+            rpc::unary(call, async |_: ReleaseProgramsRequest| {
+                release_programs(&agent).map(|()| ReleaseProgramsResponse {})
             })
             .await
         }
@@ -79,8 +86,9 @@ pub(super) async fn serve(agent: Rc<Agent>, caller: SocketAddr, method: &str, ca
 
 async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Result<InitResponse, ConnectError> {
     let restore = Restore::parse(&request)?;
-    let lived = agent.settings.borrow().tokens.is_some();
-    if request.tokens.as_ref().is_none_or(|tokens| tokens.host.is_empty()) && !lived {
+    let to_be_held = restore.as_ref().is_some_and(|restore| restore.hold);
+    let has_tokens = agent.settings.borrow().tokens.is_some();
+    if request.tokens.as_ref().is_none_or(|tokens| tokens.host.is_empty()) && !has_tokens {
         return Err(ConnectError::new(
             Code::InvalidArgument,
             "the first Init must set `tokens.host`",
@@ -90,21 +98,29 @@ async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Re
     if agent.boot.is_init {
         set_up_guest(agent, &request)?;
     }
+    write_secrets(agent, &request)?;
+    let is_restored = restore.is_some();
     let hooks = match restore {
-        Some(restore) => restore.apply(agent, lived, caller)?,
+        Some(restore) => restore.apply(agent, agent.has_lived.get(), caller)?,
         None => None,
     };
-    write_secrets(agent, &request)?;
-    let start = request
-        .workload
-        .filter(|_| agent.workload.borrow().is_none() && !agent.stopping.get());
-    let started = start.is_some();
-    if let Some(request) = start {
-        let workload = workload::start(agent, request);
-        agent.workload.replace(Some(workload));
-    }
-    if let Some(hooks) = hooks {
-        restore::wait_for_hooks(hooks).await;
+    let (mut started, mut held) = (false, false);
+    if to_be_held {
+        held = agent.processes.hold.until_told().await;
+    } else {
+        agent.has_lived.set(true);
+        if is_restored {
+            release_programs(agent)?;
+        }
+        if let Some(workload) = request.workload {
+            started = start_workload(agent, workload).await;
+        }
+        if let Some(hooks) = hooks {
+            restore::wait_for_hooks(hooks).await;
+        }
+        if is_restored && let Some(api) = &*agent.runtime_api.borrow() {
+            api.restored();
+        }
     }
     Ok(InitResponse {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -113,19 +129,36 @@ async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Re
         root_ready_ns: agent.boot.root_ready_ns,
         next_seq: agent.log.next_seq(),
         started,
+        held,
     })
+}
+
+/// Starts the machine's one workload, unless that was done.
+async fn start_workload(agent: &Rc<Agent>, request: hearth_guest_api::guest::Workload) -> bool {
+    let is_wanted = || agent.workload.borrow().is_none() && !agent.stopping.get();
+    if is_wanted() {
+        agent.processes.hold.released().await;
+    }
+    // Another Init may have come meanwhile.
+    let wanted = is_wanted();
+    if wanted {
+        let workload = workload::start(agent, request);
+        agent.workload.replace(Some(workload));
+    }
+    wanted
+}
+
+fn release_programs(agent: &Agent) -> Result<(), ConnectError> {
+    let failed = |error| ConnectError::new(Code::Internal, format!("cannot let programs go on: {error}"));
+    agent.processes.hold.release().map_err(failed)
 }
 
 fn set_up_guest(agent: &Agent, request: &InitRequest) -> Result<(), ConnectError> {
     let internal =
         |what: &str, error: std::io::Error| ConnectError::new(Code::Internal, format!("cannot {what}: {error}"));
     // First, since what is drawn before it is the same in all copies of a snapshot.
-    if !request.entropy.is_empty() {
-        entropy::credit(&request.entropy).map_err(|error| internal("add entropy", error))?;
-    }
-    if request.restore.is_some() {
-        entropy::reseed().map_err(|error| internal("renew the random generator", error))?;
-    }
+    entropy::credit(&request.entropy, request.restore.is_some())
+        .map_err(|error| internal("renew the random generator", error))?;
     if request.clock_unix_ns > 0 {
         clock::set_unix_ns(request.clock_unix_ns).map_err(|error| internal("set the clock", error))?;
     }
@@ -134,7 +167,9 @@ fn set_up_guest(agent: &Agent, request: &InitRequest) -> Result<(), ConnectError
             .map_err(|errno| internal("set the host name", errno.into()))?;
     }
     let hostname = agent.settings.borrow().hostname.clone();
-    names::write(&hostname, agent.boot.own_address, request.names.as_ref())
+    agent
+        .names
+        .write(&hostname, agent.boot.own_address, request.names.as_ref())
         .map_err(|error| internal("write the names under /etc", error))
 }
 

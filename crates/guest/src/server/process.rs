@@ -71,6 +71,14 @@ fn connect_response(event: WireEvent) -> ConnectResponse {
 async fn start(agent: Rc<Agent>, call: Call) -> Response {
     let (user, keepalive, timeout) = (call.user.clone(), call.keepalive, call.timeout);
     rpc::server_stream(call, async move |request: StartRequest, sink: &Sink<StartResponse>| {
+        tokio::select! {
+            may_run = rpc::within(timeout, async {
+                agent.processes.hold.released().await;
+                Ok(())
+            }) => may_run?,
+            () = sink.gone() => return Ok(()),
+        }
+        // In the same step, so that they are not held again before it runs.
         let process = start_process(&agent, user.as_deref(), request)?;
         let events = process.listen();
         let limit = timeout.map(|timeout| tokio::time::Instant::now() + timeout);

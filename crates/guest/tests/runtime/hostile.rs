@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::rig::{LIMIT, Rig, shell};
-use crate::{INIT_ERROR, NEXT, STREAMING, assert_failed, call, error, reply, response};
+use crate::{INIT_ERROR, NEXT, RESTORE_NEXT, STREAMING, assert_failed, call, error, reply, response};
 
 #[tokio::test]
 async fn what_comes_out_of_turn_is_refused() {
@@ -46,7 +46,11 @@ async fn what_comes_out_of_turn_is_refused() {
     );
     assert_failed(&reply(pending).await, "Runtime.InvalidResponseModeHeader", "");
 
-    assert_eq!(runtime.get("/2018-06-01/runtime/restore/next").await.status, 200);
+    let late = runtime.get(RESTORE_NEXT).await;
+    assert_eq!(
+        (late.status, late.json()["errorType"].as_str()),
+        (403, Some("InvalidStateTransition"))
+    );
     assert_eq!(runtime.get(&response("x")).await.status, 405);
     assert_eq!(runtime.get("/2018-06-01/runtime/nothing").await.status, 404);
     let mut caller = rig.caller().await;

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod calls;
+#[path = "../common/mod.rs"]
+mod common;
 mod endings;
 mod hostile;
 mod python;
 mod rig;
+mod snapshots;
 mod streams;
 
 use hearth_guest_api::runtime::INVOKE_PATH;
@@ -14,6 +17,8 @@ use rig::{LIMIT, Reply, Rig};
 
 const NEXT: &str = "/2018-06-01/runtime/invocation/next";
 const INIT_ERROR: &str = "/2018-06-01/runtime/init/error";
+const RESTORE_NEXT: &str = "/2018-06-01/runtime/restore/next";
+const RESTORE_ERROR: &str = "/2018-06-01/runtime/restore/error";
 const STREAMING: (&str, &str) = ("lambda-runtime-function-response-mode", "streaming");
 
 fn response(id: &str) -> String {

@@ -3,10 +3,29 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hearth_guest_api::guest::Workload;
-use hearth_guest_api::runtime::{INVOKE_PATH, MAX_PAYLOAD_BYTES, READY_PATH};
+use hearth_guest_api::runtime::{
+    INVOKE_PATH, MAX_PAYLOAD_BYTES, READY_PATH, WAITS_FOR_CALLS, WAITS_FOR_HEADER, WAITS_FOR_SNAPSHOT,
+};
+use hearth_testkit::lambda::PythonRuntime;
+use tempfile::TempDir;
 
 use crate::assert_failed;
-use crate::rig::{Connection, LIMIT, Rig};
+use crate::rig::{Connection, LIMIT, Reply, Rig};
+use crate::snapshots::restore;
+
+/// Says when its hooks run.
+const SNAPSHOT_HANDLER: &str = r#"
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+state = []
+register_before_snapshot(lambda: state.append("before"))
+def after():
+    state.append("after")
+    if open("fails").read() == "yes":
+        raise ValueError("no lease")
+register_after_restore(after)
+def handler(event, context):
+    return state
+"#;
 
 const HANDLER: &str = r#"
 import json, os, sys
@@ -23,42 +42,80 @@ def handler(event, context):
     return {"n": event["n"] + 1, "id": context.aws_request_id, "left": context.get_remaining_time_in_millis() > 0}
 "#;
 
-#[tokio::test]
-async fn the_unmodified_python_runtime() {
-    let python = match hearth_testkit::lambda::python_runtime() {
-        Ok(python) => python,
-        Err(reason) => {
-            eprintln!("SKIPPED: AWS's runtime client for Python is not to be had: {reason}");
-            return;
-        }
-    };
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("app.py"), HANDLER).unwrap();
-    let start = async |handler: &str| {
-        let mut workload = Workload {
-            args: vec![
-                python.python.to_string_lossy().into(),
-                "-m".into(),
-                "awslambdaric".into(),
-                handler.into(),
-            ],
-            cwd: folder.path().to_string_lossy().into(),
-            ..Workload::default()
-        };
-        for (name, value) in [
-            ("PYTHONPATH", python.packages.to_string_lossy().into_owned()),
-            ("LAMBDA_TASK_ROOT", folder.path().to_string_lossy().into_owned()),
+/// A folder with a module `app`, and a runtime to run it.
+struct App {
+    python: PythonRuntime,
+    folder: TempDir,
+}
+
+impl App {
+    /// `None`, and says so, where the runtime is not to be had.
+    fn new(source: &str) -> Option<Self> {
+        let python = hearth_testkit::lambda::python_runtime()
+            .inspect_err(|reason| eprintln!("SKIPPED: AWS's runtime client for Python is not to be had: {reason}"))
+            .ok()?;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("app.py"), source).unwrap();
+        Some(Self { python, folder })
+    }
+
+    async fn start(&self, handler: &str, initialization: &str) -> Rig {
+        let python = self.python.python.to_string_lossy();
+        let args = [&*python, "-m", "awslambdaric", handler];
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        let env = [
+            ("PYTHONPATH", self.python.packages.to_string_lossy().into_owned()),
+            ("LAMBDA_TASK_ROOT", folder.clone()),
             ("PYTHONUNBUFFERED", "1".to_owned()),
             ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-        ] {
-            workload.env.insert(name.into(), value);
-        }
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.to_owned()),
+        ];
+        let workload = Workload {
+            args: args.map(str::to_owned).into(),
+            cwd: folder,
+            env: env.map(|(name, value)| (name.to_owned(), value)).into(),
+            ..Workload::default()
+        };
         Rig::start(workload).await
-    };
-    let rig = start("app.handler").await;
+    }
+}
+
+async fn ready(rig: &Rig) -> Reply {
+    tokio::time::timeout(LIMIT, rig.caller().await.get(READY_PATH))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_unmodified_python_runtime_is_part_of_a_snapshot() {
+    let Some(app) = App::new(SNAPSHOT_HANDLER) else { return };
+    for fails in ["no", "yes"] {
+        std::fs::write(app.folder.path().join("fails"), fails).unwrap();
+        let rig = app.start("app.handler", "snap-start").await;
+        let waits = ready(&rig).await;
+        let what = (waits.status, waits.header(WAITS_FOR_HEADER));
+        assert_eq!(what, (200, WAITS_FOR_SNAPSHOT), "{}", waits.text());
+        restore(&rig, true).await;
+        let after = ready(&rig).await;
+        if fails == "yes" {
+            assert_eq!((after.status, &after.json()["errorMessage"]), (500, &"no lease".into()));
+            assert_eq!(rig.exited().await.code, 65);
+            continue;
+        }
+        let what = (after.status, after.header(WAITS_FOR_HEADER));
+        assert_eq!(what, (200, WAITS_FOR_CALLS), "{}", after.text());
+        let answer = rig.caller().await.send("POST", INVOKE_PATH, &[], "{}").await;
+        assert_eq!(answer.json(), serde_json::json!(["before", "after"]));
+    }
+}
+
+#[tokio::test]
+async fn the_unmodified_python_runtime() {
+    let Some(app) = App::new(HANDLER) else { return };
+    let rig = app.start("app.handler", "on-demand").await;
     let mut caller: Connection = rig.caller().await;
-    let ready = tokio::time::timeout(LIMIT, caller.get(READY_PATH)).await.unwrap();
-    assert_eq!(ready.status, 200, "{}", ready.text());
+    let first = ready(&rig).await;
+    assert_eq!(first.status, 200, "{}", first.text());
     for n in 0..3 {
         let headers = [("x-hearth-request-id", "py"), ("x-amz-log-type", "Tail")];
         let answer = caller
@@ -85,10 +142,8 @@ async fn the_unmodified_python_runtime() {
     assert_failed(&ended, "Runtime.ExitError", "Runtime exited with error: exit status");
     rig.exited().await;
 
-    let rig = start("missing.handler").await;
-    let not_ready = tokio::time::timeout(LIMIT, rig.caller().await.get(READY_PATH))
-        .await
-        .unwrap();
+    let rig = app.start("missing.handler", "on-demand").await;
+    let not_ready = ready(&rig).await;
     assert_eq!(not_ready.status, 500);
     assert_eq!(not_ready.json()["errorType"], "Runtime.ImportModuleError");
     rig.exited().await;

@@ -1,9 +1,9 @@
 //! An agent with a workload that is called, and connections to both of its ports.
 
 use std::convert::Infallible;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,6 +20,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::common::spawn;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -82,19 +84,12 @@ pub(crate) fn shell(script: &str) -> Workload {
 impl Rig {
     pub(crate) async fn start(workload: Workload) -> Self {
         let secrets = tempfile::tempdir().unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_hearth-guest"))
-            .args(["--test", "127.0.0.1:0"])
-            .arg(secrets.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let (process, address, mut lines) = spawn(secrets.path(), &[]);
         let tokens = GuestTokens {
             host: "host-token".into(),
             access: "access-token".into(),
         };
-        let client = GuestClient::new(lines.next().unwrap().unwrap().parse().unwrap(), tokens);
+        let client = GuestClient::new(address, tokens);
         let agent = Agent {
             process,
             client,

@@ -59,7 +59,7 @@ mod tests {
 
         let mut writer = LogWriter::open(folder.path()).unwrap();
         assert_eq!((writer.next_seq(), writer.guest_next()), (2, 6));
-        writer.follow_boot(0);
+        writer.follow_boot(0, 0);
         writer.append(6, 3, LogStream::Stdout, b"three\n").unwrap();
         let found = all(writer.source().read(false)).await;
         assert_eq!(found, [(0, "one\n".into()), (1, "two\n".into()), (2, "three\n".into())]);
@@ -71,7 +71,7 @@ mod tests {
         let mut writer = LogWriter::open(folder.path()).unwrap();
         writer.append(u64::MAX, 0, LogStream::Stdout, b"lie").unwrap();
         writer.append(1, 0, LogStream::Stdout, b"lost").unwrap();
-        writer.follow_boot(writer.next_seq());
+        writer.follow_boot(writer.next_seq(), 0);
         writer.append(0, 0, LogStream::Stdout, b"next boot").unwrap();
         let found = all(writer.source().read(false)).await;
         assert_eq!(found, [(0, "lie".into()), (1, "next boot".into())]);

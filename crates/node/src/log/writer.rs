@@ -62,10 +62,10 @@ impl LogWriter {
     }
 
     /// Says that records from our number `first` on are of the boot that is now followed; if there are none yet, the
-    /// guest's numbers begin anew. More may come from now on.
-    pub(crate) fn follow_boot(&mut self, first: u64) {
+    /// guest's numbers begin with `guest_first`. More may come from now on.
+    pub(crate) fn follow_boot(&mut self, first: u64, guest_first: u64) {
         if self.next_seq() <= first {
-            self.guest_next = 0;
+            self.guest_next = guest_first;
         }
         self.set_closed(false);
     }

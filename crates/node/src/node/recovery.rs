@@ -19,6 +19,7 @@ use hearth_ids::MachineId;
 
 use super::Node;
 use crate::{
+    provisions::Holder,
     record::{self, End, MachineFolder, MachineRecord},
     services::{chain, now_ms},
 };
@@ -78,6 +79,8 @@ impl Node {
         for machine in &found {
             if machine.record.state.is_at_rest() {
                 self.clear_rest(machine, &groups).await;
+            } else if machine.record.is_asleep() {
+                self.services.ledger.fall_asleep(&machine.spec);
             } else {
                 self.services.ledger.adopt(&machine.spec);
             }
@@ -113,7 +116,8 @@ impl Node {
             driver,
         } = machine;
         let folder = MachineFolder::of(&self.services.machines_dir, spec.id);
-        if !record.state.is_at_rest() && record.end.is_none() {
+        self.settle_saved(&folder, &mut record, &*driver).await;
+        if !record.state.is_at_rest() && !record.is_asleep() && record.end.is_none() {
             let alive = match &record.handle {
                 Some(handle) => matches!(driver.recover(handle).await, Ok(Liveness::Alive)),
                 None => false,
@@ -133,6 +137,30 @@ impl Node {
             }
         }
         self.put_owner(spec, driver, record)
+    }
+
+    /// While something saved is to be gone on from, no VMM may run; and where nothing is, nothing need be kept.
+    async fn settle_saved(&self, folder: &MachineFolder, record: &mut MachineRecord, driver: &dyn Driver) {
+        if !record.rollback {
+            let removed = folder.remove_rollback().and_then(|()| match record.saved {
+                None => folder.remove_saved(),
+                Some(_) => Ok(()),
+            });
+            if let Err(error) = removed {
+                tracing::warn!(path = %folder.path().display(), %error, "cannot remove what was half saved");
+            }
+        }
+        if record.saved.is_none() {
+            return;
+        }
+        let Some(handle) = record.handle.take() else { return };
+        let machine = handle.machine;
+        tracing::info!(%machine, "ending a VMM whose machine is on disk");
+        if let Err(error) = driver.kill(&handle).await {
+            tracing::error!(%machine, error = %chain(&error), "cannot end a VMM whose machine is on disk");
+            // Its owner tries again, and does nothing else before.
+            record.handle = Some(handle);
+        }
     }
 
     /// A folder that does not say what its machine should be still names it, and that is enough to find what it held.
@@ -178,7 +206,16 @@ impl Node {
             tracing::error!(error = %chain(&*error), "cannot see who holds images");
             Vec::new()
         });
-        let left: BTreeSet<MachineId> = self.services.cgroups.machines().into_iter().chain(holders).collect();
+        let groups = self.services.cgroups.machines();
+        let mut left: BTreeSet<MachineId> = groups.into_iter().collect();
+        let snapshots = self.services.snapshots.ids();
+        for holder in holders {
+            match holder {
+                Holder::Machine(id) => drop(left.insert(id)),
+                Holder::Snapshot(id) if snapshots.contains(&id) => {}
+                Holder::Snapshot(_) => self.release_root(holder),
+            }
+        }
         for id in left.into_iter().filter(|id| !known.contains(id)) {
             tracing::warn!(machine = %id, "clearing away what a machine left that is no more");
             self.clear_orphan(id).await;
@@ -199,8 +236,12 @@ impl Node {
         if let Err(error) = self.services.network.release(id).await {
             tracing::error!(machine = %id, error = %chain(&error), "cannot give the slot back");
         }
-        if let Err(error) = self.services.roots.release(id) {
-            tracing::error!(machine = %id, error = %chain(&*error), "cannot let go of the image");
+        self.release_root(Holder::Machine(id));
+    }
+
+    pub(super) fn release_root(&self, holder: Holder) {
+        if let Err(error) = self.services.roots.release(holder) {
+            tracing::error!(%holder, error = %chain(&*error), "cannot let go of the image");
         }
     }
 }

@@ -15,8 +15,7 @@ use super::Life;
 use crate::{
     cgroup::Limits,
     disk, fault, guest_link,
-    provisions::{HeldRoot, RootConfig},
-    record::MachineRecord,
+    provisions::{HeldRoot, Holder, RootConfig},
     services::chain,
 };
 
@@ -39,21 +38,42 @@ impl Life {
             self.enter(MachineEvent::Prepare);
             fault::point("prepare.recorded");
         }
-        let held = self
-            .services
-            .roots
-            .hold(&self.spec.image_id, &self.spec.layers, self.spec.id)
-            .map_err(|error| format!("image {} is not to be had: {}", self.spec.image, chain(&*error)))?;
+        let held = self.hold_root()?;
         let config = held.config.clone();
-        if self.record().handle.is_none() {
+        if let Some(handle) = self.record().handle.clone() {
+            if self.record().greeting.is_some() {
+                // A predecessor may have died before it let the vCPUs go.
+                self.go_on(&handle).await;
+            }
+        } else {
             let plan = self.prepare(held).await?;
-            self.launch(&plan).await?;
+            if self.record().saved.is_some() {
+                self.launch_saved(&plan).await?;
+            } else {
+                self.launch(&plan).await?;
+            }
+        }
+        if self.record().greeting.is_some() {
+            self.greet(&config).await?;
+            self.publish_guest(self.guest_client());
+            self.enter_with(MachineEvent::Ready, |record| record.guest_boot = None);
+            fault::point("ready.recorded");
+            return Ok(());
         }
         self.await_guest(&config).await
     }
 
+    pub(super) fn hold_root(&self) -> Result<HeldRoot, Reason> {
+        let spec = &self.spec;
+        let held = self
+            .services
+            .roots
+            .hold(&spec.image_id, &spec.layers, Holder::Machine(spec.id));
+        held.map_err(|error| format!("image {} is not to be had: {}", spec.image, chain(&*error)))
+    }
+
     /// Gathers what the VMM needs. What an earlier, cut off try left is taken up or replaced.
-    async fn prepare(&mut self, held: HeldRoot) -> Result<StartPlan, Reason> {
+    pub(super) async fn prepare(&mut self, held: HeldRoot) -> Result<StartPlan, Reason> {
         if let Err(unusable) = self.driver.usable().await {
             let driver = self.spec.driver;
             return Err(format!("driver {driver} cannot be used on this node: {unusable}"));
@@ -164,19 +184,10 @@ impl Life {
         Ok(Some(path))
     }
 
-    /// Starts the VMM. The token is made before, so that it is on disk when the guest first hears it.
+    /// Starts the VMM.
     async fn launch(&mut self, plan: &StartPlan) -> Result<(), Reason> {
-        let log_base = self.log.next_seq();
-        self.log.follow_boot(log_base);
-        let begin = |record: &mut MachineRecord| {
-            record.host_token = new_token();
-            record.log_base = log_base;
-        };
-        if self.record().state.word() == StateWord::Preparing {
-            self.enter_with(MachineEvent::Launch, begin);
-        } else {
-            self.change(begin);
-        }
+        self.forget_recovery().await;
+        self.begin_launch(0);
         fault::point("launch.recorded");
         let handle = match self.driver.start(plan).await {
             Ok(handle) => handle,

@@ -1,10 +1,14 @@
 //! What can be asked of an owner, and the answers that need no owner.
 
-use hearth_domain::{MachineName, StateWord};
-use hearth_node_api::{ErrorKind, NodeError};
+use std::path::PathBuf;
+
+use hearth_domain::{MachineName, MachineSpec, StateWord};
+use hearth_ids::SnapshotId;
+use hearth_node_api::{ErrorKind, NodeError, PauseMode};
 use tokio::sync::oneshot;
 
-use super::Life;
+use super::{Life, Taken};
+use crate::{record::RecoveryPoint, snapshot::Draft};
 
 /// Where the answer to a command goes.
 pub(crate) type Reply = oneshot::Sender<Result<(), NodeError>>;
@@ -19,9 +23,23 @@ pub(crate) enum Command {
     /// A stop and a start, with nothing in between. Answered once the start is accepted.
     Restart { timeout_ms: Option<u64>, reply: Reply },
     /// Answered once done.
-    Pause(Reply),
+    Pause { mode: PauseMode, reply: Reply },
     /// Answered once done.
     Resume(Reply),
+    /// Answered once the machine goes on; what was taken goes the other way, before.
+    Snapshot {
+        id: SnapshotId,
+        /// Where it is put together.
+        at: PathBuf,
+        taken: oneshot::Sender<Taken>,
+        reply: Reply,
+    },
+    /// What lies in the machine's folder is its recovery point from here on. Answered once it is.
+    KeepRecovery { point: RecoveryPoint, reply: Reply },
+    /// Who waits becomes this machine. Answered once it runs.
+    Claim { spec: Box<MachineSpec>, reply: Reply },
+    /// Back to what was staged. Answered once the start from there is accepted.
+    Rollback { staged: Draft, reply: Reply },
     /// Answered once sent; SIGKILL once at rest.
     Kill { signal: i32, reply: Reply },
     /// Answered once gone.
@@ -45,11 +63,15 @@ impl Command {
         answer(self.reply(), outcome);
     }
 
-    fn reply(self) -> Reply {
+    pub(super) fn reply(self) -> Reply {
         match self {
             Self::Start(reply)
-            | Self::Pause(reply)
             | Self::Resume(reply)
+            | Self::Pause { reply, .. }
+            | Self::Snapshot { reply, .. }
+            | Self::KeepRecovery { reply, .. }
+            | Self::Claim { reply, .. }
+            | Self::Rollback { reply, .. }
             | Self::Stop { reply, .. }
             | Self::Restart { reply, .. }
             | Self::Kill { reply, .. }
@@ -77,14 +99,19 @@ impl Again {
 
     /// Somebody wants the machine to stay where it goes.
     pub(super) fn cancel(&mut self, life: &mut Life) {
+        self.fail(
+            life,
+            &conflict("somebody else stopped the machine while it was restarted"),
+        );
+    }
+
+    /// The machine does not start again, for this reason.
+    pub(super) fn fail(&mut self, life: &mut Life, error: &NodeError) {
         if life.record().again {
             life.change(|record| record.again = false);
         }
         for reply in self.0.drain(..) {
-            answer(
-                reply,
-                Err(conflict("somebody else stopped the machine while it was restarted")),
-            );
+            answer(reply, Err(NodeError::new(error.kind, error.message.clone())));
         }
     }
 

@@ -6,7 +6,7 @@ use hearth_domain::{MachineEvent, MachineSpec};
 use hearth_driver::Driver;
 use hearth_guest_api::{AGENT_PORT, GuestClient, GuestTokens};
 use hearth_network::{Network, Slot};
-use hearth_node_api::{MachineStatus, NodeError, NodeEvent};
+use hearth_node_api::{MachineStatus, NodeError, NodeEvent, Transition};
 use tokio::sync::{mpsc, watch};
 
 use super::{COMMANDS_MAX, Owner, OwnerHandle, follow::Losses};
@@ -40,8 +40,8 @@ impl Life {
     ) -> std::io::Result<(Owner, OwnerHandle)> {
         let folder = MachineFolder::of(&services.machines_dir, spec.id);
         let mut log = LogWriter::open(folder.path())?;
-        if record.handle.is_some() {
-            log.follow_boot(record.log_base);
+        if record.handle.is_some() || record.is_asleep() {
+            log.follow_boot(record.log_base, record.guest_base);
         }
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let mut life = Self {
@@ -56,18 +56,20 @@ impl Life {
             record,
             spec,
         };
-        if life.record.handle.is_some() {
+        if life.record.handle.is_some() || life.record.is_asleep() {
             life.slot = life.network().slot_of(life.spec.id);
             life.publish();
         }
+        let way_in = commands.downgrade();
         let handle = OwnerHandle {
             spec: Arc::clone(&life.spec),
+            has_guest: life.driver.capabilities().guest,
             commands,
             status: life.status.subscribe(),
             guest: life.guest.subscribe(),
             log: life.log.source(),
         };
-        Ok((Owner::new(life, inbox), handle))
+        Ok((Owner::new(life, inbox, way_in), handle))
     }
 
     pub(super) fn spec(&self) -> &MachineSpec {
@@ -121,8 +123,13 @@ impl Life {
         };
         change(&mut self.record);
         self.save();
-        tracing::info!(machine = %id, from = %step.from, to = %step.to, reason = step.reason, "machine changed state");
         self.publish();
+        self.tell(step);
+    }
+
+    fn tell(&self, step: Transition) {
+        let id = self.spec.id;
+        tracing::info!(machine = %id, from = %step.from, to = %step.to, reason = step.reason, "machine changed state");
         let event = NodeEvent {
             machine: id,
             sequence: self.record.sequence,
@@ -140,6 +147,31 @@ impl Life {
         change(&mut self.record);
         self.save();
         self.publish();
+    }
+
+    /// The same, of a step that must not be taken unless it is written down: nothing changes where that fails.
+    pub(super) fn commit(
+        &mut self,
+        event: Option<MachineEvent>,
+        change: impl FnOnce(&mut MachineRecord),
+    ) -> std::io::Result<()> {
+        let before = self.record.clone();
+        let step = match event.map(|event| self.record.apply(event, now_ms())).transpose() {
+            Ok(step) => step,
+            Err(refused) => return Err(std::io::Error::other(refused)),
+        };
+        change(&mut self.record);
+        if let Err(error) = self.folder.save_after(&before, &self.record) {
+            self.record = before;
+            // Half of it may be there.
+            self.save();
+            return Err(error);
+        }
+        self.publish();
+        if let Some(step) = step {
+            self.tell(step);
+        }
+        Ok(())
     }
 
     /// A record that cannot be written (a full disk) is no reason to lose the machine: what runs goes on, and the
@@ -166,6 +198,14 @@ impl Life {
         })
     }
 
+    pub(super) fn watch_status(&self) -> watch::Receiver<MachineStatus> {
+        self.status.subscribe()
+    }
+
+    pub(super) fn watch_guest(&self) -> watch::Receiver<Option<GuestClient>> {
+        self.guest.subscribe()
+    }
+
     /// Lets others speak to the guest, or no longer.
     pub(super) fn publish_guest(&self, client: Option<GuestClient>) {
         self.guest.send_replace(client);
@@ -187,6 +227,8 @@ fn status_of(record: &MachineRecord, slot: Option<&Slot>) -> MachineStatus {
         pid: record.handle.as_ref().map(|h| h.pid),
         address: slot.map(|s| s.guest_addr.to_string()),
         guest_boot: record.guest_boot,
+        on_disk: record.is_asleep(),
+        recovery_point_unix_ms: record.recovery.map(|point| point.made_ms),
         history: record.history.clone(),
     }
 }

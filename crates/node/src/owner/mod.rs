@@ -18,9 +18,15 @@ mod boot;
 mod command;
 mod follow;
 mod life;
+mod recovery;
 mod release;
+mod restore;
 mod serve;
+mod sleep;
+mod snapshot;
+mod stillness;
 mod stop;
+mod warm;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -31,6 +37,8 @@ use hearth_domain::{MachineEvent, MachineSpec, MachineState, RestartPlan, StateW
 use hearth_guest_api::GuestClient;
 use hearth_node_api::{MachineStatus, NodeError};
 pub(crate) use life::Life;
+pub(crate) use sleep::save_error;
+pub(crate) use snapshot::Taken;
 pub(crate) use stop::killed;
 use tokio::{
     sync::{mpsc, watch},
@@ -54,6 +62,8 @@ pub(crate) const COMMANDS_MAX: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct OwnerHandle {
     pub(crate) spec: Arc<MachineSpec>,
+    /// Whether its driver starts guests that can be spoken to.
+    pub(crate) has_guest: bool,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) status: watch::Receiver<MachineStatus>,
     pub(crate) guest: watch::Receiver<Option<GuestClient>>,
@@ -84,26 +94,30 @@ enum Departure {
 pub(crate) struct Owner {
     life: Life,
     commands: mpsc::Receiver<Command>,
+    /// For those of the owner's own who ask like others. It does not keep the owner from hearing that all others have gone.
+    way_in: mpsc::WeakSender<Command>,
     /// Those who wait until the machine is at rest.
     at_rest: Vec<Reply>,
     /// Who wants it to run again once it is at rest.
     again: Again,
     /// Who wants it removed once it is at rest.
     removal: Vec<Reply>,
-    /// Commands that came while it was stopping, for when it is at rest. No more than [`COMMANDS_MAX`].
+    /// Commands that came while it was stopping, or woke it, for when it is at rest or runs again. No more than
+    /// [`COMMANDS_MAX`] and one.
     later: VecDeque<Command>,
     /// Until when a machine that removes itself stays though it has ended.
     lingers_until: Option<Instant>,
 }
 
 impl Owner {
-    pub(crate) fn new(life: Life, commands: mpsc::Receiver<Command>) -> Self {
+    pub(crate) fn new(life: Life, commands: mpsc::Receiver<Command>, way_in: mpsc::WeakSender<Command>) -> Self {
         let found = life.record().state.word() != StateWord::Pending;
         let lingers = found && life.spec().auto_remove;
         Self {
             lingers_until: lingers.then(|| Instant::now() + LINGER),
             life,
             commands,
+            way_in,
             at_rest: Vec::new(),
             again: Again::default(),
             removal: Vec::new(),
@@ -116,13 +130,13 @@ impl Owner {
         let whole = async {
             // What was to follow the end of a boot is done by the successor, if nobody came to it.
             if self.life.record().state.is_at_rest() && !self.life.record().removing {
-                self.rest_reached();
+                self.rest_reached().await;
             }
             while !self.life.record().removing {
                 if self.life.is_under_way() {
                     // Boxed: most owners are at rest most of the time, and then need no room for this.
                     Box::pin(self.live()).await;
-                    self.rest_reached();
+                    self.rest_reached().await;
                 } else if self.rest().await.is_none() {
                     return Ended::Closed;
                 }
@@ -141,15 +155,33 @@ impl Owner {
         let departure = if self.life.record().end.is_some() {
             None
         } else {
-            Some(match self.bring_up().await {
-                Ok(()) => self.serve().await,
-                Err(departure) => departure,
+            Some(if self.life.record().rollback {
+                Departure::Kill
+            } else {
+                self.course().await
             })
         };
         if let Some(departure) = departure {
             self.conclude(departure).await;
         }
         self.life.release().await;
+    }
+
+    /// What a boot consists of: coming up, running, and perhaps sleeping in between.
+    async fn course(&mut self) -> Departure {
+        loop {
+            let up = if self.life.record().is_asleep() {
+                self.asleep().await
+            } else {
+                self.bring_up().await
+            };
+            if let Err(departure) = up {
+                return departure;
+            }
+            if let Some(departure) = self.serve().await {
+                return departure;
+            }
+        }
     }
 
     /// Lets the boot end. Whoever loses patience with a guest that takes its time may still have it killed.
@@ -233,8 +265,7 @@ impl Owner {
             return Err(Departure::Stop { timeout_ms });
         }
         if matches!(life.record().state.word(), StateWord::Running | StateWord::Paused) {
-            // The clock may have jumped while no daemon was there.
-            life.tell_time();
+            life.take_over().await;
             return Ok(());
         }
         let mut boot = std::pin::pin!(life.bring_up());
@@ -262,7 +293,13 @@ impl Owner {
                     return Err(Departure::Kill);
                 }
                 Command::Remove { force: false, reply } => answer(reply, Err(not_at_rest(StateWord::Starting))),
-                Command::Pause(reply) | Command::Resume(reply) | Command::Kill { reply, .. } => {
+                Command::Pause { reply, .. }
+                | Command::Resume(reply)
+                | Command::Kill { reply, .. }
+                | Command::Snapshot { reply, .. }
+                | Command::KeepRecovery { reply, .. }
+                | Command::Claim { reply, .. }
+                | Command::Rollback { reply, .. } => {
                     answer(reply, Err(conflict("the machine is still starting")));
                 }
             }
@@ -291,7 +328,7 @@ impl Owner {
             tokio::select! {
                 command = self.commands.recv() => command?,
                 () = restart => {
-                    self.life.restart_by_policy();
+                    self.life.restart_by_policy().await;
                     return Some(());
                 }
                 () = lingered => {
@@ -302,15 +339,30 @@ impl Owner {
         };
         match command {
             Command::Start(reply) | Command::Restart { reply, .. } => {
-                // Someone looked after it: its policy counts anew.
-                answer(reply, self.life.accept_start(0));
+                answer(reply, self.life.start_from_rest().await);
             }
             Command::Stop { reply, .. } | Command::Kill { signal: 9, reply } => {
                 // A machine that waits for its restart is not to be started any more.
-                self.life.change(|record| record.wanted = false);
+                self.life.give_up_recovery().await;
+                self.life.change(|record| {
+                    record.wanted = false;
+                    record.again = false;
+                });
                 answer(reply, Ok(()));
             }
-            Command::Pause(reply) | Command::Resume(reply) | Command::Kill { reply, .. } => {
+            Command::Rollback { staged, reply } => {
+                let started = self.life.start_from(staged).await;
+                if let Err(error) = &started {
+                    self.again.fail(&mut self.life, error);
+                }
+                answer(reply, started);
+            }
+            Command::Pause { reply, .. }
+            | Command::Resume(reply)
+            | Command::Kill { reply, .. }
+            | Command::Snapshot { reply, .. }
+            | Command::Claim { reply, .. }
+            | Command::KeepRecovery { reply, .. } => {
                 let word = self.life.record().state.word();
                 answer(reply, Err(conflict(format!("the machine is {word}, not running"))));
             }
@@ -323,8 +375,12 @@ impl Owner {
     }
 
     /// Answers those who waited for rest, and goes on to a restart or to removal where that is wanted.
-    fn rest_reached(&mut self) {
+    async fn rest_reached(&mut self) {
         answer_all(&mut self.at_rest, || Ok(()));
+        if let Err(error) = self.life.finish_rollback().await {
+            tracing::error!(machine = %self.life.spec.id, error = %chain(&error), "cannot take the machine back");
+            self.again.fail(&mut self.life, &error);
+        }
         if self.removal.is_empty() {
             self.again.begin(&mut self.life);
         }
@@ -348,34 +404,82 @@ impl Life {
 
     /// When the policy wants the machine, now at rest, to be started again.
     fn restart_delay_ms(&self) -> Option<u64> {
+        self.record().wanted.then(|| self.restart_plan().delay_ms()).flatten()
+    }
+
+    fn restart_plan(&self) -> RestartPlan {
         let record = self.record();
-        if !record.wanted {
-            return None;
-        }
-        match plan_restart(
+        let recoveries = record.recovery.map(|_| record.recoveries);
+        plan_restart(
             self.spec().restart,
+            recoveries,
             &record.state,
             record.attempts,
             record.ran_ms(now_ms()),
-        ) {
-            RestartPlan::Stay => None,
-            RestartPlan::Restart { delay_ms, .. } => Some(delay_ms),
+        )
+    }
+
+    /// Goes on with a machine that a predecessor left running or paused.
+    async fn take_over(&mut self) {
+        self.publish_guest(self.guest_client());
+        if self.is_claimed()
+            && let Some(handle) = self.record().handle.clone()
+            && let Err(error) = self.complete_claim(&handle).await
+        {
+            tracing::warn!(machine = %self.spec.id, error = %chain(&error), "a machine that was claimed does not go on");
+        }
+        if self.record().state.word() == StateWord::Running
+            && let Some(handle) = self.record().handle.clone()
+        {
+            // It may have stood still for a snapshot when the predecessor died.
+            if self.driver.capabilities().snapshot {
+                self.go_on(&handle).await;
+                self.release_programs();
+            } else {
+                // The clock may have jumped while no daemon was there.
+                self.tell_time();
+            }
+            let greeted = match self.hold_root() {
+                Ok(held) => self.greet(&held.config).await,
+                Err(reason) => Err(reason),
+            };
+            if let Err(reason) = greeted {
+                tracing::warn!(machine = %self.spec.id, reason, "the machine goes on, and cannot be told so");
+            }
         }
     }
 
-    fn restart_by_policy(&mut self) {
-        let record = self.record();
-        let plan = plan_restart(
-            self.spec().restart,
-            &record.state,
-            record.attempts,
-            record.ran_ms(now_ms()),
-        );
-        if let RestartPlan::Restart { attempt, .. } = plan
-            && let Err(error) = self.accept_start(attempt)
-        {
+    /// Starts the machine for somebody who looked after it: its policy counts anew.
+    async fn start_from_rest(&mut self) -> Result<(), NodeError> {
+        if self.record().wanted && matches!(self.restart_plan(), RestartPlan::Recover { .. }) {
+            match self.recover(0, 1).await {
+                Err(error) if self.record().recovery.is_none() => {
+                    tracing::warn!(machine = %self.spec().id, error = %chain(&error), "the machine boots instead");
+                }
+                outcome => return outcome,
+            }
+        }
+        self.give_up_recovery().await;
+        self.accept_start(0)
+    }
+
+    async fn restart_by_policy(&mut self) {
+        let (attempt, started) = match self.restart_plan() {
+            RestartPlan::Stay => return,
+            RestartPlan::Restart { attempt, .. } => {
+                self.give_up_recovery().await;
+                (attempt, self.accept_start(attempt))
+            }
+            RestartPlan::Recover { attempt, recovery, .. } => (attempt, self.recover(attempt, recovery).await),
+        };
+        if let Err(error) = started {
             // No room now. It stays wanted, and the next attempt comes later.
-            self.change(|record| record.attempts = attempt);
+            self.change(|record| {
+                record.attempts = attempt;
+                record.again = false;
+                // Else it would count as well for as long as it ran before, and never wait longer.
+                record.ran = false;
+            });
             tracing::warn!(machine = %self.spec().id, error = %chain(&error), "cannot restart the machine");
         }
     }
@@ -387,6 +491,9 @@ impl Life {
             record.wanted = true;
             record.again = false;
             record.attempts = attempts;
+            if attempts == 0 {
+                record.recoveries = 0;
+            }
         };
         if self.record().state.is_at_rest() {
             self.enter_with(MachineEvent::Restart, wanted);

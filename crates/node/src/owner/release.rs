@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hearth_domain::{MachineEvent, StateWord};
+use hearth_driver::VmmHandle;
 use hearth_ids::MachineId;
 use tokio::time::sleep;
 
 use super::Life;
-use crate::{fault, record::End, services::chain};
+use crate::{fault, provisions::Holder, record::End, services::chain};
 
 /// The wait before something that could not be given back is tried again, first and longest.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -36,9 +37,17 @@ impl Life {
             record.handle = None;
             record.end = None;
             record.stop_timeout_ms = None;
+            record.greeting = None;
+            if record.is_asleep() {
+                record.saved = None;
+            }
         });
+        if self.record().saved.is_none() {
+            self.remove_saved().await;
+        }
         match end.unwrap_or_else(|| End::Failed("it ended, and nothing tells how".to_owned())) {
             End::Exited(exit) => {
+                self.forget_recovery().await;
                 if self.record().state.word() != StateWord::Stopping {
                     self.enter(MachineEvent::Stop);
                 }
@@ -49,8 +58,13 @@ impl Life {
         fault::point("release.recorded");
     }
 
-    async fn release_vmm(&mut self) {
-        if let Some(handle) = self.record().handle.clone() {
+    pub(super) async fn release_vmm(&mut self) {
+        self.release_vmm_of(self.record().handle.clone()).await;
+    }
+
+    /// Ends a VMM, and clears away what it and others before it left.
+    pub(super) async fn release_vmm_of(&self, handle: Option<VmmHandle>) {
+        if let Some(handle) = handle {
             let driver = self.driver.clone();
             retry("end the VMM", self.spec.id, FOR_EVER, || {
                 let (driver, handle) = (driver.clone(), handle.clone());
@@ -76,7 +90,7 @@ impl Life {
         self.set_slot(None);
     }
 
-    async fn release_cgroup(&self) {
+    pub(super) async fn release_cgroup(&self) {
         if !self.driver.capabilities().outlives {
             return;
         }
@@ -93,7 +107,7 @@ impl Life {
         let (services, id) = (self.services.clone(), self.spec.id);
         retry("let go of the image", id, TRIES_MAX, || {
             let roots = services.roots.clone();
-            blocking(move || roots.release(id).map_err(|e| chain(&*e)))
+            blocking(move || roots.release(Holder::Machine(id)).map_err(|e| chain(&*e)))
         })
         .await;
         fault::point("remove.image");

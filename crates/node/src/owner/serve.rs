@@ -3,50 +3,62 @@
 use std::sync::Arc;
 
 use hearth_domain::{ExitStatus, MachineEvent, StateWord};
-use hearth_driver::VmmHandle;
-use hearth_node_api::NodeError;
+use hearth_driver::{VmmExit, VmmHandle};
+use hearth_node_api::{NodeError, PauseMode};
 
 use super::{
     Command, Departure, Life, Owner, answer,
     follow::{Follower, drain},
     not_at_rest,
+    snapshot::hand_over,
 };
 use crate::{
-    fault, guest_link,
+    fault, guest_link, held,
     record::End,
     services::{chain, now_ms},
 };
 
 impl Owner {
-    /// Serves the running machine until it is over.
-    pub(super) async fn serve(&mut self) -> Departure {
+    /// Serves the running machine until it is over; gives nothing if it fell asleep.
+    pub(super) async fn serve(&mut self) -> Option<Departure> {
         let Some(handle) = self.life.record().handle.clone() else {
-            return Departure::Ended(End::Failed("its record names no VMM".to_owned()));
+            return Some(Departure::Ended(End::Failed("its record names no VMM".to_owned())));
         };
         let guest = self.life.guest_client();
         self.life.publish_guest(guest.clone());
         let mut follower = Follower::new(guest);
         let driver = Arc::clone(&self.life.driver);
         let mut gone = std::pin::pin!(driver.wait(&handle));
+        let mut recoverable = self.keep_recoverable();
         let mut clock_jumps = self.life.services.clock_jumps.subscribe();
         loop {
             let paused = self.life.record().state.word() == StateWord::Paused;
             let from = self.life.log.guest_next();
-            tokio::select! {
-                record = follower.next(from), if !paused => {
-                    if let Some(exit) = self.life.take_record(record) {
-                        fault::point("exit.seen");
-                        return Departure::Ended(End::Exited(exit));
+            let command = if let Some(command) = self.later.pop_front() {
+                command
+            } else {
+                tokio::select! {
+                    record = follower.next(from), if !paused => {
+                        if let Some(exit) = self.life.take_record(record) {
+                            fault::point("exit.seen");
+                            return Some(Departure::Ended(End::Exited(exit)));
+                        }
+                        continue;
                     }
-                }
-                _ = &mut gone => return self.vmm_gone(&mut follower, &handle).await,
-                Ok(()) = clock_jumps.changed() => self.life.tell_time(),
-                Some(command) = self.commands.recv() => {
-                    if let Some(departure) = self.obey(command, &handle).await {
-                        return departure;
+                    exit = &mut gone => return Some(self.vmm_gone(exit, &mut follower, &handle).await),
+                    Ok(()) = clock_jumps.changed() => {
+                        self.life.tell_time();
+                        continue;
                     }
+                    Some(command) = self.commands.recv() => command,
                 }
+            };
+            let departure = self.obey(command, &handle).await;
+            if departure.is_some() || self.life.record().is_asleep() {
+                return departure;
             }
+            // It may have been claimed, and be another now.
+            recoverable = recoverable.or_else(|| self.keep_recoverable());
         }
     }
 
@@ -67,7 +79,30 @@ impl Owner {
                 return Some(Departure::Kill);
             }
             Command::Kill { signal, reply } => self.life.signal(signal, reply),
-            Command::Pause(reply) => answer(reply, self.life.pause(handle).await),
+            Command::Pause {
+                mode: PauseMode::Memory,
+                reply,
+            } => answer(reply, self.life.pause(handle).await),
+            Command::Pause {
+                mode: PauseMode::Disk,
+                reply,
+            } => {
+                let suspended = self.life.suspend(handle).await;
+                // Answered once its memory is given back.
+                if suspended.is_ok() {
+                    self.life.fall_asleep().await;
+                }
+                answer(reply, suspended);
+            }
+            Command::Snapshot { id, at, taken, reply } => {
+                let outcome = self.life.snapshot(handle, id, at).await;
+                hand_over(outcome, taken, reply);
+            }
+            // Of a course that has ended since: its folder is gone.
+            Command::KeepRecovery { reply, .. } if reply.is_closed() => {}
+            Command::KeepRecovery { point, reply } => answer(reply, self.life.keep_recovery(point).await),
+            Command::Claim { spec, reply } => answer(reply, self.life.claim(*spec, handle).await),
+            Command::Rollback { staged, reply } => return self.begin_rollback(staged, reply),
             Command::Resume(reply) => answer(reply, self.life.resume(handle).await),
             Command::Remove { force: true, reply } => {
                 self.removal.push(reply);
@@ -81,10 +116,13 @@ impl Owner {
     }
 
     /// The VMM went without being asked: what its guest had still sent tells whether the program had ended.
-    async fn vmm_gone(&mut self, follower: &mut Follower, handle: &VmmHandle) -> Departure {
+    async fn vmm_gone(&mut self, exit: VmmExit, follower: &mut Follower, handle: &VmmHandle) -> Departure {
         let life = &mut self.life;
         if !life.driver.capabilities().guest {
-            return Departure::Ended(End::Exited(ExitStatus::default()));
+            return Departure::Ended(match exit.signal {
+                None => End::Exited(ExitStatus::default()),
+                Some(signal) => End::Failed(format!("its VMM was killed by signal {signal}")),
+            });
         }
         if let Some(exit) = drain(life, follower).await {
             return Departure::Ended(End::Exited(exit));
@@ -134,14 +172,31 @@ impl Life {
         if self.record().state.word() == StateWord::Running {
             return Ok(());
         }
+        if self.is_claimed() {
+            return self.complete_claim(handle).await;
+        }
         self.driver
             .resume(handle)
             .await
             .map_err(|error| guest_link::driver_error("resume the machine", error))?;
         self.enter(MachineEvent::Resume);
-        // Its clock stood still with it.
+        // Its clock stood still with it; and it may have been stopped before it heard that a snapshot was made.
         self.tell_time();
+        self.release_programs();
         Ok(())
+    }
+
+    /// Lets programs go on that stand still for a snapshot that is made already; those of a machine that waits are to. In a
+    /// task, for the guest may be slow.
+    pub(super) fn release_programs(&self) {
+        if self.spec.is_warm() {
+            return;
+        }
+        if let Some(guest) = self.guest_client() {
+            self.services
+                .finishing
+                .spawn(async move { held::release(&guest).await });
+        }
     }
 
     /// Sets the guest's clock to the host's. The guest may be slow, and its owner must not be: hence a task, which its

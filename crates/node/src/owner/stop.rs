@@ -59,17 +59,7 @@ impl Life {
         let Some(handle) = self.record().handle.clone() else {
             return killed("stopped before its program ran");
         };
-        let was_paused = self
-            .record()
-            .history
-            .iter()
-            .rev()
-            .find(|step| step.to != StateWord::Stopping);
-        if was_paused.is_some_and(|step| step.to == StateWord::Paused)
-            && let Err(error) = self.driver.resume(&handle).await
-        {
-            tracing::warn!(machine = %self.spec.id, error = %chain(&error), "cannot resume the machine to stop it");
-        }
+        self.resume_to_stop(&handle).await;
         let Some(guest) = self.guest_client() else {
             return killed("killed");
         };
@@ -86,6 +76,17 @@ impl Life {
         );
         fault::point("stop.asked");
         self.listen_until(asked, guest, &handle).await
+    }
+
+    /// A guest that stands still hears nothing.
+    async fn resume_to_stop(&self, handle: &VmmHandle) {
+        let mut steps = self.record().history.iter().rev();
+        let before = steps.find(|step| step.to != StateWord::Stopping);
+        if before.is_some_and(|step| step.to == StateWord::Paused)
+            && let Err(error) = self.driver.resume(handle).await
+        {
+            tracing::warn!(machine = %self.spec.id, error = %chain(&error), "cannot resume the machine to stop it");
+        }
     }
 
     /// Keeps the log and looks for the exit status while the guest goes down.
@@ -116,9 +117,7 @@ impl Life {
     }
 
     fn stop_signal(&self) -> i32 {
-        let roots = &self.services.roots;
-        let held = roots.hold(&self.spec.image_id, &self.spec.layers, self.spec.id);
-        let of_image = held.ok().and_then(|held| held.config.stop_signal);
+        let of_image = self.hold_root().ok().and_then(|held| held.config.stop_signal);
         let name = self.spec.workload.stop_signal.clone().or(of_image);
         name.and_then(|name| hearth_domain::parse_signal(name.trim()))
             .unwrap_or(guest_link::SIGTERM)
@@ -126,7 +125,8 @@ impl Life {
 
     /// A program's last writes are still in the guest's memory when it ends; a disk that is kept wants them.
     pub(super) async fn flush_disk(&self) {
-        if !matches!(self.record().end, Some(End::Exited(_))) {
+        // What one that waits has written is nobody's.
+        if !matches!(self.record().end, Some(End::Exited(_))) || self.spec.is_warm() {
             return;
         }
         let (Some(_), Some(guest), Some(handle)) = (
@@ -136,6 +136,7 @@ impl Life {
         ) else {
             return;
         };
+        self.resume_to_stop(&handle).await;
         let request = ShutdownRequest {
             signal: guest_link::SIGTERM,
             timeout_ms: 1000,

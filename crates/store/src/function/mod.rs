@@ -12,7 +12,9 @@ pub use alias::{AliasRow, LIVE, ROLLOUTS_MAX};
 pub use version::{VERSIONS_MAX, VersionRow};
 
 use crate::{
-    LambdaFacts, ProjectRow, Store, StoreError, project,
+    LambdaFacts, ProjectRow, Store, StoreError,
+    by_id::run_all,
+    project,
     read::{Columns, signed, to_json},
 };
 
@@ -124,7 +126,7 @@ impl Store {
     pub async fn remove_function(&self, function: FunctionId) -> Result<bool, StoreError> {
         let failed = StoreError::query("remove a function");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        for sql in [
+        let statements = [
             "DELETE FROM function_versions WHERE function = $1",
             "DELETE FROM function_aliases WHERE function = $1",
             "DELETE FROM function_rollouts WHERE function = $1",
@@ -132,13 +134,8 @@ impl Store {
             "DELETE FROM triggers WHERE function = $1",
             "DELETE FROM lambda_facts WHERE function = $1",
             "DELETE FROM call_runs WHERE function = $1",
-        ] {
-            sqlx::query(sql)
-                .bind(function.to_string())
-                .execute(&mut *transaction)
-                .await
-                .map_err(&failed)?;
-        }
+        ];
+        run_all(&mut transaction, "remove a function", function, &statements).await?;
         let removed = sqlx::query("DELETE FROM functions WHERE id = $1")
             .bind(function.to_string())
             .execute(&mut *transaction)

@@ -5,4 +5,5 @@
 mod ends;
 mod restarts;
 mod starts;
+mod templates;
 mod world;

@@ -14,8 +14,10 @@ use hearth_coord::{
     EmbeddedQueue, EmbeddedRegistry, Instance, InstanceKey, InstanceRegistry as _, ProvisionQueue as _,
     ProvisionRequest,
 };
-use hearth_domain::{Contract, DriverKind, MachineOwner, MachineSpec, NetworkMode, Resources, RestartPolicy, Workload};
-use hearth_ids::{FunctionId, MachineId, ProjectId, RequestId};
+use hearth_domain::{
+    Contract, DriverKind, MachineOwner, MachineSpec, NetworkMode, RecoverPolicy, Resources, RestartPolicy, Workload,
+};
+use hearth_ids::{FunctionId, MachineId, ProjectId, RequestId, SnapshotId};
 use hearth_node_api::{LogChunk, NodeError, NodeService as _, fake::FakeNode};
 use hearth_worker::{
     Blueprint, BlueprintError, Blueprints, LogArchive, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts,
@@ -47,6 +49,14 @@ pub(crate) struct Version {
 pub(crate) struct Around {
     pub(crate) versions: Mutex<HashMap<(FunctionId, u32), Version>>,
     pub(crate) withdrawn: Mutex<Vec<MachineId>>,
+    /// Whether the project may have no more.
+    pub(crate) quota_reached: Mutex<bool>,
+    /// The template that instances go on from.
+    pub(crate) template: Mutex<Option<SnapshotId>>,
+    /// The template that the next instance is to be made into.
+    pub(crate) wanted_template: Mutex<Option<SnapshotId>>,
+    /// What was told of templates: whether they are made; nothing of those that failed.
+    pub(crate) templates_told: Mutex<Vec<(SnapshotId, Option<bool>)>>,
     pub(crate) outcomes: watch::Sender<Vec<Outcome>>,
     /// The logs that were archived.
     pub(crate) archived: watch::Sender<Vec<(MachineId, String)>>,
@@ -73,6 +83,7 @@ impl World {
             ip: None,
             provisions_max: 4,
             ready_timeout,
+            warm_memory_mib: 1024,
         };
         let parts = WorkerParts {
             node: node.clone(),
@@ -218,8 +229,10 @@ pub(crate) fn spec(function: FunctionId, version: u32, words: &str) -> MachineSp
         ports: Vec::new(),
         driver: DriverKind::Fake,
         restart: RestartPolicy::No,
+        recover: RecoverPolicy::No,
         stop_timeout_ms: 1,
         auto_remove: false,
+        snapshot: None,
     }
 }
 
@@ -247,19 +260,44 @@ pub(crate) async fn agent(status: &'static str, body: &'static str) -> SocketAdd
 #[async_trait]
 impl Blueprints for Around {
     async fn blueprint(&self, function: FunctionId, version: Option<u32>) -> Result<Blueprint, BlueprintError> {
+        if *self.quota_reached.lock().unwrap() {
+            return Err(BlueprintError::NoRoom(
+                "the project has as many machines as it may".into(),
+            ));
+        }
         let number = version.unwrap_or(1);
         let versions = self.versions.lock().unwrap();
         let version = versions.get(&(function, number)).ok_or(BlueprintError::Gone)?;
         Ok(Blueprint {
-            spec: spec(function, number, version.words),
+            spec: MachineSpec {
+                snapshot: *self.template.lock().unwrap(),
+                ..spec(function, number, version.words)
+            },
             version: number,
             contract: version.contract,
             port: version.port,
+            make_template: self.wanted_template.lock().unwrap().take(),
         })
     }
 
     async fn withdraw(&self, machine: MachineId) {
         self.withdrawn.lock().unwrap().push(machine);
+    }
+
+    async fn template_made(&self, template: SnapshotId, made: bool) {
+        self.templates_told.lock().unwrap().push((template, Some(made)));
+    }
+
+    async fn template_failed(&self, template: SnapshotId) {
+        self.templates_told.lock().unwrap().push((template, None));
+        *self.template.lock().unwrap() = None;
+    }
+
+    async fn make_room(&self) {}
+
+    async fn template(&self, function: FunctionId, version: u32) -> Option<SnapshotId> {
+        let there = self.versions.lock().unwrap().contains_key(&(function, version));
+        self.template.lock().unwrap().filter(|_| there)
     }
 
     async fn contract(&self, function: FunctionId, version: u32) -> Option<(Contract, u16)> {

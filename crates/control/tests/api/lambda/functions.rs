@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{OTHER_ZIP, ROOT, ZIP, ask, creation, import_runtime, kind};
-use crate::fixture::Fixture;
+use crate::{fixture::Fixture, program::deploy};
 
 async fn fixture() -> Fixture {
     let f = Fixture::new().await;
@@ -89,6 +89,52 @@ async fn a_function_is_made_changed_and_removed() {
             .unwrap()
             .contains("function:My_Func")
     );
+}
+
+#[tokio::test]
+async fn snap_start_is_kept_and_told() {
+    let f = fixture().await;
+    let none = json!({ "ApplyOn": "None", "OptimizationStatus": "Off" });
+    assert_eq!(made(&f, "plain").await["SnapStart"], none);
+    let mut wanted = creation("hooked");
+    wanted["SnapStart"] = json!({ "ApplyOn": "PublishedVersions" });
+    wanted["Environment"] = json!({ "Variables": { "A": "1" } });
+    let shown: Value = ask(&f, Method::POST, ROOT, Some(wanted)).await.json();
+    let asked = json!({ "ApplyOn": "PublishedVersions", "OptimizationStatus": "Off" });
+    assert_eq!(shown["SnapStart"], asked);
+    let configuration = format!("{ROOT}/hooked/configuration");
+    let change = async |body: Value| -> Value { ask(&f, Method::PUT, &configuration, Some(body)).await.json() };
+    // What is not named stays, and nobody is shown by what it is kept.
+    let changed = change(json!({ "Timeout": 9, "Environment": { "Variables": { "A": "2" } } })).await;
+    assert_eq!(changed["SnapStart"], asked);
+    assert_eq!(changed["Environment"]["Variables"], json!({ "A": "2" }));
+    let published: Value = ask(&f, Method::GET, &format!("{configuration}?Qualifier=2"), None)
+        .await
+        .json();
+    assert_eq!(published["SnapStart"]["OptimizationStatus"], "On");
+    // The runtime is told, as it is whoever deploys for the hooks by hand.
+    let own: Value = f.get("/v1/functions/hooked/versions/2").await.json();
+    let env = own["env"].as_array().unwrap();
+    assert!(
+        env.contains(&json!("AWS_LAMBDA_INITIALIZATION_TYPE=snap-start")),
+        "{own}"
+    );
+    for back in [
+        json!({ "SnapStart": {} }),
+        json!({ "SnapStart": { "ApplyOn": "None" } }),
+    ] {
+        let wanted = if back["SnapStart"] == json!({}) { &asked } else { &none };
+        assert_eq!(&change(back).await["SnapStart"], wanted);
+    }
+    let published: Value = ask(&f, Method::GET, &format!("{configuration}?Qualifier=3"), None)
+        .await
+        .json();
+    assert_eq!((&published["Version"], &published["SnapStart"]), (&json!("3"), &none));
+    // A program that listens has no runtime that could be asked.
+    deploy(&f, "web", json!({})).await;
+    let body = json!({ "SnapStart": { "ApplyOn": "PublishedVersions" } });
+    let refused = ask(&f, Method::PUT, &format!("{ROOT}/web/configuration"), Some(body)).await;
+    assert_eq!(kind(&refused), "InvalidParameterValueException");
 }
 
 #[tokio::test]
@@ -257,6 +303,11 @@ async fn what_cannot_be_is_refused_by_its_kind() {
             with("MemorySize", json!(64)),
             "InvalidParameterValueException",
             "memorySize",
+        ),
+        (
+            with("SnapStart", json!({ "ApplyOn": "Always" })),
+            "ValidationException",
+            "snapStart.applyOn",
         ),
         (
             with("Layers", json!(["arn"])),

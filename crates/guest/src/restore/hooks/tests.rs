@@ -6,6 +6,7 @@ use super::*;
 struct Rig {
     folder: tempfile::TempDir,
     reaper: Reaper,
+    groups: Groups,
     state: HookState,
 }
 
@@ -14,6 +15,7 @@ impl Rig {
         Self {
             folder: tempfile::tempdir().unwrap(),
             reaper: Reaper::default(),
+            groups: Groups::default(),
             state: HookState::default(),
         }
     }
@@ -31,6 +33,7 @@ impl Rig {
     fn runner(&self, each: Duration) -> Runner<'_> {
         Runner {
             reaper: &self.reaper,
+            groups: &self.groups,
             state: &self.state,
             identity: Accounts::load().resolve("0").unwrap(),
             env: BTreeMap::from([("WHO".to_owned(), "hook".to_owned())]),
@@ -40,7 +43,8 @@ impl Rig {
 
     async fn each(&self, limit: Duration) -> Vec<String> {
         let runner = self.runner(limit);
-        let run = run_each(&runner, self.folder.path());
+        let hooks = find(self.folder.path()).unwrap();
+        let run = run_each(&runner, &hooks);
         let errors = reaping(&self.reaper, run).await;
         errors.iter().map(ToString::to_string).collect()
     }

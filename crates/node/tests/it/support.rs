@@ -2,20 +2,21 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    path::PathBuf,
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use hearth_domain::{
-    Allocation, DriverKind, MachineSpec, MemoryMib, NetworkMode, Overcommit, Resources, RestartPolicy, StateWord,
-    Workload,
+    Allocation, DriverKind, MachineSpec, MemoryMib, NetworkMode, Overcommit, RecoverPolicy, Resources, RestartPolicy,
+    StateWord, Workload,
 };
 use hearth_driver::{KernelFiles, fake::FakeDriver};
 use hearth_ids::MachineId;
 use hearth_network::NoNetwork;
-use hearth_node::{HeldRoot, Kernels, Node, NodeConfig, NodeParts, ProvisionError, RootConfig, Roots};
+use hearth_node::{HeldRoot, Holder, Kernels, Node, NodeConfig, NodeParts, ProvisionError, RootConfig, Roots};
 use hearth_node_api::{ErrorKind, NodeService};
 use tempfile::TempDir;
 
@@ -23,17 +24,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Images that are there, but for the one called `gone`.
 #[derive(Debug, Default)]
-pub(crate) struct FakeRoots(Mutex<BTreeSet<MachineId>>);
+pub(crate) struct FakeRoots(Mutex<BTreeSet<Holder>>);
 
 impl FakeRoots {
     pub(crate) fn hold_for(&self, machine: MachineId) {
-        self.0.lock().unwrap().insert(machine);
+        self.0.lock().unwrap().insert(Holder::Machine(machine));
     }
 }
 
 impl Roots for FakeRoots {
-    fn hold(&self, image_id: &str, layers: &[String], machine: MachineId) -> Result<HeldRoot, ProvisionError> {
-        self.hold_for(machine);
+    fn hold(&self, image_id: &str, layers: &[String], holder: Holder) -> Result<HeldRoot, ProvisionError> {
+        self.0.lock().unwrap().insert(holder);
         if image_id == "gone" || layers.iter().any(|layer| layer == "gone") {
             return Err("no such image".into());
         }
@@ -45,12 +46,12 @@ impl Roots for FakeRoots {
         })
     }
 
-    fn release(&self, machine: MachineId) -> Result<(), ProvisionError> {
-        self.0.lock().unwrap().remove(&machine);
+    fn release(&self, holder: Holder) -> Result<(), ProvisionError> {
+        self.0.lock().unwrap().remove(&holder);
         Ok(())
     }
 
-    fn holders(&self) -> Result<Vec<MachineId>, ProvisionError> {
+    fn holders(&self) -> Result<Vec<Holder>, ProvisionError> {
         Ok(self.0.lock().unwrap().iter().copied().collect())
     }
 }
@@ -66,6 +67,10 @@ impl Kernels for FakeKernels {
             initramfs: "/dev/null".into(),
             cmdline: String::new(),
         })
+    }
+
+    fn agent_version(&self) -> &'static str {
+        "0"
     }
 
     fn memory_min_mib(&self, _: &str) -> Result<u64, ProvisionError> {
@@ -120,6 +125,10 @@ impl World {
 
     pub(crate) fn machines_dir(&self) -> PathBuf {
         self.folder.path().join("machines")
+    }
+
+    pub(crate) fn snapshots_dir(&self) -> PathBuf {
+        self.folder.path().join("snapshots")
     }
 
     pub(crate) fn folders(&self) -> Vec<String> {
@@ -183,6 +192,7 @@ impl World {
         self.nothing_is_held(node).await;
         assert_eq!(self.folders(), Vec::<String>::new());
         assert_eq!(self.roots.holders().unwrap(), []);
+        assert_eq!(fs::read_dir(self.snapshots_dir()).unwrap().count(), 0);
     }
 }
 
@@ -211,7 +221,46 @@ pub(crate) fn spec() -> MachineSpec {
         ports: Vec::new(),
         driver: DriverKind::Fake,
         restart: RestartPolicy::No,
+        recover: RecoverPolicy::No,
         stop_timeout_ms: 1000,
         auto_remove: false,
+        snapshot: None,
     }
+}
+
+/// A place in a disk that no file system writes to by itself.
+const MARK_AT: u64 = 15 << 20;
+
+/// A machine with a disk of its own.
+pub(crate) fn with_disk() -> MachineSpec {
+    let mut spec = spec();
+    spec.resources.disk_mib = Some(16.try_into().unwrap());
+    spec
+}
+
+/// Where a machine's disk is.
+pub(crate) fn disk(world: &World, machine: MachineId) -> PathBuf {
+    world.machines_dir().join(machine.to_string()).join("disk.ext4")
+}
+
+/// Writes to a disk behind its file system's back.
+pub(crate) fn mark(disk: &Path, mark: [u8; 4]) {
+    let file = fs::OpenOptions::new().write(true).open(disk).unwrap();
+    file.write_all_at(&mark, MARK_AT).unwrap();
+}
+
+/// What was written so.
+pub(crate) fn marked(disk: &Path) -> [u8; 4] {
+    let mut mark = [0; 4];
+    File::open(disk).unwrap().read_exact_at(&mut mark, MARK_AT).unwrap();
+    mark
+}
+
+/// Changes one byte of a file, as a failing disk or a stranger would.
+pub(crate) fn spoil(path: &Path) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    let at = file.metadata().unwrap().len() / 2;
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }

@@ -1,15 +1,8 @@
-//! Machines on the fake driver, without a daemon: their lives, their failures, and what the next node finds of them.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a fixture that cannot be made fails its test"
-)]
-
-mod support;
+//! Machines: their lives, their failures, and what the next node finds of them.
 
 use std::{fs, time::Duration};
 
+use crate::support::{World, memory, spec};
 use futures::StreamExt;
 use hearth_domain::{Allocation, MachineSpec, RestartPolicy, StateWord};
 use hearth_driver::{
@@ -17,9 +10,8 @@ use hearth_driver::{
     fake::{FailurePlan, Step},
 };
 use hearth_ids::MachineId;
-use hearth_node::Roots;
-use hearth_node_api::{ErrorKind, ExecRequest, LogQuery, NodeService};
-use support::{World, memory, spec};
+use hearth_node::{Holder, Roots as _};
+use hearth_node_api::{ErrorKind, ExecRequest, LogQuery, NodeService, PauseMode};
 
 #[tokio::test]
 async fn a_machine_lives_and_is_gone() {
@@ -34,7 +26,7 @@ async fn a_machine_lives_and_is_gone() {
     node.start(id).await.unwrap();
     world.is(&node, id, StateWord::Running).await;
     assert_eq!(world.driver.living(), 1);
-    node.pause(id).await.unwrap();
+    node.pause(id, PauseMode::Memory).await.unwrap();
     assert_eq!(world.driver.paused(id), Some(true));
     node.resume(id).await.unwrap();
     node.stop(id, None).await.unwrap();
@@ -90,9 +82,9 @@ async fn a_pause_that_fails_changes_nothing() {
     let node = world.open().await;
     let id = world.running(&node, spec()).await;
     world.driver.fail(FailurePlan::next(Step::Pause));
-    assert!(node.pause(id).await.is_err());
+    assert!(node.pause(id, PauseMode::Memory).await.is_err());
     assert_eq!(node.status(id).unwrap().state.word(), StateWord::Running);
-    node.pause(id).await.unwrap();
+    node.pause(id, PauseMode::Memory).await.unwrap();
     world.driver.fail(FailurePlan::next(Step::Resume));
     assert!(node.resume(id).await.is_err());
     assert_eq!(node.status(id).unwrap().state.word(), StateWord::Paused);
@@ -108,7 +100,11 @@ async fn wrong_commands_are_refused() {
     let spec = spec();
     let id = spec.id;
     node.create(spec).await.unwrap();
-    for refused in [node.pause(id).await, node.resume(id).await, node.kill(id, 15).await] {
+    for refused in [
+        node.pause(id, PauseMode::Memory).await,
+        node.resume(id).await,
+        node.kill(id, 15).await,
+    ] {
         assert_eq!(refused.unwrap_err().kind, ErrorKind::Conflict);
     }
     node.start(id).await.unwrap();
@@ -598,7 +594,25 @@ async fn images_over_the_root_are_held_and_let_go_with_it() {
         many.message.contains("9 images") && many.message.contains("more than the 8"),
         "{many}"
     );
-    assert_eq!(world.roots.holders().unwrap(), [id]);
+    assert_eq!(world.roots.holders().unwrap(), [Holder::Machine(id)]);
     node.remove(id, false).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn restarts_that_come_together_are_all_answered() {
+    let world = World::new();
+    let node = world.open().await;
+    let id = world.running(&node, spec()).await;
+    for _ in 0..5 {
+        let restarts = async { tokio::join!(node.restart(id, None), node.restart(id, None), node.restart(id, None)) };
+        let answered = tokio::time::timeout(Duration::from_secs(20), restarts).await.unwrap();
+        assert!(
+            answered.0.is_ok() || answered.1.is_ok() || answered.2.is_ok(),
+            "{answered:?}"
+        );
+        world.is(&node, id, StateWord::Running).await;
+    }
+    node.remove(id, true).await.unwrap();
     world.nothing_is_left(&node).await;
 }

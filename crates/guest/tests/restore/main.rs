@@ -1,133 +1,16 @@
 //! The real agent after a restore, run as an ordinary process: a folder stands for the guest's root.
 
+#[path = "../common/mod.rs"]
+mod common;
+mod held;
+mod rig;
+
 use std::fs;
-use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use hearth_guest_api::connect::Code;
-use hearth_guest_api::guest::{InitRequest, Restore, Tokens, Workload};
-use hearth_guest_api::{GuestClient, GuestTokens};
-
-const LIMIT: Duration = Duration::from_secs(20);
-const ID: &str = "0123456789abcdef0123456789abcdef";
-
-struct Guest {
-    process: Child,
-    client: GuestClient,
-    root: tempfile::TempDir,
-    _secrets: tempfile::TempDir,
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn tokens(host: &str) -> GuestTokens {
-    GuestTokens {
-        host: host.into(),
-        access: format!("{host}-access"),
-    }
-}
-
-impl Guest {
-    #[expect(clippy::unwrap_used, reason = "a test's helper")]
-    async fn start() -> Self {
-        let (root, secrets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut process = Command::new(env!("CARGO_BIN_EXE_hearth-guest"))
-            .args(["--test", "127.0.0.1:0"])
-            .args([secrets.path(), root.path()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let client = GuestClient::new(line.trim().parse().unwrap(), tokens("source"));
-        client.wait_ready(Instant::now() + LIMIT).await.unwrap();
-        Self {
-            process,
-            client,
-            root,
-            _secrets: secrets,
-        }
-    }
-
-    /// A guest whose workload lives when it is restored.
-    #[expect(clippy::unwrap_used, reason = "a test's helper")]
-    async fn living() -> Self {
-        let guest = Self::start().await;
-        // Ends with the agent, which holds the other end of its input.
-        let workload = Workload {
-            args: ["sh", "-c", "echo here; exec cat"].map(str::to_owned).to_vec(),
-            stdin: true,
-            ..Default::default()
-        };
-        let request = InitRequest {
-            workload: Some(workload),
-            ..Default::default()
-        };
-        guest.client.init(request).await.unwrap();
-        guest
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.root.path().join(path)
-    }
-
-    fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap_or_default()
-    }
-
-    #[expect(clippy::unwrap_used, reason = "a test's helper")]
-    fn write(&self, path: &str, content: &str, mode: u32) {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    /// A script that runs in the root.
-    fn script(&self, path: &str, script: &str) {
-        let root = self.root.path().display();
-        self.write(path, &format!("#!/bin/sh\ncd {root}\n{script}\n"), 0o755);
-    }
-
-    /// Another client, with connections of its own.
-    fn client(&self, host: &str) -> GuestClient {
-        GuestClient::new(self.client.addr(), tokens(host))
-    }
-}
-
-fn restore(copy: bool) -> InitRequest {
-    InitRequest {
-        tokens: Some(Tokens {
-            host: "copy".into(),
-            access: "copy-access".into(),
-        }),
-        entropy: vec![9; 64].into(),
-        restore: Some(Restore {
-            copy,
-            machine_id: ID.into(),
-        }),
-        ..Default::default()
-    }
-}
-
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
+use rig::{Guest, ID, LIMIT, eventually, restore};
 
 #[tokio::test]
 async fn a_copy_is_another_machine() {
@@ -313,15 +196,15 @@ async fn a_real_key_is_made() {
 #[tokio::test]
 async fn before_a_snapshot_the_image_has_a_say() {
     let guest = Guest::living().await;
-    guest.client.prepare_snapshot().await.unwrap();
+    guest.client.prepare_snapshot(false).await.unwrap();
     guest.script("etc/hearth/before-snapshot.d/10-flush", "echo >flushed");
-    guest.client.prepare_snapshot().await.unwrap();
+    guest.client.prepare_snapshot(false).await.unwrap();
     assert!(guest.path("flushed").exists());
     guest.script("etc/hearth/before-snapshot.d/20-busy", "exit 75");
-    let error = guest.client.prepare_snapshot().await.unwrap_err();
+    let error = guest.client.prepare_snapshot(false).await.unwrap_err();
     assert_eq!(error.code(), Some(Code::FailedPrecondition), "{error}");
     let said = error.to_string();
     assert!(said.contains("`20-busy`") && said.contains("exit status 75"), "{said}");
-    let stranger = guest.client("stranger").prepare_snapshot().await.unwrap_err();
+    let stranger = guest.client("stranger").prepare_snapshot(false).await.unwrap_err();
     assert_eq!(stranger.code(), Some(Code::Unauthenticated));
 }

@@ -1,0 +1,209 @@
+//! Machines of snapshots that wait, and who gets them.
+
+use std::{sync::Arc, time::Duration};
+
+use hearth_api::{
+    CreateMachine, CreateSnapshot, Machine, MachineState, PortMapping, Protocol, RestartPolicy, RestartWord, Snapshot,
+};
+use hearth_domain::{MachineOwner, MachineSpec, StateWord};
+use hearth_ids::MachineId;
+use hearth_node_api::{ErrorKind, NodeError, NodeService as _, PauseMode, SnapshotRequest};
+use http::{Method, StatusCode};
+
+use crate::fixture::{Fixture, machine};
+
+/// A host with a snapshot, of which somebody wanted a machine, so that another one waits.
+async fn one_waits() -> (Fixture, Snapshot, MachineId) {
+    let f = Fixture::warm().await;
+    let source = CreateMachine {
+        name: Some("source".into()),
+        start: true,
+        ..machine(&["sleep"])
+    };
+    f.make(source).await;
+    let wanted = CreateSnapshot {
+        machine: "source".into(),
+        name: Some("then".into()),
+    };
+    let snapshot: Snapshot = f.post_json("/v1/snapshots", &wanted).await.json();
+    assert!(waiting(&f).is_empty(), "nobody wanted one yet");
+    make(&f, from("first")).await;
+    let id = until_one_waits(&f).await;
+    (f, snapshot, id)
+}
+
+fn from(name: &str) -> CreateMachine {
+    CreateMachine {
+        snapshot: Some("then".into()),
+        name: Some(name.into()),
+        start: true,
+        ..CreateMachine::default()
+    }
+}
+
+async fn make(f: &Fixture, request: CreateMachine) -> Machine {
+    let answer = f.post_json("/v1/machines", &request).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    answer.json()
+}
+
+/// Those that wait, paused.
+fn waiting(f: &Fixture) -> Vec<MachineId> {
+    let paused = |id| {
+        f.node
+            .status(id)
+            .is_some_and(|status| status.state.word() == StateWord::Paused)
+    };
+    let machines = f.node.machines().into_iter().filter(MachineSpec::is_warm);
+    machines.map(|spec| spec.id).filter(|id| paused(*id)).collect()
+}
+
+async fn until_one_waits(f: &Fixture) -> MachineId {
+    for _ in 0..1000 {
+        if let [id] = waiting(f)[..] {
+            // The node tells it before the pool knows.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            return id;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("none waits: {:?}", f.node.machines());
+}
+
+async fn until_none_is_warm(f: &Fixture) {
+    for _ in 0..1000 {
+        if !f.node.machines().iter().any(MachineSpec::is_warm) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("some are left: {:?}", f.node.machines());
+}
+
+fn no_room() -> NodeError {
+    NodeError::new(ErrorKind::NoCapacity, "there is no room")
+}
+
+#[tokio::test]
+async fn one_that_waits_is_claimed_as_it_is_asked_for() {
+    let (f, snapshot, id) = one_waits().await;
+    let always = RestartPolicy {
+        policy: RestartWord::Always,
+        max: None,
+    };
+    let request = CreateMachine {
+        restart: always,
+        ..from("second")
+    };
+    let second = make(&f, request).await;
+    assert_eq!((second.id, second.state), (id, MachineState::Running));
+    assert_eq!(
+        (second.name.as_str(), second.restart, second.snapshot),
+        ("second", always, Some(snapshot.id))
+    );
+    assert!(!f.node.spec(id).is_some_and(|spec| spec.is_warm()));
+    let other = until_one_waits(&f).await;
+    assert_ne!(other, id);
+    let listed: hearth_api::MachineList = f.get("/v1/machines?all=true").await.json();
+    assert_eq!(listed.machines.len(), 3, "one that waits is nobody's");
+}
+
+#[tokio::test]
+async fn who_wants_another_one_gets_one_made() {
+    let (f, _, id) = one_waits().await;
+    let port = PortMapping {
+        host_ip: None,
+        host_port: 18_080,
+        guest_port: 80,
+        protocol: Protocol::Tcp,
+    };
+    for request in [
+        CreateMachine {
+            ports: vec![port],
+            ..from("ports")
+        },
+        CreateMachine {
+            start: false,
+            ..from("later")
+        },
+    ] {
+        assert_ne!(make(&f, request).await.id, id);
+    }
+    // A name that is taken costs nobody the one that waits.
+    let taken = f.post_json("/v1/machines", &from("first")).await;
+    assert_eq!(taken.status, StatusCode::CONFLICT);
+    assert_eq!(waiting(&f), [id]);
+    assert_eq!(make(&f, from("second")).await.id, id);
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_claimed_is_made_anew() {
+    let (f, _, id) = one_waits().await;
+    *f.node.claim_refusal.lock().unwrap() = Some(NodeError::new(ErrorKind::Internal, "it is gone"));
+    let made = make(&f, from("second")).await;
+    assert_ne!(made.id, id);
+    assert!(f.node.spec(id).is_none());
+    // Nor does the end of the one that waited come over it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let found: Machine = f.get("/v1/machines/second").await.json();
+    assert_eq!((found.id, found.state), (made.id, MachineState::Running));
+}
+
+#[tokio::test]
+async fn those_that_wait_make_room() {
+    let (f, _, id) = one_waits().await;
+    *f.node.refusal.lock().unwrap() = Some(no_room());
+    make(
+        &f,
+        CreateMachine {
+            name: Some("other".into()),
+            ..machine(&["sleep"])
+        },
+    )
+    .await;
+    assert!(f.node.spec(id).is_none());
+    // And none waits for a while.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(waiting(&f).is_empty());
+    *f.node.refusal.lock().unwrap() = Some(no_room());
+    let refused = f.post_json("/v1/machines", &machine(&["sleep"])).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{refused:?}");
+}
+
+#[tokio::test]
+async fn those_that_wait_go_with_their_snapshot_and_with_the_server() {
+    let (f, snapshot, _) = one_waits().await;
+    let path = format!("/v1/snapshots/{}", snapshot.id);
+    f.call(Method::DELETE, &path).await;
+    until_none_is_warm(&f).await;
+
+    let (f, _, _) = one_waits().await;
+    let (node, f) = (Arc::clone(&f.node), f.reopen().await);
+    assert!(!node.machines().iter().any(MachineSpec::is_warm));
+    assert_eq!(f.node.machines().len(), 2);
+}
+
+#[tokio::test]
+async fn one_that_a_server_left_goes_with_the_row_that_was_to_be_its() {
+    let (mut f, snapshot, _) = one_waits().await;
+    f.stop().await;
+    // As one that was killed leaves it, with the row of a request that nobody was answered.
+    let source = f.node.machines().remove(0);
+    let request = SnapshotRequest {
+        id: snapshot.id,
+        machine: source.id,
+    };
+    f.node.snapshot(request).await.unwrap();
+    let id = MachineId::new();
+    let left = MachineSpec {
+        id,
+        owner: Some(MachineOwner::Warm { snapshot: snapshot.id }),
+        ..source
+    };
+    f.node.create(left).await.unwrap();
+    f.node.start(id).await.unwrap();
+    f.node.pause(id, PauseMode::Memory).await.unwrap();
+    let f = f.reopen().await;
+    assert!(f.node.spec(id).is_none());
+    assert_eq!(f.get(&format!("/v1/machines/{id}")).await.status, StatusCode::NOT_FOUND);
+}

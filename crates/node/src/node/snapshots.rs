@@ -1,0 +1,120 @@
+//! What control asks of snapshots.
+
+use std::sync::Arc;
+
+use hearth_domain::{MachineSpec, NetworkMode, StateWord};
+use hearth_ids::SnapshotId;
+use hearth_node_api::{ErrorKind, NodeError, SnapshotInfo, SnapshotRequest};
+use tokio::sync::oneshot;
+
+use super::Node;
+use crate::{
+    guest_link,
+    held::Held,
+    owner::{Command, OwnerHandle, Taken, save_error},
+    provisions::Holder,
+    services::{Services, blocking, chain},
+    snapshot::{Draft, Folder, SnapshotError, check_identity, check_shape, kind_of},
+};
+
+impl Node {
+    pub(crate) async fn make_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotInfo, NodeError> {
+        let SnapshotRequest { id, machine } = request;
+        if self.services.snapshots.get(id).is_some() {
+            return Ok(self.snapshot_of(id)?.info().clone());
+        }
+        let owner = self.owner(machine)?;
+        guest_link::check_can_save(&*self.driver(owner.spec.driver)?, "make a snapshot")?;
+        let services = Arc::clone(&self.services);
+        let root = services
+            .roots
+            .hold(&owner.spec.image_id, &owner.spec.layers, Holder::Snapshot(id));
+        root.map_err(|error| NodeError::new(ErrorKind::Internal, chain(&*error)))?;
+        let made = self.take_snapshot(&owner, id).await;
+        if made.is_err() && services.snapshots.get(id).is_none() {
+            let _ = services.roots.release(Holder::Snapshot(id));
+        }
+        made
+    }
+
+    async fn take_snapshot(&self, owner: &OwnerHandle, id: SnapshotId) -> Result<SnapshotInfo, NodeError> {
+        let services = Arc::clone(&self.services);
+        let running = owner.status.borrow().state.word() == StateWord::Running;
+        let guest = owner.guest.borrow().clone().filter(|_| running);
+        let held = Held::prepare(guest, services.finishing.clone()).await;
+        let held = held.map_err(|error| guest_link::node_error("prepare the machine for a snapshot", &error))?;
+        let (taken, taking) = oneshot::channel();
+        let at = services.snapshots.workplace("making", id);
+        let command = |reply| Command::Snapshot { id, at, taken, reply };
+        self.command(owner.spec.id, command).await?;
+        let taken = taking.await.map_err(|_| {
+            let message = "the node is closing, or the machine is gone";
+            NodeError::new(ErrorKind::Unavailable, message)
+        })?;
+        let taken = taken.released(held).await;
+        let finished = blocking(move || finish(&services, id, taken)).await;
+        finished.map_err(save_error)?;
+        Ok(self.snapshot_of(id)?.info().clone())
+    }
+
+    pub(crate) async fn forget_snapshot(&self, id: SnapshotId) -> Result<(), NodeError> {
+        let services = Arc::clone(&self.services);
+        let removed = blocking(move || services.snapshots.remove(id)).await;
+        removed.map_err(|error| {
+            NodeError::new(ErrorKind::Internal, format!("cannot remove snapshot {id}: {error}")).caused_by(error)
+        })?;
+        self.release_root(Holder::Snapshot(id));
+        Ok(())
+    }
+
+    /// Gathers what a machine needs to go on from a snapshot, if it can.
+    pub(crate) async fn stage(&self, id: SnapshotId, spec: &MachineSpec) -> Result<Draft, NodeError> {
+        let folder = self.snapshot_of(id)?;
+        let refused = |error: &SnapshotError, kind| {
+            let message = format!(
+                "machine {} cannot go on from snapshot {id}: {}",
+                spec.name,
+                chain(error)
+            );
+            NodeError::new(kind, message)
+        };
+        check_shape(&folder.info().spec, spec).map_err(|error| refused(&error, ErrorKind::InvalidInput))?;
+        let copy = folder.info().spec.id != spec.id;
+        if copy && spec.network == NetworkMode::Bridge {
+            let message =
+                "a machine on the bridge has its address within, which a copy would have as well; use another network";
+            return Err(refused(
+                &SnapshotError::Stranger(message.to_owned()),
+                ErrorKind::InvalidInput,
+            ));
+        }
+        let here = self.driver(spec.driver)?.identity().await;
+        let here = here.map_err(|error| guest_link::driver_error("look at the VMM", error))?;
+        check_identity(folder.info(), &here).map_err(|error| refused(&error, ErrorKind::Conflict))?;
+        let workplace = self
+            .services
+            .machines_dir
+            .join(format!(".for-{}-{}", spec.id, SnapshotId::new()));
+        let staged = blocking(move || folder.stage(workplace)).await;
+        staged.map_err(|error| refused(&error, kind_of(&error)))
+    }
+
+    fn snapshot_of(&self, id: SnapshotId) -> Result<Arc<Folder>, NodeError> {
+        match self.services.snapshots.get(id) {
+            None => Err(NodeError::no_snapshot(id)),
+            Some(Ok(folder)) => Ok(folder),
+            Some(Err(why)) => Err(NodeError::new(
+                ErrorKind::Conflict,
+                format!("snapshot {id} is of no use: {why}"),
+            )),
+        }
+    }
+}
+
+fn finish(services: &Services, id: SnapshotId, taken: Taken) -> std::io::Result<()> {
+    let Taken { draft, mut manifest } = taken;
+    let snapshots = &services.snapshots;
+    draft.finish(&mut manifest, &snapshots.key, &snapshots.path_of(id))?;
+    drop(snapshots.add(id));
+    Ok(())
+}
