@@ -31,6 +31,11 @@ impl HostOptions {
         self
     }
 
+    /// Of a daemon that kills itself at a fault point.
+    pub fn dying_at(point: &str) -> Self {
+        Self::default().env("HEARTH_FAULT", point)
+    }
+
     /// With a variable more.
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
@@ -195,6 +200,19 @@ impl Host {
         );
     }
 
+    /// Has a hearth command bring the daemon to the fault point at which it kills itself.
+    ///
+    /// # Panics
+    /// If the daemon ends in another way.
+    pub fn killed_at_by(&mut self, point: &str, args: &[&str]) {
+        let mut command = self.command(args);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+        let client = command.stderr(Stdio::null()).spawn();
+        let mut client = client.expect("the hearth binary can be run");
+        self.killed_itself_at(point);
+        client.wait().expect("one's own child");
+    }
+
     /// Whether the daemon has ended.
     pub fn is_dead(&mut self) -> bool {
         self.daemon
@@ -223,6 +241,10 @@ impl Host {
     /// A hearth command that speaks to this host.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(fixture::hearth());
+        // Whoever runs the tests may have set these for a host that is to be left alone.
+        for variable in ["HEARTH_HOST", "HEARTH_KEY", "HEARTH_PROJECT"] {
+            command.env_remove(variable);
+        }
         command.env("HEARTH_SOCKET", self.socket()).args(args);
         command
     }
@@ -240,6 +262,11 @@ impl Host {
     /// A machine, as `inspect` shows it.
     pub fn inspect(&self, machine: &str) -> serde_json::Value {
         self.hearth(&["inspect", machine]).json()[0].clone()
+    }
+
+    /// The VMM of a machine, if it has one.
+    pub fn vmm(&self, machine: &str) -> Option<Pid> {
+        Pid::from_raw(self.inspect(machine)["pid"].as_i64()?.try_into().ok()?)
     }
 
     /// A machine's state; `None` if there is no such machine.

@@ -13,16 +13,22 @@ mod command;
 mod fixture;
 mod host;
 pub mod http;
+mod mount;
 mod ric;
 mod terminal;
+mod walk;
 
 pub use command::Ran;
 pub use fixture::{BUSYBOX, PYTHON, runtime_archive};
 pub use host::{Host, HostOptions};
+pub use mount::Mount;
 pub use ric::ric_archive;
 pub use terminal::Terminal;
+pub use walk::Walk;
 
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// Nothing that a test waits for takes longer, on a host that is loaded by other tests.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -40,6 +46,17 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited {} s for {what}", PATIENCE.as_secs());
         std::thread::sleep(Duration::from_millis(30));
     }
+}
+
+/// Kills a process, and waits until it is gone.
+///
+/// # Panics
+/// If there is none.
+pub fn kill(pid: Pid) {
+    kill_process(pid, Signal::KILL).expect("the process is there");
+    wait_for("the process to be gone", || {
+        test_kill_process(pid).is_err().then_some(())
+    });
 }
 
 /// Says loudly that a test cannot run here; the run counts these.

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_e2e::{BUSYBOX, Host, HostOptions, Ran, wait_for};
+use hearth_e2e::{BUSYBOX, Host, HostOptions, Mount, Ran, kill, wait_for};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// Counts until it is told to end, and then ends with 5.
@@ -65,18 +65,6 @@ fn boot_id(host: &Host, machine: &str) -> String {
     exec(host, machine, "cat /proc/sys/kernel/random/boot_id")
 }
 
-fn vmm_pid(host: &Host, machine: &str) -> Option<i32> {
-    host.inspect(machine)["pid"].as_i64()?.try_into().ok()
-}
-
-fn kill_vmm(host: &Host, machine: &str) {
-    let pid = vmm_pid(host, machine)
-        .and_then(Pid::from_raw)
-        .expect("a running machine has a VMM");
-    kill_process(pid, Signal::KILL).unwrap();
-    wait_for("the VMM to be gone", || test_kill_process(pid).is_err().then_some(()));
-}
-
 fn nothing_left(host: &Host) {
     let machines = host.hearth(&["ps", "-aq"]).ok().to_owned();
     for machine in machines.split_whitespace() {
@@ -93,23 +81,20 @@ fn nothing_left(host: &Host) {
 fn a_successor_adopts_what_runs() {
     let mut host = Host::start();
     detached(&host, "counter", &[], COUNTER);
-    let (pid, boot) = (vmm_pid(&host, "counter"), boot_id(&host, "counter"));
+    let (pid, boot) = (host.vmm("counter"), boot_id(&host, "counter"));
     assert!(pid.is_some());
 
     host.kill_daemon();
     // The guest goes on counting with nobody there.
     thread::sleep(Duration::from_secs(2));
     host.up(&HostOptions::default());
-    assert_eq!(
-        (vmm_pid(&host, "counter"), boot_id(&host, "counter")),
-        (pid, boot.clone())
-    );
+    assert_eq!((host.vmm("counter"), boot_id(&host, "counter")), (pid, boot.clone()));
 
     // An order to end is no order to end the machines either.
     host.down();
     thread::sleep(Duration::from_millis(500));
     host.up(&HostOptions::default());
-    assert_eq!((vmm_pid(&host, "counter"), boot_id(&host, "counter")), (pid, boot));
+    assert_eq!((host.vmm("counter"), boot_id(&host, "counter")), (pid, boot));
 
     end_counter(&host, "counter");
     host.wait_for_state("counter", "stopped");
@@ -130,10 +115,10 @@ fn a_vmm_that_is_killed_is_reported_or_restarted() {
     let mut host = Host::start();
     detached(&host, "plain", &[], "sleep 1000");
     detached(&host, "again", &["--restart", "always"], "sleep 1000");
-    let first = vmm_pid(&host, "again");
+    let first = host.vmm("again");
 
-    kill_vmm(&host, "plain");
-    kill_vmm(&host, "again");
+    kill(host.vmm("plain").unwrap());
+    kill(host.vmm("again").unwrap());
     host.wait_for_state("plain", "failed");
     let shown = host.inspect("plain").to_string();
     assert!(shown.contains("ended unexpectedly"), "{shown}");
@@ -141,19 +126,16 @@ fn a_vmm_that_is_killed_is_reported_or_restarted() {
     let held = host.held();
     assert!(!held.iter().any(|what| what.contains(&id)), "{held:?}");
     wait_for("the machine to run again", || {
-        (vmm_pid(&host, "again")? != first?).then_some(())
+        (host.vmm("again")? != first?).then_some(())
     });
     host.wait_for_state("again", "running");
 
     host.hearth(&["start", "plain"]).ok();
     host.wait_for_state("plain", "running");
-    let victims = [vmm_pid(&host, "plain"), vmm_pid(&host, "again")].map(|pid| Pid::from_raw(pid.unwrap()).unwrap());
+    let victims = [host.vmm("plain"), host.vmm("again")].map(Option::unwrap);
     host.kill_daemon();
     for victim in victims {
-        kill_process(victim, Signal::KILL).unwrap();
-        wait_for("the VMM to be gone", || {
-            test_kill_process(victim).is_err().then_some(())
-        });
+        kill(victim);
     }
     host.up(&HostOptions::default());
     host.wait_for_state("plain", "failed");
@@ -175,12 +157,10 @@ fn a_vmm_that_is_killed_is_reported_or_restarted() {
 fn cut_off(point: &str, command: &[&str], state: Option<&str>) -> Duration {
     let mut host = Host::start();
     host.down();
-    host.up(&HostOptions::default().env("HEARTH_FAULT", point));
+    host.up(&HostOptions::dying_at(point));
     // Whoever asks it to stop has to wait for longer than this test lasts.
     deaf(&host, &["--stop-timeout", "600"]);
-    let mut client = host.command(command).spawn().unwrap();
-    host.wait_for_death();
-    client.wait().unwrap();
+    host.killed_at_by(point, command);
     let back = Instant::now();
     host.up(&HostOptions::default());
     match state {
@@ -567,30 +547,10 @@ fn what_cannot_be_read_costs_no_disk() {
     nothing_left(&host);
 }
 
-/// A small file system of its own, gone with the value.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn small(at: &Path, options: &str) -> Self {
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "hearth-e2e"])
-            .arg(at)
-            .status();
-        assert!(mount.unwrap().success());
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_state_folder_that_cannot_be_written_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let _mount = Mount::small(folder.path(), "ro,size=64k");
+    let _mount = Mount::new(folder.path(), "ro,size=64k");
     let socket = folder.path().with_extension("sock");
     let host = Host::empty(&HostOptions::default());
     let arguments = [
@@ -609,8 +569,7 @@ fn a_full_disk_is_said_and_survived() {
     let mut host = Host::start();
     host.down();
     let machines = host.state_dir().join("machines");
-    fs::create_dir_all(&machines).unwrap();
-    let mount = Mount::small(&machines, "size=1m,mode=711");
+    let mount = Mount::new(&machines, "size=1m,mode=711");
     host.up(&HostOptions::default());
     detached(&host, "first", &[], COUNTER);
 

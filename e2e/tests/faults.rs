@@ -1,7 +1,4 @@
 //! The daemon is killed at every place that it names itself; its successor leaves no machine half-way and nothing behind.
-//!
-//! Each point is reached by what a user does, in a daemon that ends itself there by SIGKILL. Then a daemon without the
-//! fault takes over the same state folder.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,9 +6,7 @@
     reason = "a fixture that cannot be made fails its test"
 )]
 
-use std::process::Stdio;
-
-use hearth_e2e::{BUSYBOX, Host, HostOptions, wait_for};
+use hearth_e2e::{BUSYBOX, Host, HostOptions, Walk, wait_for};
 use hearth_node::fault::POINTS;
 
 const MACHINE: &str = "victim";
@@ -72,8 +67,13 @@ const TABLE: &[(&str, Action, Outcome)] = &[
     ("remove.folder", Action::Remove, Outcome::Gone),
 ];
 
-/// Parts of the table that run at the same time, each on a host of its own.
-const PARTS: usize = 2;
+const WALK: Walk<Action, Outcome> = Walk {
+    table: TABLE,
+    // They run at the same time.
+    parts: 2,
+    die_at,
+    check,
+};
 
 #[test]
 fn the_table_has_every_point() {
@@ -83,32 +83,16 @@ fn the_table_has_every_point() {
 
 #[test]
 fn the_daemon_dies_at_every_point_first_part() {
-    walk(0);
+    WALK.part(Host::start(), 0);
 }
 
 #[test]
 fn the_daemon_dies_at_every_point_second_part() {
-    walk(1);
+    WALK.part(Host::start(), 1);
 }
 
-fn walk(part: usize) {
-    let mut host = Host::start();
-    host.down();
-    for (point, action, outcome) in TABLE.iter().skip(part).step_by(PARTS) {
-        eprintln!("--- {point}: {action:?}, then {outcome:?}");
-        die_at(&mut host, point, *action);
-        host.up(&HostOptions::default());
-        check(&host, point, *outcome);
-        host.hearth(&["rm", "-f", MACHINE]);
-        assert_eq!(host.leftovers(), Vec::<String>::new(), "{point}");
-        host.down();
-        assert_eq!(host.namespaces(), Vec::<String>::new(), "{point}");
-    }
-}
-
-/// Starts a daemon that ends itself at `point`, brings it there, and sees it die.
 fn die_at(host: &mut Host, point: &str, action: Action) {
-    host.up(&HostOptions::default().env("HEARTH_FAULT", point));
+    host.up(&HostOptions::dying_at(point));
     let last: &[&str] = match action {
         Action::Run => &[
             "run", "-d", "--disk", "16m", "--name", MACHINE, BUSYBOX, "sleep", "1000",
@@ -143,18 +127,10 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
             &["rm", MACHINE]
         }
     };
-    let mut client = host.command(last);
-    let mut client = client
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    host.killed_itself_at(point);
-    client.wait().unwrap();
+    host.killed_at_by(point, last);
 }
 
-fn check(host: &Host, point: &str, outcome: Outcome) {
+fn check(host: &Host, point: &str, _: Action, outcome: Outcome) {
     match outcome {
         Outcome::Lost => {
             let state = host.state_of(MACHINE);
@@ -175,6 +151,7 @@ fn check(host: &Host, point: &str, outcome: Outcome) {
             assert_eq!(shown["exit"]["code"].as_i64(), Some(code), "{point}: {shown}");
         }
     }
+    host.hearth(&["rm", "-f", MACHINE]);
 }
 
 fn runs(host: &Host, point: &str) {

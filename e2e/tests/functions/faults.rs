@@ -1,8 +1,5 @@
 //! The daemon is killed at every place that those who serve functions name; its successor leaves no function, no instance and
 //! no kept call half-way, and nothing behind.
-//!
-//! As the walk over the places of a machine's life (`tests/faults.rs`): each is reached by what a user does, in a daemon that
-//! ends itself there by SIGKILL, and a daemon without the fault takes over.
 
 use std::{
     fs,
@@ -10,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_e2e::{Host, HostOptions, PATIENCE, Ran, wait_for};
+use hearth_e2e::{Host, HostOptions, PATIENCE, Ran, Walk, wait_for};
 use hearth_store::{Store, TriggerRow};
 use serde_json::Value;
 
@@ -49,11 +46,15 @@ enum Action {
     Idle,
     /// Removes one that has an instance.
     Remove,
+    /// Has one's instance end while another waits, and calls it.
+    Warm,
 }
 
 /// What must hold under the next daemon.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
+    /// Calls are served, and soon there is no instance that was not wanted.
+    ServesAlone,
     /// The function has its one version, whole, however often it is deployed.
     Deployed,
     /// Calls are served, by the one instance that was wanted.
@@ -99,6 +100,9 @@ const TABLE: &[(&str, Action, Outcome)] = &[
     ("provision.taken", Action::Call, Outcome::Serves),
     ("provision.created", Action::Call, Outcome::Serves),
     ("provision.started", Action::Call, Outcome::Serves),
+    ("template.made", Action::Call, Outcome::Serves),
+    ("warm.paused", Action::Warm, Outcome::ServesAlone),
+    ("warm.taken", Action::Warm, Outcome::ServesAlone),
     ("provision.ready", Action::Call, Outcome::Serves),
     ("provision.registered", Action::Call, Outcome::Serves),
     ("retire.deregistered", Action::Remove, Outcome::Gone),
@@ -106,8 +110,13 @@ const TABLE: &[(&str, Action, Outcome)] = &[
     ("retire.archived", Action::Idle, Outcome::AtZero),
 ];
 
-/// Parts of the table, each on a host of its own, of which some run at the same time.
-const PARTS: usize = 4;
+const WALK: Walk<Action, Outcome> = Walk {
+    table: TABLE,
+    // Of which some run at the same time.
+    parts: 4,
+    die_at,
+    check,
+};
 
 #[test]
 fn the_table_has_every_point() {
@@ -118,22 +127,22 @@ fn the_table_has_every_point() {
 
 #[test]
 fn the_daemon_dies_at_every_point_first_part() {
-    walk(0);
+    WALK.part(host(&HostOptions::default()), 0);
 }
 
 #[test]
 fn the_daemon_dies_at_every_point_second_part() {
-    walk(1);
+    WALK.part(host(&HostOptions::default()), 1);
 }
 
 #[test]
 fn the_daemon_dies_at_every_point_third_part() {
-    walk(2);
+    WALK.part(host(&HostOptions::default()), 2);
 }
 
 #[test]
 fn the_daemon_dies_at_every_point_fourth_part() {
-    walk(3);
+    WALK.part(host(&HostOptions::default()), 3);
 }
 
 #[test]
@@ -141,7 +150,7 @@ fn a_call_that_kills_the_daemon_each_time_is_given_up() {
     let mut host = host(&HostOptions::default());
     python(&host, NAME, PROGRAM, &[]);
     host.down();
-    let deadly = HostOptions::default().env("HEARTH_FAULT", "call.claimed");
+    let deadly = HostOptions::dying_at("call.claimed");
     host.up(&deadly);
     host.hearth(LATER);
     host.killed_itself_at("call.claimed");
@@ -169,23 +178,8 @@ fn a_call_that_kills_the_daemon_each_time_is_given_up() {
     clear(&host);
 }
 
-fn walk(part: usize) {
-    let mut host = host(&HostOptions::default());
-    host.down();
-    for (point, action, outcome) in TABLE.iter().skip(part).step_by(PARTS) {
-        eprintln!("--- {point}: {action:?}, then {outcome:?}");
-        die_at(&mut host, point, *action);
-        host.up(&HostOptions::default());
-        check(&host, *outcome);
-        clear(&host);
-        host.down();
-        assert_eq!(host.namespaces(), Vec::<String>::new(), "{point}");
-    }
-}
-
-/// Starts a daemon that ends itself at `point`, brings it there, and sees it die.
 fn die_at(host: &mut Host, point: &str, action: Action) {
-    let deadly = HostOptions::default().env("HEARTH_FAULT", point);
+    let deadly = HostOptions::dying_at(point);
     if matches!(action, Action::Clock) {
         host.up(&HostOptions::default());
         deploy(host, &[]).ok();
@@ -196,11 +190,30 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
         a_year_passes(host);
         host.spawn(&deadly);
     } else {
-        host.up(&deadly);
+        host.up(&deadly.arg("--warm-memory").arg(warm_memory(action)));
         // Its answer may be lost with the daemon.
         act(host, action);
     }
     host.killed_itself_at(point);
+}
+
+fn warm_memory(action: Action) -> &'static str {
+    if matches!(action, Action::Warm) { "1g" } else { "0" }
+}
+
+/// An instance, by its state; none if the daemon has died.
+fn instance_that_is(host: &Host, state: &str) -> Option<String> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let listed = host.hearth(&["--json", "ps", "-a"]);
+        let machines: Value = serde_json::from_str(&listed.stdout).ok()?;
+        let found = machines.as_array()?.iter().find(|machine| machine["state"] == state);
+        if let Some(found) = found {
+            return Some(found["id"].as_str()?.to_owned());
+        }
+        sleep(Duration::from_millis(50));
+    }
+    panic!("no instance is {state}: {}", host.log());
 }
 
 fn act(host: &Host, action: Action) -> Ran {
@@ -222,6 +235,15 @@ fn act(host: &Host, action: Action) -> Ran {
             deploy(host, &[]).ok();
             answer(host, NAME, "{}");
             host.hearth(&["fn", "rm", NAME])
+        }
+        Action::Warm => {
+            deploy(host, &[]).ok();
+            let first = invoke(host, NAME, "{}");
+            if let (Some(_), Some(serving)) = (instance_that_is(host, "paused"), instance_that_is(host, "running")) {
+                host.hearth(&["rm", "-f", &serving]);
+                return invoke(host, NAME, "{}");
+            }
+            first
         }
     }
 }
@@ -249,7 +271,7 @@ fn a_year_passes(host: &Host) {
     runtime.unwrap().block_on(work);
 }
 
-fn check(host: &Host, outcome: Outcome) {
+fn check(host: &Host, _: &str, _: Action, outcome: Outcome) {
     match outcome {
         Outcome::Deployed => {
             // Before anybody repeats it: as whole as any.
@@ -262,6 +284,13 @@ fn check(host: &Host, outcome: Outcome) {
             serves(host);
         }
         Outcome::Serves => serves(host),
+        Outcome::ServesAlone => {
+            assert_eq!(answer(host, NAME, r#"{"mark":"after"}"#)["mark"], "after");
+            wait_for("one instance alone", || {
+                let machines = host.hearth(&["ps", "-aq"]);
+                (machines.ok().lines().count() == 1).then_some(())
+            });
+        }
         Outcome::Answered { attempts, runs } => {
             let id = the_kept_call(host);
             let ended = wait_for_call(host, &id, &["succeeded", "dead"]);
@@ -283,9 +312,9 @@ fn check(host: &Host, outcome: Outcome) {
         Outcome::Gone => {
             let left = host.hearth(&["--json", "fn", "ls"]).json();
             assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
-            nothing_left(host);
         }
     }
+    clear(host);
 }
 
 /// A call is answered, and by no more instances than it needs.

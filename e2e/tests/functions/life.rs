@@ -1,6 +1,8 @@
 //! A function's whole life: source, calls, logs, zero, versions, secrets.
 
-use hearth_e2e::HostOptions;
+use std::{fs, path::PathBuf};
+
+use hearth_e2e::{Host, HostOptions};
 
 use crate::shop::{
     answer, get, host, import, instances, invoke, nothing_left, python, serving, try_deploy, wait_for_zero,
@@ -93,7 +95,7 @@ fn a_function_is_deployed_called_and_comes_back_from_zero() {
 #[test]
 fn a_daemon_that_restarts_keeps_instances_and_a_node_handler_serves() {
     let options = HostOptions::default();
-    let mut host = hearth_e2e::Host::with(&options);
+    let mut host = Host::with(&options);
     import(&host, "node");
     let program =
         "let calls = 0; exports.handler = async (event) => ({ calls: ++calls, event, node: process.version });\n";
@@ -112,4 +114,59 @@ fn a_daemon_that_restarts_keeps_instances_and_a_node_handler_serves() {
     assert_eq!(answer(&host, "js", "{}")["calls"], 3, "after an orderly end");
     assert_eq!(serving(&host, "js"), machine);
     nothing_left(&host, &["js"]);
+}
+
+const INITIALISED: &str = r#"
+import os, random, time, uuid
+# Once, as it is initialised: what follows has it for as long as it runs.
+started = uuid.uuid4().hex
+began = time.time()
+def handler(event, context):
+    boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+    return {"started": started, "boot": boot, "own": os.urandom(16).hex(), "age": time.time() - began}
+"#;
+
+#[test]
+fn a_function_at_zero_goes_on_from_its_template() {
+    let mut host = host(&HostOptions::default());
+    let flags = ["--idle", "1s"];
+    python(&host, "frozen", INITIALISED, &flags);
+    let booted = answer(&host, "frozen", "{}");
+    assert_eq!(templates(&host).len(), 1);
+    let mut seen = vec![booted];
+    for round in 0..3 {
+        wait_for_zero(&host, "frozen");
+        if round == 1 {
+            // It outlives the daemon.
+            host.kill_daemon();
+            host.up(&HostOptions::default());
+        }
+        let woken = answer(&host, "frozen", "{}");
+        assert_eq!(woken["started"], seen[0]["started"], "it was initialised anew");
+        for other in &seen {
+            assert_ne!(woken["boot"], other["boot"]);
+            assert_ne!(woken["own"], other["own"]);
+        }
+        assert!(woken["age"].as_f64().unwrap() > seen.last().unwrap()["age"].as_f64().unwrap());
+        seen.push(woken);
+    }
+    let template = templates(&host).remove(0);
+    // One that is damaged goes, and another is made.
+    wait_for_zero(&host, "frozen");
+    host.down();
+    fs::write(template.join("manifest.json"), "{").unwrap();
+    host.up(&HostOptions::default());
+    assert_eq!(templates(&host), Vec::<PathBuf>::new());
+    assert_ne!(answer(&host, "frozen", "{}")["started"], seen[0]["started"]);
+    assert_eq!(templates(&host).len(), 1);
+    // Nobody is shown it, and it goes with its function.
+    assert_eq!(host.hearth(&["snapshot", "ls", "--json"]).json(), serde_json::json!([]));
+    nothing_left(&host, &["frozen"]);
+    assert_eq!(templates(&host), Vec::<PathBuf>::new());
+}
+
+/// What lies where the node has its snapshots.
+fn templates(host: &Host) -> Vec<PathBuf> {
+    let entries = fs::read_dir(host.state_dir().join("snapshots")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
 }

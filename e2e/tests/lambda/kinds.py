@@ -81,6 +81,21 @@ def images():
     refused(kind, "ZipFile", aws.update_function_code, FunctionName="image", **zipped("app.py", "pass"))
 
 
+def hooks():
+    """AWS's runtime client runs a program's hooks around its snapshot, if SnapStart is asked for."""
+    wanted = {"PackageType": "Image", "Code": {"ImageUri": IMAGE}, "ImageConfig": {"Command": ["app.hooked"]}}
+    made = make("hooked", SnapStart={"ApplyOn": "PublishedVersions"}, **wanted)
+    assert made["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}, made
+    assert call("hooked", {}) == (["before", "after"], None)
+    shown = aws.get_function_configuration(FunctionName="hooked", Qualifier="1")
+    assert shown["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}, shown
+    change = {"FunctionName": "hooked", "SnapStart": {"ApplyOn": "Always"}}
+    refused("ValidationException", "snapStart.applyOn", aws.update_function_configuration, **change)
+    shown = aws.update_function_configuration(FunctionName="hooked", SnapStart={"ApplyOn": "None"})
+    assert shown["SnapStart"] == {"ApplyOn": "None", "OptimizationStatus": "Off"}, shown
+    assert call("hooked", {}) == ([], None)
+
+
 def node():
     made = make("js", Runtime="nodejs22.x", Handler="index.handler", Environment=COLOR, Code=zipped("index.js", NODE))
     assert (made["PackageType"], made["Runtime"]) == ("Zip", "nodejs22.x"), made
@@ -99,7 +114,7 @@ def provided():
     assert call("own", {})[0]["calls"] == 2
 
 
-for kind in (images, node, provided):
+for kind in (images, hooks, node, provided):
     kind()
 for function in aws.list_functions()["Functions"]:
     aws.delete_function(FunctionName=function["FunctionName"])

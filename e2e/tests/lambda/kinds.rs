@@ -8,6 +8,14 @@ use crate::cloud::{Cloud, on_each_driver};
 
 const APP: &str = "
 import os
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+seen = []
+register_before_snapshot(lambda: seen.append('before'))
+register_after_restore(lambda: seen.append('after'))
+
+def hooked(event, context):
+    return seen
 
 def handler(event, context):
     return {'given': event, 'by': 'handler', 'color': os.environ.get('COLOR'), 'arn': context.invoked_function_arn}

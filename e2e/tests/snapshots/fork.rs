@@ -1,0 +1,129 @@
+//! Copies of running machines, and ways back.
+
+use std::collections::BTreeSet;
+
+use hearth_e2e::{Host, HostOptions, wait_for};
+
+use crate::shop::{exec, remove_all, run};
+
+/// What no two machines may have in common, a line each.
+const OWN: &str = "hostname; cat /proc/sys/kernel/random/boot_id /etc/machine-id /run/hearth/generation; \
+    head -c 16 /dev/urandom | md5sum; cat /proc/sys/kernel/random/uuid";
+
+/// Waits until the script of a machine has come to its end, which is a sleep.
+fn is_set_up(host: &Host, machine: &str) {
+    wait_for("the script to be through", || {
+        (host.hearth(&["exec", machine, "sh", "-c", "pidof sleep"]).code == 0).then_some(())
+    });
+}
+
+#[test]
+fn forks_go_on_from_one_moment_and_are_machines_of_their_own() {
+    let host = Host::start();
+    run(
+        &host,
+        "source",
+        &["--disk", "32m"],
+        "echo 0123456789abcdef0123456789abcdef > /etc/machine-id; echo memory > /tmp/mark; echo disk > /mark; sleep 1000",
+    );
+    is_set_up(&host, "source");
+    let program = exec(&host, "source", "cat /tmp/mark; pidof sleep");
+    let forked = host.hearth(&["fork", "-n", "3", "source", "--json"]).json();
+    let forks: Vec<String> = forked["machines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|machine| machine["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(forks.len(), 3, "{forked}");
+    assert!(forked["paused_us"].as_u64().unwrap() > 0, "{forked}");
+    let mut own = BTreeSet::new();
+    let mut count = 0;
+    for fork in &forks {
+        host.wait_for_state(fork, "running");
+        assert_eq!(exec(&host, fork, "cat /tmp/mark; pidof sleep"), program);
+        assert_eq!(exec(&host, fork, "cat /mark; echo changed > /mark; sync"), "disk");
+        for line in exec(&host, fork, OWN).lines() {
+            count += 1;
+            assert!(own.insert(line.to_owned()), "{line} is there twice");
+        }
+    }
+    for line in exec(&host, "source", &OWN.replace("/run/hearth/generation", "")).lines() {
+        count += 1;
+        assert!(own.insert(line.to_owned()), "{line} is there twice");
+    }
+    assert_eq!(count, own.len());
+    assert_eq!(exec(&host, "source", "cat /mark"), "disk");
+    // No snapshot is left of it.
+    assert_eq!(host.hearth(&["snapshot", "ls", "--json"]).json(), serde_json::json!([]));
+    let all: Vec<&str> = forks.iter().map(String::as_str).chain(["source"]).collect();
+    remove_all(&host, &all);
+}
+
+#[test]
+fn fifty_forks_have_nothing_of_their_own_in_common() {
+    let host = Host::with(&HostOptions::default().arg("--cpu-overcommit").arg("64"));
+    run(
+        &host,
+        "source",
+        &["--memory", "128m"],
+        "echo 0123456789abcdef0123456789abcdef > /etc/machine-id; sleep 1000",
+    );
+    is_set_up(&host, "source");
+    let forked = host.hearth(&["fork", "-n", "50", "source", "--json"]).json();
+    let forks = forked["machines"].as_array().unwrap();
+    assert_eq!(forks.len(), 50);
+    let mut own = BTreeSet::new();
+    let mut names = vec!["source"];
+    for fork in forks {
+        let name = fork["name"].as_str().unwrap();
+        host.wait_for_state(name, "running");
+        for line in exec(&host, name, OWN).lines() {
+            assert!(own.insert(line.to_owned()), "{line} is there twice");
+        }
+        names.push(name);
+    }
+    assert_eq!(own.len(), 50 * 6);
+    remove_all(&host, &names);
+}
+
+#[test]
+fn a_snapshot_outlives_its_machine_and_a_machine_goes_back() {
+    let host = Host::start();
+    run(
+        &host,
+        "source",
+        &["--disk", "32m"],
+        // Written once: each boot runs this.
+        "echo then > /tmp/mark; test -s /mark || echo then > /mark; sleep 1000",
+    );
+    is_set_up(&host, "source");
+    host.hearth(&["snapshot", "create", "source", "--name", "then"]).ok();
+    exec(
+        &host,
+        "source",
+        "echo now > /tmp/mark; echo now > /mark; sync; kill -9 $(pidof sleep) || true",
+    );
+    host.wait_for_state("source", "stopped");
+    host.hearth(&["rollback", "source", "then"]).ok();
+    host.wait_for_state("source", "running");
+    assert_eq!(exec(&host, "source", "cat /tmp/mark /mark"), "then\nthen");
+    exec(&host, "source", "echo now > /tmp/mark; echo now > /mark");
+    host.hearth(&["rollback", "source", "then"]).ok();
+    host.wait_for_state("source", "running");
+    assert_eq!(exec(&host, "source", "cat /tmp/mark /mark"), "then\nthen");
+    host.hearth(&["rm", "-f", "source"]).ok();
+    host.hearth(&["snapshot", "restore", "then", "--name", "again"]).ok();
+    host.wait_for_state("again", "running");
+    assert_eq!(
+        exec(&host, "again", "cat /tmp/mark /mark; hostname"),
+        "then\nthen\nagain"
+    );
+    host.hearth(&["snapshot", "rm", "then"]).ok();
+    host.hearth(&["snapshot", "restore", "then"]).failed(1, &["then"]);
+    // Its next start is a boot: the disk is there, the memory is not.
+    host.hearth(&["restart", "again"]).ok();
+    host.wait_for_state("again", "running");
+    assert_eq!(exec(&host, "again", "cat /mark"), "then");
+    remove_all(&host, &["again"]);
+}

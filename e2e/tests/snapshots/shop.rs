@@ -1,0 +1,29 @@
+//! What these tests have in common.
+
+use hearth_e2e::{BUSYBOX, Host};
+
+/// Starts a machine that runs a script, and waits until it runs.
+pub(crate) fn run(host: &Host, name: &str, flags: &[&str], script: &str) {
+    let program = [BUSYBOX, "sh", "-c", script];
+    let args = [&["run", "-d", "--name", name], flags, &program].concat();
+    host.hearth(&args).ok();
+    host.wait_for_state(name, "running");
+}
+
+/// What a script in a machine says.
+pub(crate) fn exec(host: &Host, machine: &str, script: &str) -> String {
+    host.hearth(&["exec", machine, "sh", "-c", script]).ok().to_owned()
+}
+
+pub(crate) fn lines(host: &Host, machine: &str) -> Vec<String> {
+    let log = host.hearth(&["logs", machine]);
+    log.ok().lines().map(str::to_owned).collect()
+}
+
+/// Nothing of any machine is left once all are removed.
+pub(crate) fn remove_all(host: &Host, machines: &[&str]) {
+    for machine in machines {
+        host.hearth(&["rm", "-f", machine]).ok();
+    }
+    assert_eq!(host.leftovers(), Vec::<String>::new());
+}
