@@ -60,7 +60,7 @@ impl Daemon {
         let mut command = Command::new(&self.hearth);
         command
             .args(["up", "--state-dir"])
-            .arg(self.folder.join("state"))
+            .arg(self.state())
             .args(&self.args)
             // The usual port is another daemon's.
             .env("HEARTH_GATEWAY", "127.0.0.1:0")
@@ -96,6 +96,11 @@ impl Daemon {
         self.child.as_ref().map_or(0, Child::id)
     }
 
+    /// Its state folder.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("hearth.sock")
     }
@@ -107,7 +112,15 @@ impl Daemon {
 
     /// A hearth command that speaks to it.
     pub(crate) fn command(&self, args: &[&str]) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(&self.hearth);
+        self.plain_command(args).into()
+    }
+
+    fn plain_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.hearth);
+        // What whoever measures may have set for a host that is to be left alone.
+        for variable in ["HEARTH_HOST", "HEARTH_KEY", "HEARTH_PROJECT"] {
+            command.env_remove(variable);
+        }
         command.env("HEARTH_SOCKET", self.socket()).args(args);
         command
     }
@@ -158,24 +171,40 @@ impl Daemon {
         }
     }
 
-    /// Removes its machines, some at a time: a command line has an end.
+    /// Removes its functions, which would start machines anew, and its machines, some at a time: a command line has an end.
     fn empty(&self) {
-        let hearth = |args: &[&str]| {
-            let mut command = Command::new(&self.hearth);
-            command
-                .env("HEARTH_SOCKET", self.socket())
-                .args(args)
-                .process_group(0)
-                .stderr(Stdio::null())
-                .output()
-        };
-        let listed = hearth(&["ps", "-aq"]).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        let listed = listed.unwrap_or_default();
-        let machines: Vec<&str> = listed.split_whitespace().collect();
-        for some in machines.chunks(200) {
-            let _ = hearth(&[&["rm", "-f"], some].concat());
+        let functions = self.at_the_end(&["--json", "fn", "ls"]);
+        let functions: Vec<Named> = serde_json::from_str(&functions).unwrap_or_default();
+        for function in &functions {
+            self.at_the_end(&["fn", "rm", &function.name]);
+        }
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        loop {
+            let listed = self.at_the_end(&["ps", "-aq"]);
+            let machines: Vec<&str> = listed.split_whitespace().collect();
+            if machines.is_empty() || Instant::now() > deadline {
+                return;
+            }
+            for some in machines.chunks(200) {
+                self.at_the_end(&[&["rm", "-f"], some].concat());
+            }
         }
     }
+
+    /// What a hearth command printed that nothing hinders, Ctrl-C neither.
+    fn at_the_end(&self, args: &[&str]) -> String {
+        let ended = self.plain_command(args).process_group(0).stderr(Stdio::null()).output();
+        ended.map_or_else(
+            |_| String::new(),
+            |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    }
+}
+
+/// A function in a list.
+#[derive(serde::Deserialize)]
+struct Named {
+    name: String,
 }
 
 impl Drop for Daemon {

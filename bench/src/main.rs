@@ -3,10 +3,12 @@
 //! Each benchmark is a file in `benchmarks/`, entered in [`benchmarks::ALL`]. Ours and the baseline are measured
 //! in turns, so that a drift of the host hits both; each figure is a median. A missed goal is no error.
 
+mod bare;
 mod benchmarks;
 mod daemon;
 mod figures;
 mod fixtures;
+mod graph;
 mod host;
 mod output;
 mod servers;
@@ -35,6 +37,9 @@ struct Options {
     /// Fewer rounds: to see that it works, not for figures
     #[arg(long)]
     quick: bool,
+    /// Draw what was measured into this file, too
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -74,6 +79,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
         }
     })?;
     output::print(&rows);
+    if let Some(path) = &options.svg {
+        graph::write(&rows, path)?;
+    }
     if options.quick || !options.only.is_empty() {
         eprintln!("bench/out/latest.json is left alone: this was not a full run");
         return Ok(());

@@ -8,14 +8,14 @@ use serde::Serialize;
 /// One figure beside its baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Row {
-    name: &'static str,
-    ours: f64,
-    baseline: f64,
-    unit: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) ours: f64,
+    pub(crate) baseline: f64,
+    pub(crate) unit: &'static str,
     ratio: f64,
     /// The largest ratio that is wanted; absent where the row is there to be looked at.
-    goal: Option<f64>,
-    met: Option<bool>,
+    pub(crate) goal: Option<f64>,
+    pub(crate) met: Option<bool>,
 }
 
 impl Row {

@@ -54,7 +54,7 @@ async fn cold(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let daemon = Daemon::start(ground, "cold", &[], &[]).await?;
     daemon.provide_guest().await?;
     let client = daemon.client();
-    let gateway = deploy(&client, "cold", None).await?;
+    let gateway = deploy(&client, "cold", None, IdleMs(0)).await?;
     let mut turns = Turns::default();
     let mut added = Vec::new();
     // The first of each reads the image from the disk.
@@ -82,8 +82,16 @@ async fn cold(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
+/// How long an instance is kept that nobody calls.
+pub(super) struct IdleMs(pub(super) u64);
+
 /// Deploys the server; gives the gateway's address.
-async fn deploy(client: &Client, name: &str, driver: Option<hearth_api::Driver>) -> anyhow::Result<SocketAddr> {
+pub(super) async fn deploy(
+    client: &Client,
+    name: &str,
+    driver: Option<hearth_api::Driver>,
+    idle: IdleMs,
+) -> anyhow::Result<SocketAddr> {
     let request = DeployFunction {
         image: Some(IMAGE.to_owned()),
         cmd: program(),
@@ -91,7 +99,7 @@ async fn deploy(client: &Client, name: &str, driver: Option<hearth_api::Driver>)
         settings: FunctionSettings {
             public: Some(true),
             max: Some(1),
-            idle_ms: Some(0),
+            idle_ms: Some(idle.0),
             ..FunctionSettings::default()
         },
         ..DeployFunction::default()
@@ -110,7 +118,8 @@ fn address(function: &Function) -> anyhow::Result<SocketAddr> {
     host.parse().with_context(|| format!("{url} has no address"))
 }
 
-fn program() -> Vec<String> {
+/// What runs the server.
+pub(super) fn program() -> Vec<String> {
     ["python3", "-c", SERVER].map(str::to_owned).to_vec()
 }
 
@@ -149,11 +158,7 @@ async fn start_machine(client: &Client) -> anyhow::Result<f64> {
 
 /// How long machines took to be prepared and to boot, and their programs to be ready, in all, in milliseconds.
 async fn starts_took(client: &Client) -> anyhow::Result<f64> {
-    let (_, mut body) = client.download(&ApiPath::metrics()).await?;
-    let mut text = String::new();
-    while let Some(piece) = body.next().await {
-        text.push_str(&String::from_utf8_lossy(&piece?));
-    }
+    let text = metrics(client).await?;
     let phase = |line: &str| {
         let (phase, seconds) = line
             .strip_prefix("hearth_cold_start_phase_seconds_sum{phase=\"")?
@@ -162,6 +167,16 @@ async fn starts_took(client: &Client) -> anyhow::Result<f64> {
         counts.then(|| seconds.trim().parse::<f64>().ok()).flatten()
     };
     Ok(text.lines().filter_map(phase).sum::<f64>() * 1000.0)
+}
+
+/// The daemon's metrics as it tells them.
+pub(super) async fn metrics(client: &Client) -> anyhow::Result<String> {
+    let (_, mut body) = client.download(&ApiPath::metrics()).await?;
+    let mut text = String::new();
+    while let Some(piece) = body.next().await {
+        text.push_str(&String::from_utf8_lossy(&piece?));
+    }
+    Ok(text)
 }
 
 /// From a call to its answer, in milliseconds, when there is no instance.
@@ -175,7 +190,7 @@ async fn call_cold(gateway: SocketAddr) -> anyhow::Result<f64> {
 }
 
 /// Asks once on a connection of its own.
-async fn ask(at: SocketAddr, path: &str) -> anyhow::Result<()> {
+pub(super) async fn ask(at: SocketAddr, path: &str) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(at).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
@@ -190,7 +205,7 @@ async fn accept(ground: &Ground) -> anyhow::Result<Row> {
     let daemon = Daemon::start(ground, "accept", &[], &[("HEARTH_FAKE_DRIVER", "1")]).await?;
     daemon.provide_guest().await?;
     let client = daemon.client();
-    let gateway = deploy(&client, "later", Some(hearth_api::Driver::Fake)).await?;
+    let gateway = deploy(&client, "later", Some(hearth_api::Driver::Fake), IdleMs(0)).await?;
     let seconds = Duration::from_secs(if ground.rounds(9) < 9 { 2 } else { 8 });
     let header = Some("prefer: respond-async");
     let seen = load_with(gateway, "/fn/default/later/", AT_ONCE, seconds, header).await?;

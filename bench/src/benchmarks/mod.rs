@@ -6,6 +6,7 @@ mod exec;
 mod function;
 mod gateway;
 mod import;
+mod snapshots;
 
 use futures::future::BoxFuture;
 
@@ -20,7 +21,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they run.
-pub(crate) const ALL: [Benchmark; 6] = [
+pub(crate) const ALL: [Benchmark; 7] = [
     Benchmark {
         name: "boot",
         run: |ground| Box::pin(boot::measure(ground)),
@@ -40,6 +41,10 @@ pub(crate) const ALL: [Benchmark; 6] = [
     Benchmark {
         name: "function",
         run: |ground| Box::pin(function::measure(ground)),
+    },
+    Benchmark {
+        name: "snapshots",
+        run: |ground| Box::pin(snapshots::measure(ground)),
     },
     Benchmark {
         name: "gateway",
