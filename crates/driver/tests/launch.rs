@@ -253,6 +253,16 @@ fn launched_and_ended(machine: &std::path::Path) {
     launcher.wait().unwrap();
 }
 
+/// A process that was started, once it has its arguments, which one that forked has from the beginning: the kernel tells whoever
+/// started it that it is being executed a little earlier.
+fn executed(child: &std::process::Child) -> ProcessId {
+    let id = ProcessId::of(child.id()).unwrap();
+    while id.arguments().unwrap().len() < 2 {
+        std::thread::yield_now();
+    }
+    id
+}
+
 #[tokio::test]
 async fn clean_waits_for_a_keeper_whose_launcher_ended_without_naming_it() {
     let folder = TempDir::new().unwrap();
@@ -267,7 +277,7 @@ async fn clean_waits_for_a_keeper_whose_launcher_ended_without_naming_it() {
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let id = ProcessId::of(keeper.id()).unwrap();
+    let id = executed(&keeper);
     drop(keeper.stdin.take());
     launch::clean(MachineId::new(), &machine).await.unwrap();
     let left = id.is_alive();
@@ -292,7 +302,7 @@ async fn many_that_look_like_keepers_hold_a_clean_up_no_longer_than_one() {
             .unwrap()
     };
     let mut keepers: Vec<_> = (0..8).map(|_| keeper()).collect();
-    let ids: Vec<_> = keepers.iter().map(|k| ProcessId::of(k.id()).unwrap()).collect();
+    let ids: Vec<_> = keepers.iter().map(executed).collect();
     let cleaned = tokio::time::timeout(DEADLINE, launch::clean(MachineId::new(), &machine)).await;
     let left = ids.iter().filter(|id| id.is_alive()).count();
     for keeper in &mut keepers {

@@ -129,7 +129,8 @@ fn a_full_disk_is_told_and_what_waited_goes_on_when_there_is_room() {
         );
     }
     let later = ["fn", "invoke", "steady", "--async", "-d"];
-    let large = format!(r#"{{"mark":"{}"}}"#, "x".repeat(2 * BODY));
+    // As much as one argument may hold.
+    let large = format!(r#"{{"mark":"{}"}}"#, "x".repeat(BODY * 6 / 5));
     host.hearth(&[&later[..], &[large.as_str()]].concat())
         .failed(1, &["full"]);
     let deployed = deploy_again(&host);
