@@ -5,14 +5,18 @@
 import http from "node:http";
 import path from "node:path";
 import { createRequire } from "node:module";
-import { existsSync } from "node:fs";
-import { pathToFileURL } from "node:url";
+import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { Writable } from "node:stream";
 
 const API = "/2018-06-01/runtime";
+// Has another value once the machine went on from a snapshot.
+const GENERATION = "/run/hearth/generation";
 const BODY_MAX_BYTES = 64 << 20;
 // What separates the status and headers of a streamed HTTP answer from its body.
 const PRELUDE_END = Buffer.alloc(8);
+// Beside this file: a module that seeds OpenSSL's generator anew.
+const RENEW = fileURLToPath(new URL("renew.node", import.meta.url));
 const STREAMING = Symbol.for("hearth.streaming");
 
 const [, host, port] = /^\[?(.*?)\]?(?::(\d+))?$/.exec(process.env.AWS_LAMBDA_RUNTIME_API ?? "");
@@ -241,10 +245,34 @@ async function stream({ handler, owner }, requestId, event, context) {
   await response.posted;
 }
 
+/** Which of those that went on from one snapshot this is. */
+function generation() {
+  try {
+    return readFileSync(GENERATION, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+/** Has what draws random numbers for keys in this process's memory differ from all others that went on from the same snapshot. */
+function drawAnew(was) {
+  if (generation() === was) return;
+  process.dlopen({ exports: {} }, RENEW);
+  if (!process.moduleLoadList.includes("NativeModule internal/crypto/random")) return;
+  // Node draws so many ahead.
+  const { randomInt, randomUUID } = createRequire(import.meta.url)("node:crypto");
+  for (let drawn = 0; drawn < 128; drawn += 1) randomUUID();
+  for (let drawn = 0; drawn < 1024; drawn += 1) randomInt(2);
+}
+
 async function serve(found) {
+  let was = generation();
   for (;;) {
     const { status, headers, body } = await call("GET", "/invocation/next");
     if (status !== 200) throw new Error(`the Runtime API answered ${status} to the request for the next call`);
+    // A snapshot that others go on from is made before the first call.
+    if (was !== undefined) drawAnew(was);
+    was = undefined;
     const requestId = headers["lambda-runtime-aws-request-id"];
     if (headers["lambda-runtime-trace-id"]) process.env._X_AMZN_TRACE_ID = headers["lambda-runtime-trace-id"];
     serving = requestId;

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import http from "node:http";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import test from "node:test";
@@ -14,13 +14,16 @@ const BOOTSTRAP = path.join(path.dirname(fileURLToPath(import.meta.url)), "boots
 const PATIENCE_MS = 20_000;
 
 /** A Runtime API and a bootstrap over these files; ended with the test. */
-async function start(context, files, handler = "app.handler") {
+async function start(context, files, handler = "app.handler", program = BOOTSTRAP) {
   const calls = [];
   const posts = [];
   const waiting = { call: [], post: [] };
+  let askedOnce;
+  const asked = new Promise((once) => (askedOnce = once));
   const give = (queue, kind, item) => (waiting[kind].length ? waiting[kind].shift()(item) : queue.push(item));
   const server = http.createServer((request, response) => {
     if (request.method === "GET") {
+      askedOnce();
       const answer = ({ id, body, headers }) => {
         response.setHeader("Lambda-Runtime-Aws-Request-Id", id);
         response.setHeader("Lambda-Runtime-Deadline-Ms", Date.now() + 5000);
@@ -52,7 +55,7 @@ async function start(context, files, handler = "app.handler") {
     AWS_LAMBDA_FUNCTION_NAME: "f",
     AWS_LAMBDA_FUNCTION_MEMORY_SIZE: "128",
   };
-  const child = spawn(process.execPath, [BOOTSTRAP], { cwd: folder, env });
+  const child = spawn(process.execPath, [program], { cwd: folder, env });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (output += data));
   const exited = new Promise((done) => child.on("exit", done));
@@ -70,6 +73,7 @@ async function start(context, files, handler = "app.handler") {
     nextPost,
     exits: () => soon(exited, "exit"),
     output: () => output,
+    asks: () => soon(asked, "request"),
     async invoke(event, id = "r-1", headers = {}) {
       give(calls, "call", { id, body: typeof event === "string" ? event : JSON.stringify(event), headers });
       return nextPost();
@@ -179,4 +183,36 @@ test("answers are streamed, and an error in the middle is told by trailers", asy
   assert.equal(late.trailers["lambda-runtime-function-error-type"], "Error");
   const body = JSON.parse(Buffer.from(late.trailers["lambda-runtime-function-error-body"], "base64"));
   assert.equal(body.errorMessage, "late");
+});
+
+test("one that went on from a snapshot draws random numbers anew before its first call", async (context) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "bootstrap-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const [program, generation] = [path.join(folder, "bootstrap.mjs"), path.join(folder, "generation")];
+  const source = readFileSync(BOOTSTRAP, "utf8");
+  assert.equal(source.split('"/run/hearth/generation"').length, 2);
+  writeFileSync(program, source.replace("/run/hearth/generation", generation));
+  const app = `const crypto = CRYPTO;
+    const drawn = { loaded: [], uuids: 0, ints: 0 };
+    process.dlopen = (module, file) => drawn.loaded.push(file);
+    if (crypto) {
+      crypto.randomUUID = () => (drawn.uuids += 1);
+      crypto.randomInt = () => (drawn.ints += 1);
+    }
+    exports.handler = async () => drawn;`;
+  const loaded = [path.join(folder, "renew.node")];
+  for (const [crypto, restored, expected] of [
+    ['require("crypto")', false, { loaded: [], uuids: 0, ints: 0 }],
+    ['require("crypto")', true, { loaded, uuids: 128, ints: 1024 }],
+    ["undefined", true, { loaded, uuids: 0, ints: 0 }],
+  ]) {
+    rmSync(generation, { force: true });
+    const runtime = await start(context, { "app.js": app.replace("CRYPTO", crypto) }, "app.handler", program);
+    await runtime.asks();
+    if (restored) writeFileSync(generation, "another\n");
+    assert.deepEqual(answer(await runtime.invoke({}))[1], expected);
+    // From then on nobody goes on from where it is.
+    writeFileSync(generation, "a third\n");
+    assert.deepEqual(answer(await runtime.invoke({}, "r-2"))[1], expected);
+  }
 });

@@ -16,6 +16,8 @@ import socket
 import time
 
 API = "/2018-06-01/runtime"
+# Has another value once the machine went on from a snapshot.
+GENERATION = "/run/hearth/generation"
 # Answers of the Runtime API are made by the agent; these bounds only keep a broken one from eating the memory.
 HEAD_MAX_BYTES = 64 << 10
 BODY_MAX_BYTES = 64 << 20
@@ -252,12 +254,62 @@ def from_json(body):
         raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {safely(error)}")
 
 
-def serve(api, handler):
-    """One call after another, for as long as there is a Runtime API."""
+def generation():
+    """Which of those that went on from one snapshot this is."""
+    try:
+        with open(GENERATION, "rb") as file:
+            return file.read(64)
+    except OSError:
+        return b""
+
+
+def draw_anew(was):
+    """Has generators of random numbers in this process's memory differ from those of all others that went on from the same
+    snapshot, if it did since it was of the generation `was`."""
+    if generation() == was:
+        return
+    if ssl := sys.modules.get("_ssl"):
+        # OpenSSL's, by which keys are made; it is seeded anew from the kernel's as well.
+        ssl.RAND_add(os.urandom(32), 32.0)
+    if random := sys.modules.get("random"):
+        random.seed()
+
+
+def run_hooks(taken):
+    """What a function has given AWS's `snapshot_restore_py` to be run around its snapshot."""
+    for hook, args, kwargs in taken:
+        hook(*args, **kwargs)
+
+
+def be_saved(api, was):
+    """Lambda's SnapStart: says when the snapshot is to be made, and goes on when it was, or when none will be."""
+    hooks = sys.modules.get("snapshot_restore_py")
+    try:
+        run_hooks(reversed(hooks.get_before_snapshot()) if hooks else ())
+    except Exception as error:
+        post_error(api, "/init/error", error)
+        sys.exit(64)
+    status, _, said = api.call("GET", "/restore/next")
+    if status != 200:
+        raise EOFError(f"the Runtime API answered {status} to the request for the snapshot: {said.decode('utf-8', 'replace')}")
+    draw_anew(was)
+    try:
+        run_hooks(hooks.get_after_restore() if hooks else ())
+    except Exception as error:
+        post_error(api, "/restore/error", error)
+        sys.exit(65)
+
+
+def serve(api, handler, was):
+    """One call after another, for as long as there is a Runtime API. `was`: the generation when the function was loaded."""
     while True:
         status, headers, body = api.call("GET", "/invocation/next")
         if status != 200:
             raise EOFError(f"the Runtime API answered {status} to the request for the next call")
+        # A snapshot that others go on from is made before the first call.
+        if was is not None:
+            draw_anew(was)
+            was = None
         request_id = headers["lambda-runtime-aws-request-id"]
         if trace := headers.get("lambda-runtime-trace-id"):
             os.environ["_X_AMZN_TRACE_ID"] = trace
@@ -290,7 +342,11 @@ def main():
         post_error(api, "/init/error", error)
         sys.exit(1)
     adopt_logging("")
-    serve(api, handler)
+    was = generation()
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        be_saved(api, was)
+        was = generation()
+    serve(api, handler, was)
 
 
 if __name__ == "__main__":

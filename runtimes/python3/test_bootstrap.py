@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import queue
+import random
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ class FakeRuntimeApi(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.calls, self.posted = queue.Queue(), queue.Queue()
-        self.refuse, self.chunked = set(), False
+        self.refuse, self.chunked, self.asked = set(), False, threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def invoke(self, event, request_id="r-1", **headers):
@@ -51,6 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         """The next call; the connection is let go where the test is over."""
+        self.server.asked.set()
         try:
             request_id, body, headers = self.server.calls.get(timeout=PATIENCE_S)
         except queue.Empty:
@@ -96,7 +98,7 @@ class Case(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
 
-    def start(self, source, handler="app.handler", name="app.py"):
+    def start(self, source, handler="app.handler", name="app.py", program=BOOTSTRAP):
         """Runs the bootstrap over one file of source."""
         path = os.path.join(self.folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -114,7 +116,7 @@ class Case(unittest.TestCase):
         }
         self.output = tempfile.TemporaryFile("w+")
         self.addCleanup(self.output.close)
-        command = [sys.executable, "-s", BOOTSTRAP]
+        command = [sys.executable, "-s", program]
         self.process = subprocess.Popen(command, env=env, cwd=self.folder, stdout=self.output, stderr=self.output)
         self.addCleanup(self.process.wait)
         self.addCleanup(self.process.kill)
@@ -183,6 +185,53 @@ class Calls(Case):
         self.start(source + "def handler(e, c):\n    print('plain')\n    logging.info('logged %s', e)")
         self.api.invoke(5)
         self.assertRegex(self.written(), r"plain\n\[INFO\]\t[-0-9]+T[0-9:.]+Z\tr-1\tlogged 5\n")
+
+
+class Restored(Case):
+    """A process that went on from a snapshot, by what tells it so."""
+
+    SOURCE = (
+        "import random, ssl, _ssl\n"
+        "added = []\n"
+        "_ssl.RAND_add = lambda data, entropy: added.append((len(data), entropy, data))\n"
+        "random.seed(7)\n"
+        "def handler(event, context): return [random.random(), [(n, e) for n, e, _ in added], len({d for _, _, d in added})]"
+    )
+
+    def start(self, *args, **kwargs):
+        """With a generation that the test can change."""
+        self.generation, program = os.path.join(self.folder, "generation"), os.path.join(self.folder, "bootstrap.py")
+        with open(BOOTSTRAP, encoding="utf-8") as file:
+            text = file.read()
+        self.assertEqual(text.count('"/run/hearth/generation"'), 1)
+        with open(program, "w", encoding="utf-8") as file:
+            file.write(text.replace("/run/hearth/generation", self.generation))
+        super().start(*args, program=program, **kwargs)
+        self.assertTrue(self.api.asked.wait(PATIENCE_S))
+
+    def restored(self):
+        """From here on it is another one."""
+        with open(self.generation, "w", encoding="utf-8") as file:
+            file.write(f"{time.time()}\n")
+
+    def test_one_that_was_not_draws_as_before(self):
+        self.start(self.SOURCE)
+        self.assertEqual(self.api.invoke({})[2], [random.Random(7).random(), [], 0])
+
+    def test_random_numbers_are_drawn_anew_before_the_first_call(self):
+        self.start(self.SOURCE)
+        self.restored()
+        drawn, added, _ = self.api.invoke({})[2]
+        self.assertNotEqual(drawn, random.Random(7).random())
+        self.assertEqual(added, [[32, 32.0]])
+        # From then on nobody goes on from where it is.
+        self.restored()
+        self.assertEqual(self.api.invoke({}, request_id="r-2")[2][1], [[32, 32.0]])
+
+    def test_what_the_function_did_not_load_is_not_loaded_for_it(self):
+        self.start("import sys\ndef handler(event, context): return '_ssl' in sys.modules")
+        self.restored()
+        self.assertIs(self.api.invoke({})[2], False)
 
 
 class Errors(Case):

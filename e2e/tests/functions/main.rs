@@ -8,6 +8,7 @@ mod crowd;
 mod disk;
 mod failures;
 mod faults;
+mod keys;
 mod life;
 mod outage;
 mod projects;

@@ -1,4 +1,4 @@
-//! AWS's own runtime client.
+//! AWS's own runtime client, and ours.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -59,9 +59,21 @@ impl App {
         Some(Self { python, folder })
     }
 
+    /// Runs AWS's.
     async fn start(&self, handler: &str, initialization: &str) -> Rig {
+        self.start_by(&["-m", "awslambdaric", handler], handler, initialization)
+            .await
+    }
+
+    /// Runs ours.
+    async fn start_ours(&self, handler: &str, initialization: &str) -> Rig {
+        let bootstrap = concat!(env!("CARGO_MANIFEST_DIR"), "/../../runtimes/python3/bootstrap.py");
+        self.start_by(&["-s", bootstrap], handler, initialization).await
+    }
+
+    async fn start_by(&self, program: &[&str], handler: &str, initialization: &str) -> Rig {
         let python = self.python.python.to_string_lossy();
-        let args = [&*python, "-m", "awslambdaric", handler];
+        let args = [&[&*python], program].concat();
         let folder = self.folder.path().to_string_lossy().into_owned();
         let env = [
             ("PYTHONPATH", self.python.packages.to_string_lossy().into_owned()),
@@ -69,9 +81,10 @@ impl App {
             ("PYTHONUNBUFFERED", "1".to_owned()),
             ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
             ("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.to_owned()),
+            ("_HANDLER", handler.to_owned()),
         ];
         let workload = Workload {
-            args: args.map(str::to_owned).into(),
+            args: args.into_iter().map(str::to_owned).collect(),
             cwd: folder,
             env: env.map(|(name, value)| (name.to_owned(), value)).into(),
             ..Workload::default()
@@ -87,11 +100,15 @@ async fn ready(rig: &Rig) -> Reply {
 }
 
 #[tokio::test]
-async fn the_unmodified_python_runtime_is_part_of_a_snapshot() {
+async fn python_runtimes_are_part_of_a_snapshot() {
     let Some(app) = App::new(SNAPSHOT_HANDLER) else { return };
-    for fails in ["no", "yes"] {
+    for (ours, fails) in [(false, "no"), (false, "yes"), (true, "no"), (true, "yes")] {
         std::fs::write(app.folder.path().join("fails"), fails).unwrap();
-        let rig = app.start("app.handler", "snap-start").await;
+        let rig = if ours {
+            app.start_ours("app.handler", "snap-start").await
+        } else {
+            app.start("app.handler", "snap-start").await
+        };
         let waits = ready(&rig).await;
         let what = (waits.status, waits.header(WAITS_FOR_HEADER));
         assert_eq!(what, (200, WAITS_FOR_SNAPSHOT), "{}", waits.text());
