@@ -157,6 +157,10 @@ impl Control {
         ));
         background.spawn(triggers::run::run(weak.clone(), stop_background.clone()));
         background.spawn(snapshots::warm::keep(weak.clone(), stop_background.clone()));
+        background.spawn(snapshots::warm::make_room_for_restarts(
+            weak.clone(),
+            stop_background.clone(),
+        ));
         background.spawn(functions::calls::write(weak, stop_background.clone()));
         Ok(Self {
             app,

@@ -84,6 +84,7 @@ impl FakeNode {
                 },
                 overcommit: Overcommit::default(),
                 allocation: Allocation::default(),
+                turned_away: 0,
             }),
             refusal: Mutex::default(),
             later_refusal: Mutex::default(),
@@ -125,6 +126,11 @@ impl FakeNode {
     /// Makes it a node that has more or less; what its machines hold stays.
     pub fn has(&self, capacity: Capacity) {
         self.books.send_modify(|books| books.capacity = capacity);
+    }
+
+    /// Has a machine that starts again by itself find no room.
+    pub fn turn_away(&self) {
+        self.books.send_modify(|books| books.turned_away += 1);
     }
 
     /// Tells what machines hold now.

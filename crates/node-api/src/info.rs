@@ -45,6 +45,10 @@ pub struct NodeBooks {
     pub overcommit: Overcommit,
     /// What its machines hold.
     pub allocation: Allocation,
+    /// How often a machine that the node starts again by itself found no room where an empty node has some. It tries again later;
+    /// whoever keeps what can be made again may make room meanwhile.
+    #[serde(default)]
+    pub turned_away: u64,
 }
 
 /// A driver, and what it can do here.

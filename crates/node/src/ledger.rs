@@ -55,6 +55,7 @@ impl Ledger {
                 capacity,
                 overcommit,
                 allocation: Allocation::default(),
+                turned_away: 0,
             }),
         }
     }
@@ -87,6 +88,14 @@ impl Ledger {
     /// Whether no machine that holds anything publishes one of the ports.
     pub(crate) fn check_ports(&self, ports: &[PortMapping]) -> Result<(), NodeError> {
         self.held().check_ports(ports)
+    }
+
+    /// Notes that a machine found no room that nobody asks for who could make some.
+    pub(crate) fn note_turned_away(&self, spec: &MachineSpec) {
+        let fits_at_all = admit(&self.capacity, self.overcommit, Allocation::default(), &spec.resources);
+        if fits_at_all.is_ok() {
+            self.told.send_modify(|books| books.turned_away += 1);
+        }
     }
 
     /// Takes what a machine has already, whether or not it still fits.

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use hearth_coord::Instance;
 use hearth_domain::{Contract, MachineState};
 use hearth_ids::MachineId;
-use hearth_node_api::LogQuery;
+use hearth_node_api::{LogQuery, MachineStatus};
 use tokio::time::timeout;
 
 use crate::{
@@ -46,13 +46,12 @@ impl Inner {
         if up.state != MachineState::Running {
             return Err(broken(self.ending(id, &up.state).await));
         }
-        let address = up.address.as_deref().and_then(|address| address.parse().ok());
-        let ip = address.ok_or_else(|| broken("its machine has no address".into()))?;
+        let instance = self.instance_of(plan, &up)?;
         let ended = async {
             let ended = status.wait_for(|status| status.state.is_at_rest()).await;
             ended.map_or(MachineState::Destroyed, |status| status.state.clone())
         };
-        let address = SocketAddr::new(ip, plan.port);
+        let address = SocketAddr::new(instance.internal_vm_ip, plan.port);
         let asked = tokio::select! {
             asked = timeout(self.config.ready_timeout, ready(address, plan.contract)) => Ok(asked),
             state = ended => Err(state),
@@ -62,17 +61,7 @@ impl Inner {
             Err(state) => return Err(broken(self.ending(id, &state).await)),
         };
         match asked {
-            Ok(Ok(waits_for)) => {
-                let instance = Instance {
-                    key: plan.key.clone(),
-                    worker_ip: self.config.ip.unwrap_or(ip),
-                    proxy_port: plan.port,
-                    internal_vm_ip: ip,
-                    version: plan.version,
-                    worker_id: self.config.id.clone(),
-                };
-                Ok((instance, waits_for))
-            }
+            Ok(Ok(waits_for)) => Ok((instance, waits_for)),
             Ok(Err(Refusal { reason, ended: false })) => Err(broken(reason)),
             Ok(Err(Refusal { reason, ended: true })) => {
                 // All that it wrote has been read when its machine is at rest.
@@ -81,6 +70,20 @@ impl Inner {
             }
             Err(_) => Err(broken(self.silent(plan).await)),
         }
+    }
+
+    /// Where an instance is called whose machine is up.
+    pub(crate) fn instance_of(&self, plan: &Plan, up: &MachineStatus) -> Result<Instance, ProvisionFailure> {
+        let address = up.address.as_deref().and_then(|address| address.parse().ok());
+        let ip = address.ok_or_else(|| ProvisionFailure::Broken("its machine has no address".into()))?;
+        Ok(Instance {
+            key: plan.key.clone(),
+            worker_ip: self.config.ip.unwrap_or(ip),
+            proxy_port: plan.port,
+            internal_vm_ip: ip,
+            version: plan.version,
+            worker_id: self.config.id.clone(),
+        })
     }
 
     async fn silent(&self, plan: &Plan) -> String {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hearth_coord::{Claim, InstanceKey, ProvisionRequest};
+use hearth_coord::{Claim, Instance, InstanceKey, ProvisionRequest};
 use hearth_domain::{Contract, MachineSpec};
 use hearth_ids::{FunctionId, SnapshotId};
 use hearth_node_api::{ErrorKind, NodeError, SnapshotRequest};
@@ -264,13 +264,26 @@ impl Inner {
             (instance, _) = self.await_ready(plan, None).await?;
         }
         fault::point("provision.ready");
-        let id = plan.key.machine;
         if plan.new
-            && let Some(status) = self.parts.node.status(id)
+            && let Some(status) = self.parts.node.status(plan.key.machine)
         {
             meters::ready(&status);
         }
         let began = Instant::now();
+        self.enter_service(plan, instance).await?;
+        if plan.new {
+            meters::phase("register", began.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Registers an instance that can be called.
+    pub(crate) async fn enter_service(
+        self: &Arc<Self>,
+        plan: &Plan,
+        instance: Instance,
+    ) -> Result<(), ProvisionFailure> {
+        let id = plan.key.machine;
         {
             let mut instances = self.lock();
             // Retired meanwhile, or its machine ended.
@@ -290,9 +303,6 @@ impl Inner {
             return Err(ProvisionFailure::Broken(
                 "its machine ended as soon as it was ready".into(),
             ));
-        }
-        if plan.new {
-            meters::phase("register", began.elapsed());
         }
         Ok(())
     }

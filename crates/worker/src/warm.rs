@@ -133,12 +133,7 @@ impl Inner {
                 *entry = Entry::Starting(plan.key.clone(), plan.version);
             }
             self.place(request);
-            if let Err(error) = self.parts.node.resume(id).await {
-                warn!(machine = %id, %error, "an instance that waited does not go on");
-                self.retire(plan.key);
-                continue;
-            }
-            match self.bring_into_service(&plan, None).await {
+            match self.wake(&plan).await {
                 Ok(()) => {
                     meters::phase("warm", began.elapsed());
                     return Some(plan.key);
@@ -149,6 +144,19 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Has an instance that waited serve. It could be called when it began to wait, and has not moved since: so nobody asks.
+    async fn wake(self: &Arc<Self>, plan: &Plan) -> Result<(), ProvisionFailure> {
+        let broken = |reason: &str| ProvisionFailure::Broken(reason.to_owned());
+        let id = plan.key.machine;
+        let resumed = self.parts.node.resume(id).await;
+        resumed.map_err(|error| broken(&error.message))?;
+        let status = self.parts.node.status(id);
+        let status = status.ok_or_else(|| broken("its machine was removed"))?;
+        let instance = self.instance_of(plan, &status)?;
+        fault::point("provision.ready");
+        self.enter_service(plan, instance).await
     }
 
     /// Takes up an instance that waits since before this process. Gives it back if nothing is to wait.

@@ -113,12 +113,36 @@ async fn made_room(app: &App, wanted: &Resources, refused: &NodeError) -> bool {
     if refused.kind != ErrorKind::NoCapacity || !fits_at_all(app, wanted) {
         return false;
     }
+    make_all_room(app).await
+}
+
+/// Whether anything went that waits: machines, or instances.
+async fn make_all_room(app: &App) -> bool {
     // Set before anybody can ask for anything.
     let instances = match app.plane.get() {
         Some(plane) => plane.worker.make_room(ROOM_PATIENCE).await,
         None => 0,
     };
     make_room(app).await || instances > 0
+}
+
+/// Makes room for machines that the node starts again by itself, until told to stop.
+pub(crate) async fn make_room_for_restarts(app: Weak<App>, stop: CancellationToken) {
+    let Some(mut books) = app.upgrade().map(|app| app.node.books()) else {
+        return;
+    };
+    let mut heard = books.borrow().turned_away;
+    loop {
+        tokio::select! {
+            more = books.wait_for(|books| books.turned_away > heard) => match more {
+                Ok(books) => heard = books.turned_away,
+                Err(_) => return,
+            },
+            () = stop.cancelled() => return,
+        }
+        let Some(app) = app.upgrade() else { return };
+        make_all_room(&app).await;
+    }
 }
 
 /// Nobody has to go for what would not fit an empty node.

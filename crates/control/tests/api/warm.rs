@@ -171,6 +171,15 @@ async fn those_that_wait_make_room() {
 }
 
 #[tokio::test]
+async fn those_that_wait_make_room_for_one_that_starts_again_by_itself() {
+    let (f, _, _) = one_waits().await;
+    f.node.turn_away();
+    until_none_is_warm(&f).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(waiting(&f).is_empty());
+}
+
+#[tokio::test]
 async fn those_that_wait_go_with_their_snapshot_and_with_the_server() {
     let (f, snapshot, _) = one_waits().await;
     let path = format!("/v1/snapshots/{}", snapshot.id);

@@ -41,7 +41,7 @@ impl Node {
         let services = Arc::clone(&self.services);
         let running = owner.status.borrow().state.word() == StateWord::Running;
         let guest = owner.guest.borrow().clone().filter(|_| running);
-        let held = Held::prepare(guest, services.finishing.clone()).await;
+        let held = Held::prepare(guest, owner.holds.clone(), services.finishing.clone()).await;
         let held = held.map_err(|error| guest_link::node_error("prepare the machine for a snapshot", &error))?;
         let (taken, taking) = oneshot::channel();
         let at = services.snapshots.workplace("making", id);

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{COMMANDS_MAX, Owner, OwnerHandle, follow::Losses};
 use crate::{
+    held::Holds,
     log::LogWriter,
     record::{MachineFolder, MachineRecord},
     services::{Services, now_ms},
@@ -28,6 +29,7 @@ pub(crate) struct Life {
     slot: Option<Slot>,
     status: watch::Sender<MachineStatus>,
     guest: watch::Sender<Option<GuestClient>>,
+    pub(super) holds: Holds,
 }
 
 impl Life {
@@ -48,6 +50,11 @@ impl Life {
             slot: None,
             status: watch::Sender::new(status_of(&record, None)),
             guest: watch::Sender::new(None),
+            holds: if record.handle.is_some() {
+                Holds::unknown()
+            } else {
+                Holds::default()
+            },
             services,
             driver,
             folder,
@@ -67,6 +74,7 @@ impl Life {
             commands,
             status: life.status.subscribe(),
             guest: life.guest.subscribe(),
+            holds: life.holds.clone(),
             log: life.log.source(),
         };
         Ok((Owner::new(life, inbox, way_in), handle))
@@ -204,6 +212,11 @@ impl Life {
 
     pub(super) fn watch_guest(&self) -> watch::Receiver<Option<GuestClient>> {
         self.guest.subscribe()
+    }
+
+    /// The client that others have as well, with its connections.
+    pub(super) fn published_guest(&self) -> Option<GuestClient> {
+        self.guest.borrow().clone()
     }
 
     /// Lets others speak to the guest, or no longer.

@@ -35,7 +35,7 @@ use command::{Again, answer, answer_all, conflict, not_at_rest};
 pub(crate) use command::{Command, Reply};
 use hearth_domain::{MachineEvent, MachineSpec, MachineState, RestartPlan, StateWord, plan_restart};
 use hearth_guest_api::GuestClient;
-use hearth_node_api::{MachineStatus, NodeError};
+use hearth_node_api::{ErrorKind, MachineStatus, NodeError};
 pub(crate) use life::Life;
 pub(crate) use sleep::save_error;
 pub(crate) use snapshot::Taken;
@@ -47,6 +47,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    held::Holds,
     log::LogSource,
     record::{End, MachineRecord},
     services::{chain, now_ms},
@@ -67,6 +68,7 @@ pub(crate) struct OwnerHandle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) status: watch::Receiver<MachineStatus>,
     pub(crate) guest: watch::Receiver<Option<GuestClient>>,
+    pub(crate) holds: Holds,
     pub(crate) log: LogSource,
 }
 
@@ -474,6 +476,9 @@ impl Life {
         };
         if let Err(error) = started {
             // No room now. It stays wanted, and the next attempt comes later.
+            if error.kind == ErrorKind::NoCapacity {
+                self.services.ledger.note_turned_away(&self.spec);
+            }
             self.change(|record| {
                 record.attempts = attempt;
                 record.again = false;

@@ -24,7 +24,7 @@ use crate::{
     fault,
     files::remove_tree,
     guest_link,
-    held::Held,
+    held::{Held, Holds},
     record::{MachineFolder, RecoveryPoint, Saved},
     services::{Services, blocking, chain, now_ms},
     snapshot::{DEVICES, Folder, MEMORY, SnapshotError, check_identity, kind_of},
@@ -42,6 +42,7 @@ struct Keeper {
     commands: mpsc::WeakSender<Command>,
     status: watch::Receiver<MachineStatus>,
     guest: watch::Receiver<Option<GuestClient>>,
+    holds: Holds,
     /// Cancelled before the machine's end is dealt with: what is made from then on is nobody's.
     stop: CancellationToken,
 }
@@ -76,6 +77,7 @@ impl Owner {
             commands: self.way_in.clone(),
             status: life.watch_status(),
             guest: life.watch_guest(),
+            holds: life.holds.clone(),
             stop: CancellationToken::new(),
         };
         let stop = keeper.stop.clone().drop_guard();
@@ -111,7 +113,7 @@ impl Keeper {
         let watched = self.status.clone().wait_for(runs).await.map(drop);
         watched.map_err(|_| NotMade::Closing)?;
         let guest = self.guest.borrow().clone();
-        let held = Held::prepare(guest, self.services.finishing.clone()).await;
+        let held = Held::prepare(guest, self.holds.clone(), self.services.finishing.clone()).await;
         let held = held.map_err(|error| guest_link::node_error("prepare the machine for a recovery point", &error))?;
         let id = SnapshotId::new();
         let (taken, taking) = oneshot::channel();

@@ -180,9 +180,12 @@ impl Life {
             .await
             .map_err(|error| guest_link::driver_error("resume the machine", error))?;
         self.enter(MachineEvent::Resume);
-        // Its clock stood still with it; and it may have been stopped before it heard that a snapshot was made.
+        // Its clock stood still with it.
         self.tell_time();
-        self.release_programs();
+        // It may have been stopped before it heard that a snapshot was made.
+        if self.holds.any() {
+            self.release_programs();
+        }
         Ok(())
     }
 
@@ -192,7 +195,7 @@ impl Life {
         if self.spec.is_warm() {
             return;
         }
-        if let Some(guest) = self.guest_client() {
+        if let Some(guest) = self.published_guest() {
             self.services
                 .finishing
                 .spawn(async move { held::release(&guest).await });
@@ -205,7 +208,7 @@ impl Life {
         if self.record().state.word() == StateWord::Paused {
             return;
         }
-        let Some(guest) = self.guest_client() else { return };
+        let Some(guest) = self.published_guest() else { return };
         let machine = self.spec.id;
         tokio::spawn(async move {
             let now_ns = i64::try_from(now_ms()).unwrap_or(0).saturating_mul(1_000_000);
