@@ -13,7 +13,7 @@ use std::{
 use crate::{
     Attachment, Check, CheckOutcome, DriverInfo, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat,
     Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeBooks, NodeError, NodeEvent, NodeInfo,
-    NodeService, PauseMode, SnapshotInfo, SnapshotPart, SnapshotRequest, Transition,
+    NodeService, PauseMode, SnapshotInfo, SnapshotPart, SnapshotRequest, Transition, TurnedAway,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -84,7 +84,7 @@ impl FakeNode {
                 },
                 overcommit: Overcommit::default(),
                 allocation: Allocation::default(),
-                turned_away: 0,
+                turned_away: TurnedAway::default(),
             }),
             refusal: Mutex::default(),
             later_refusal: Mutex::default(),
@@ -128,9 +128,12 @@ impl FakeNode {
         self.books.send_modify(|books| books.capacity = capacity);
     }
 
-    /// Has a machine that starts again by itself find no room.
-    pub fn turn_away(&self) {
-        self.books.send_modify(|books| books.turned_away += 1);
+    /// Has a machine that starts again by itself find no room for what it wants.
+    pub fn turn_away(&self, wanted: Allocation) {
+        self.books.send_modify(|books| {
+            let times = books.turned_away.times + 1;
+            books.turned_away = TurnedAway { times, wanted };
+        });
     }
 
     /// Tells what machines hold now.

@@ -45,10 +45,19 @@ pub struct NodeBooks {
     pub overcommit: Overcommit,
     /// What its machines hold.
     pub allocation: Allocation,
-    /// How often a machine that the node starts again by itself found no room where an empty node has some. It tries again later;
-    /// whoever keeps what can be made again may make room meanwhile.
+    /// Machines that the node starts again by itself, and that found no room.
     #[serde(default)]
-    pub turned_away: u64,
+    pub turned_away: TurnedAway,
+}
+
+/// Machines that found no CPUs or no memory when the node started them again by itself. They try again later; whoever keeps what
+/// can be made again may make room meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnedAway {
+    /// How often.
+    pub times: u64,
+    /// What the last of them wanted.
+    pub wanted: Allocation,
 }
 
 /// A driver, and what it can do here.

@@ -65,7 +65,7 @@ impl NodeService for Node {
     }
 
     async fn pause(&self, id: MachineId, mode: PauseMode) -> Result<(), NodeError> {
-        self.command(id, |reply| Command::Pause { mode, reply }).await
+        self.pause_machine(id, mode).await
     }
 
     async fn claim(&self, spec: MachineSpec) -> Result<(), NodeError> {

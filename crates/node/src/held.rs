@@ -9,10 +9,13 @@ use std::{
 };
 
 use hearth_guest_api::{GuestClient, GuestError};
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::services::chain;
 
+/// How long a guest may take to have its programs stand still for a pause.
+const PAUSE_PATIENCE: Duration = Duration::from_secs(2);
 /// The guest lets its programs go by itself a little later.
 const HELD_MAX: Duration = Duration::from_secs(28);
 
@@ -26,9 +29,9 @@ impl Holds {
         Self(Arc::new(AtomicU32::new(1)))
     }
 
-    /// Whether programs may stand still without anybody who will let them go.
-    pub(crate) fn any(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 0
+    /// Whether programs may stand still; from here on they do not, since whoever asks lets them go.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(0, Ordering::AcqRel) > 0
     }
 
     fn begin(&self) {
@@ -36,7 +39,10 @@ impl Holds {
     }
 
     fn end(&self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        // Somebody may have let all go meanwhile.
+        let _ = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |holds| holds.checked_sub(1));
     }
 }
 
@@ -50,28 +56,52 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Has the guest make itself ready. Without a guest, and where programs cannot be held, they run.
+    /// Has the guest make itself ready for a snapshot. Without a guest, and where programs cannot be held, they run.
     pub(crate) async fn prepare(
         guest: Option<GuestClient>,
         holds: Holds,
         finishing: TaskTracker,
     ) -> Result<Self, GuestError> {
-        let mut held = Self {
+        let mut held = Self::new(guest, holds, finishing);
+        if let Some(guest) = &held.guest {
+            let stand_still = guest.prepare_snapshot(true).await?;
+            held.note(Some(stand_still));
+        }
+        Ok(held)
+    }
+
+    /// Has programs stand still for a pause, so that those of a copy of the machine as it is then do as well until it is
+    /// another machine. A guest that does not do so soon is paused all the same.
+    pub(crate) async fn for_pause(guest: Option<GuestClient>, holds: Holds, finishing: TaskTracker) -> Self {
+        let mut held = Self::new(guest, holds, finishing);
+        if let Some(guest) = &held.guest {
+            let asked = timeout(PAUSE_PATIENCE, guest.hold_programs()).await;
+            held.note(asked.ok().and_then(Result::ok));
+        }
+        held
+    }
+
+    fn new(guest: Option<GuestClient>, holds: Holds, finishing: TaskTracker) -> Self {
+        if guest.is_some() {
+            holds.begin();
+        }
+        Self {
             guest,
             holds,
             since: Instant::now(),
             finishing,
-        };
-        if let Some(guest) = &held.guest {
-            held.holds.begin();
-            let stand_still = guest.prepare_snapshot(true).await?;
-            held.since = Instant::now();
-            if !stand_still {
-                held.holds.end();
-                held.guest = None;
-            }
         }
-        Ok(held)
+    }
+
+    /// Takes the guest's answer, if there was one: else they may come to stand still yet.
+    fn note(&mut self, stand_still: Option<bool>) {
+        self.since = Instant::now();
+        if stand_still != Some(true) {
+            self.guest = None;
+        }
+        if stand_still == Some(false) {
+            self.holds.end();
+        }
     }
 
     /// Whether they stand still.
@@ -81,23 +111,30 @@ impl Held {
 
     /// Lets them go on; gives how long they stood still, if they did.
     pub(crate) async fn release(mut self) -> Option<Duration> {
-        let_go(&self.guest.take()?, &self.holds).await;
+        let _ = self.let_go()?.await;
         Some(self.since.elapsed())
+    }
+
+    /// Leaves them as they are: whoever resumes the machine lets them go.
+    pub(crate) fn stay(mut self) {
+        self.guest = None;
+    }
+
+    /// In a task of its own, which outlives whoever waits for it.
+    fn let_go(&mut self) -> Option<JoinHandle<()>> {
+        let (guest, holds) = (self.guest.take()?, self.holds.clone());
+        let released = async move {
+            if release(&guest).await {
+                holds.end();
+            }
+        };
+        Some(self.finishing.spawn(released))
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(guest) = self.guest.take() {
-            let holds = self.holds.clone();
-            self.finishing.spawn(async move { let_go(&guest, &holds).await });
-        }
-    }
-}
-
-async fn let_go(guest: &GuestClient, holds: &Holds) {
-    if release(guest).await {
-        holds.end();
+        drop(self.let_go());
     }
 }
 

@@ -15,7 +15,7 @@ use hearth_domain::{
     Allocation, Capacity, DiskMib, DiskRoom, MachineSpec, Overcommit, PortMapping, Refusal, admit, admit_disk,
 };
 use hearth_ids::MachineId;
-use hearth_node_api::{ErrorKind, NodeBooks, NodeError};
+use hearth_node_api::{ErrorKind, NodeBooks, NodeError, TurnedAway};
 use tokio::sync::watch;
 
 use crate::record::MachineFolder;
@@ -55,7 +55,7 @@ impl Ledger {
                 capacity,
                 overcommit,
                 allocation: Allocation::default(),
-                turned_away: 0,
+                turned_away: TurnedAway::default(),
             }),
         }
     }
@@ -90,11 +90,17 @@ impl Ledger {
         self.held().check_ports(ports)
     }
 
-    /// Notes that a machine found no room that nobody asks for who could make some.
+    /// Notes that a machine found no CPUs or no memory that nobody asks for who could make room.
     pub(crate) fn note_turned_away(&self, spec: &MachineSpec) {
-        let fits_at_all = admit(&self.capacity, self.overcommit, Allocation::default(), &spec.resources);
-        if fits_at_all.is_ok() {
-            self.told.send_modify(|books| books.turned_away += 1);
+        let held = self.held();
+        if admit(&self.capacity, self.overcommit, held.allocation, &spec.resources).is_err() {
+            let wanted = Allocation::default().plus(&spec.resources);
+            self.told.send_modify(|books| {
+                books.turned_away = TurnedAway {
+                    times: books.turned_away.times + 1,
+                    wanted,
+                };
+            });
         }
     }
 

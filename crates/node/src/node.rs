@@ -253,6 +253,7 @@ impl Node {
         self.services.check_memory(&spec, &*driver)?;
         if spec.recover.interval_s().is_some() {
             guest_link::check_can_save(&*driver, "recover the machine from snapshots")?;
+            snapshots::check_network(&spec)?;
         }
         let spec = Arc::new(spec);
         self.services.ledger.reserve(&spec)?;

@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod fork;
 mod full;
+mod paused;
 mod recover;
 mod shop;
 mod sleep;

@@ -85,7 +85,9 @@ pub(crate) async fn stop(
     let timeout_ms = timeout(&query)?;
     let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Stopped).await?;
-    app.node.stop(row.spec.id, timeout_ms).await?;
+    // One that sleeps is woken, to go down as others do.
+    let stop = || app.node.stop(row.spec.id, timeout_ms);
+    warm::with_room(&app, &row.spec.resources, stop, stop).await?;
     after(&app, row).await
 }
 
@@ -104,9 +106,17 @@ pub(crate) async fn restart(
     let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Running).await?;
     let (id, node) = (row.spec.id, &app.node);
-    // Where it found no room it has stopped.
+    // Where it found no room it has stopped; or it sleeps still.
+    let again = || async {
+        let is_at_rest = app.status(id).is_none_or(|status| status.state.is_at_rest());
+        if is_at_rest {
+            node.start(id).await
+        } else {
+            node.restart(id, timeout_ms).await
+        }
+    };
     let restart = || node.restart(id, timeout_ms);
-    warm::with_room(&app, &row.spec.resources, restart, || node.start(id)).await?;
+    warm::with_room(&app, &row.spec.resources, restart, again).await?;
     after(&app, row).await
 }
 
@@ -197,7 +207,8 @@ pub(crate) async fn rollback(
     }
     app.store.set_desired(id, Desired::Running).await?;
     fault::point("rollback.booked");
-    if let Err(error) = app.node.rollback(id, snapshot.id).await {
+    let back = || app.node.rollback(id, snapshot.id);
+    if let Err(error) = warm::with_room(&app, &row.spec.resources, back, back).await {
         return Err(find::refused(&app, &snapshot, error).await);
     }
     after(&app, row).await

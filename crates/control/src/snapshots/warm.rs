@@ -18,7 +18,7 @@ use hearth_domain::{
     Allocation, MachineOwner, MachineSpec, RecoverPolicy, Resources, RestartPolicy, StateWord, WarmPool, admit,
 };
 use hearth_ids::{MachineId, SnapshotId};
-use hearth_node_api::{ErrorKind, NodeError, PauseMode};
+use hearth_node_api::{ErrorKind, NodeBooks, NodeError, PauseMode};
 use hearth_store::{SnapshotRow, SnapshotState};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -131,18 +131,39 @@ pub(crate) async fn make_room_for_restarts(app: Weak<App>, stop: CancellationTok
     let Some(mut books) = app.upgrade().map(|app| app.node.books()) else {
         return;
     };
-    let mut heard = books.borrow().turned_away;
+    let mut heard = books.borrow().turned_away.times;
     loop {
-        tokio::select! {
-            more = books.wait_for(|books| books.turned_away > heard) => match more {
-                Ok(books) => heard = books.turned_away,
+        let now = tokio::select! {
+            more = books.wait_for(|books| books.turned_away.times > heard) => match more {
+                Ok(books) => *books,
                 Err(_) => return,
             },
             () = stop.cancelled() => return,
-        }
+        };
+        heard = now.turned_away.times;
         let Some(app) = app.upgrade() else { return };
-        make_all_room(&app).await;
+        if would_fit(&now, waiting_mib(&app)) {
+            make_all_room(&app).await;
+        }
     }
+}
+
+/// Whether a machine that found no room has some once this much memory is given back. CPUs are given out many times, so they
+/// are the last to run out.
+fn would_fit(books: &NodeBooks, waiting_mib: u64) -> bool {
+    let total = books.capacity.total(books.overcommit);
+    let held_mib = books.allocation.memory_mib.saturating_sub(waiting_mib);
+    waiting_mib > 0 && held_mib + books.turned_away.wanted.memory_mib <= total.memory_mib
+}
+
+/// Memory of all that waits, in MiB.
+fn waiting_mib(app: &App) -> u64 {
+    app.warm.pool().memory_mib() + instances_mib(app)
+}
+
+/// That of instances.
+fn instances_mib(app: &App) -> u64 {
+    app.plane.get().map_or(0, |plane| plane.worker.warm_memory_mib())
 }
 
 /// Nobody has to go for what would not fit an empty node.
@@ -207,8 +228,7 @@ async fn look(app: &Arc<App>) {
             .is_none_or(|status| status.state.word() != StateWord::Paused)
     };
     // Instances of functions come first.
-    let instances_mib = app.plane.get().map_or(0, |plane| plane.worker.warm_memory_mib());
-    let budget_mib = warm.budget_mib.saturating_sub(instances_mib);
+    let budget_mib = warm.budget_mib.saturating_sub(instances_mib(app));
     let (missing, leaving) = warm.pool().look(budget_mib, warm.now(), gone);
     remove(app, leaving).await;
     // One at a time: a CPU that restores is one that does not answer.

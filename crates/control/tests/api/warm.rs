@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hearth_api::{
     CreateMachine, CreateSnapshot, Machine, MachineState, PortMapping, Protocol, RestartPolicy, RestartWord, Snapshot,
 };
-use hearth_domain::{MachineOwner, MachineSpec, StateWord};
+use hearth_domain::{Allocation, MachineOwner, MachineSpec, StateWord};
 use hearth_ids::MachineId;
 use hearth_node_api::{ErrorKind, NodeError, NodeService as _, PauseMode, SnapshotRequest};
 use http::{Method, StatusCode};
@@ -172,8 +172,15 @@ async fn those_that_wait_make_room() {
 
 #[tokio::test]
 async fn those_that_wait_make_room_for_one_that_starts_again_by_itself() {
-    let (f, _, _) = one_waits().await;
-    f.node.turn_away();
+    let (f, _, id) = one_waits().await;
+    let vcpus = 1;
+    // Nothing that waits would be enough for that.
+    let memory_mib = 65_536;
+    f.node.turn_away(Allocation { vcpus, memory_mib });
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(waiting(&f), [id]);
+    let memory_mib = 128;
+    f.node.turn_away(Allocation { vcpus, memory_mib });
     until_none_is_warm(&f).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(waiting(&f).is_empty());

@@ -150,7 +150,19 @@ impl GuestClient {
     ///
     /// Fails with `FailedPrecondition` when a hook does; then the guest is in no state to be copied, by its own word.
     pub async fn prepare_snapshot(&self, hold: bool) -> Result<bool> {
-        self.guest_call("PrepareSnapshot", PREPARE_TIMEOUT, &PrepareSnapshotRequest { hold })
+        let request = PrepareSnapshotRequest { hold, no_hooks: false };
+        self.guest_call("PrepareSnapshot", PREPARE_TIMEOUT, &request)
+            .await
+            .map(|answer: PrepareSnapshotResponse| answer.held)
+    }
+
+    /// Has programs stand still for a pause, as [`prepare_snapshot`](Self::prepare_snapshot) does for a snapshot, without a hook.
+    pub async fn hold_programs(&self) -> Result<bool> {
+        let request = PrepareSnapshotRequest {
+            hold: true,
+            no_hooks: true,
+        };
+        self.guest_call("PrepareSnapshot", CALL_TIMEOUT, &request)
             .await
             .map(|answer: PrepareSnapshotResponse| answer.held)
     }

@@ -320,6 +320,9 @@ pub struct PrepareSnapshotRequest {
     /// by the guest's monotonic clock. Hooks are not held, and a signal is taken when they go on, except SIGKILL, which ends them.
     #[prost(bool, tag = "1")]
     pub hold: bool,
+    /// No hook is run: the machine is paused, and is copied perhaps, or never.
+    #[prost(bool, tag = "2")]
+    pub no_hooks: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareSnapshotResponse {

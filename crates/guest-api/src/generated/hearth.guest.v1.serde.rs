@@ -1638,9 +1638,15 @@ impl serde::Serialize for PrepareSnapshotRequest {
         if self.hold {
             len += 1;
         }
+        if self.no_hooks {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.PrepareSnapshotRequest", len)?;
         if self.hold {
             struct_ser.serialize_field("hold", &self.hold)?;
+        }
+        if self.no_hooks {
+            struct_ser.serialize_field("noHooks", &self.no_hooks)?;
         }
         struct_ser.end()
     }
@@ -1653,11 +1659,14 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
     {
         const FIELDS: &[&str] = &[
             "hold",
+            "no_hooks",
+            "noHooks",
         ];
 
         #[allow(clippy::enum_variant_names)]
         enum GeneratedField {
             Hold,
+            NoHooks,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -1681,6 +1690,7 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
                     {
                         match value {
                             "hold" => Ok(GeneratedField::Hold),
+                            "noHooks" | "no_hooks" => Ok(GeneratedField::NoHooks),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -1701,6 +1711,7 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
                     V: serde::de::MapAccess<'de>,
             {
                 let mut hold__ = None;
+                let mut no_hooks__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Hold => {
@@ -1709,6 +1720,12 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
                             }
                             hold__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::NoHooks => {
+                            if no_hooks__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("noHooks"));
+                            }
+                            no_hooks__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -1716,6 +1733,7 @@ impl<'de> serde::Deserialize<'de> for PrepareSnapshotRequest {
                 }
                 Ok(PrepareSnapshotRequest {
                     hold: hold__.unwrap_or_default(),
+                    no_hooks: no_hooks__.unwrap_or_default(),
                 })
             }
         }

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use hearth_guest_api::AGENT_PORT;
 use hearth_guest_api::connect::{Code, ConnectError};
-use hearth_guest_api::guest::InitRequest;
+use hearth_guest_api::guest::{InitRequest, PrepareSnapshotRequest};
 use tokio::task::JoinHandle;
 
 pub(crate) use places::Places;
@@ -208,7 +208,10 @@ fn prepare_restore(agent: &Agent, places: &Places) {
 }
 
 /// The guest's own preparations for a snapshot. Whether programs stand still, as `hold` asks.
-pub(crate) async fn prepare_snapshot(agent: &Rc<Agent>, hold: bool) -> Result<bool, ConnectError> {
+pub(crate) async fn prepare_snapshot(
+    agent: &Rc<Agent>,
+    request: &PrepareSnapshotRequest,
+) -> Result<bool, ConnectError> {
     let _turn = agent.restore.preparing.lock().await;
     let programs = &agent.processes.hold;
     // Hooks may want to talk to programs.
@@ -216,13 +219,15 @@ pub(crate) async fn prepare_snapshot(agent: &Rc<Agent>, hold: bool) -> Result<bo
         let message = "programs are held until an Init with `restore` lets them go on";
         return Err(ConnectError::new(Code::FailedPrecondition, message));
     }
-    hooks::run_before_snapshot(agent)
-        .await
-        .map_err(|error| ConnectError::new(Code::FailedPrecondition, error.to_string()))?;
+    if !request.no_hooks {
+        hooks::run_before_snapshot(agent)
+            .await
+            .map_err(|error| ConnectError::new(Code::FailedPrecondition, error.to_string()))?;
+    }
     if let Some(places) = &agent.boot.places {
         prepare_restore(agent, places);
     }
-    Ok(hold && !agent.stopping.get() && programs.for_snapshot().await)
+    Ok(request.hold && !agent.stopping.get() && programs.for_snapshot().await)
 }
 
 #[cfg(test)]

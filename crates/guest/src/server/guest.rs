@@ -67,7 +67,7 @@ pub(super) async fn serve(agent: Rc<Agent>, caller: SocketAddr, method: &str, ca
         }
         "PrepareSnapshot" => {
             rpc::unary(call, async |request: PrepareSnapshotRequest| {
-                restore::prepare_snapshot(&agent, request.hold)
+                restore::prepare_snapshot(&agent, &request)
                     .await
                     .map(|held| PrepareSnapshotResponse { held })
             })

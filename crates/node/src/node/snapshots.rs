@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hearth_domain::{MachineSpec, NetworkMode, StateWord};
-use hearth_ids::SnapshotId;
-use hearth_node_api::{ErrorKind, NodeError, SnapshotInfo, SnapshotRequest};
+use hearth_ids::{MachineId, SnapshotId};
+use hearth_node_api::{ErrorKind, NodeError, PauseMode, SnapshotInfo, SnapshotRequest};
 use tokio::sync::oneshot;
 
 use super::Node;
@@ -17,13 +17,44 @@ use crate::{
     snapshot::{Draft, Folder, SnapshotError, check_identity, check_shape, kind_of},
 };
 
+/// Refuses what can be paused but not go on from a snapshot, not even one of its own.
+pub(super) fn check_network(spec: &MachineSpec) -> Result<(), NodeError> {
+    if spec.network != NetworkMode::Bridge {
+        return Ok(());
+    }
+    let message = format!(
+        "machine {} is on the bridge and has its address within, which may be another's when it goes on from a snapshot; use another network",
+        spec.name
+    );
+    Err(NodeError::new(ErrorKind::InvalidInput, message))
+}
+
 impl Node {
+    /// Pauses a machine, whose programs stand still first if they are somebody's: it may be copied as it is then.
+    pub(crate) async fn pause_machine(&self, id: MachineId, mode: PauseMode) -> Result<(), NodeError> {
+        let owner = self.owner(id)?;
+        let running = owner.status.borrow().state.word() == StateWord::Running;
+        let guest = owner.guest.borrow().clone();
+        let guest = guest.filter(|_| running && owner.spec.owner.is_none());
+        let held = Held::for_pause(guest, owner.holds.clone(), self.services.finishing.clone()).await;
+        let stand_still = held.is_held();
+        self.command(id, |reply| Command::Pause {
+            mode,
+            held: stand_still,
+            reply,
+        })
+        .await?;
+        held.stay();
+        Ok(())
+    }
+
     pub(crate) async fn make_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotInfo, NodeError> {
         let SnapshotRequest { id, machine } = request;
         if self.services.snapshots.get(id).is_some() {
             return Ok(self.snapshot_of(id)?.info().clone());
         }
         let owner = self.owner(machine)?;
+        check_network(&owner.spec)?;
         guest_link::check_can_save(&*self.driver(owner.spec.driver)?, "make a snapshot")?;
         let services = Arc::clone(&self.services);
         let root = services
@@ -79,15 +110,7 @@ impl Node {
             NodeError::new(kind, message)
         };
         check_shape(&folder.info().spec, spec).map_err(|error| refused(&error, ErrorKind::InvalidInput))?;
-        let copy = folder.info().spec.id != spec.id;
-        if copy && spec.network == NetworkMode::Bridge {
-            let message =
-                "a machine on the bridge has its address within, which a copy would have as well; use another network";
-            return Err(refused(
-                &SnapshotError::Stranger(message.to_owned()),
-                ErrorKind::InvalidInput,
-            ));
-        }
+        check_network(spec)?;
         let here = self.driver(spec.driver)?.identity().await;
         let here = here.map_err(|error| guest_link::driver_error("look at the VMM", error))?;
         check_identity(folder.info(), &here).map_err(|error| refused(&error, ErrorKind::Conflict))?;

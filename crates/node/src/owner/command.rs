@@ -23,7 +23,12 @@ pub(crate) enum Command {
     /// A stop and a start, with nothing in between. Answered once the start is accepted.
     Restart { timeout_ms: Option<u64>, reply: Reply },
     /// Answered once done.
-    Pause { mode: PauseMode, reply: Reply },
+    Pause {
+        mode: PauseMode,
+        /// Whether its programs stand still already.
+        held: bool,
+        reply: Reply,
+    },
     /// Answered once done.
     Resume(Reply),
     /// Answered once the machine goes on; what was taken goes the other way, before.
@@ -147,6 +152,10 @@ pub(super) fn answer_all(replies: &mut Vec<Reply>, outcome: impl Fn() -> Result<
 
 pub(super) fn conflict(message: impl Into<String>) -> NodeError {
     NodeError::new(ErrorKind::Conflict, message)
+}
+
+pub(super) fn paused() -> NodeError {
+    conflict("the machine is paused; resume it")
 }
 
 pub(super) fn not_at_rest(state: StateWord) -> NodeError {

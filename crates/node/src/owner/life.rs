@@ -30,6 +30,8 @@ pub(crate) struct Life {
     status: watch::Sender<MachineStatus>,
     guest: watch::Sender<Option<GuestClient>>,
     pub(super) holds: Holds,
+    /// Whether programs stand still since the pause in memory that the machine is in.
+    pub(super) paused_held: bool,
 }
 
 impl Life {
@@ -55,6 +57,7 @@ impl Life {
             } else {
                 Holds::default()
             },
+            paused_held: false,
             services,
             driver,
             folder,

@@ -462,6 +462,8 @@ impl Life {
             }
         }
         self.give_up_recovery().await;
+        // One that could not be taken back to the end begins there.
+        self.finish_rollback().await?;
         self.accept_start(0)
     }
 

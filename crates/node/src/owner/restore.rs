@@ -10,7 +10,7 @@ use std::{
 };
 
 use hearth_domain::{MachineEvent, StateWord};
-use hearth_driver::{SavedState, StartPlan, VmmHandle, memory::SealedMemory};
+use hearth_driver::{Liveness, SavedState, StartPlan, VmmHandle, memory::SealedMemory};
 use hearth_guest_api::{
     GuestClient, GuestError, GuestTokens,
     connect::Code,
@@ -67,7 +67,9 @@ impl Life {
         if self.is_recovery(folder.info().id) {
             return self.own(folder).await;
         }
-        let memory = self.services.snapshots.memories.of(&folder).await;
+        let snapshots = &self.services.snapshots;
+        let is_there = snapshots.get(folder.info().id).is_some();
+        let memory = snapshots.memories.of(&folder, is_there).await;
         let memory = memory.map_err(|error| refused(&error))?;
         let files = SavedState {
             memory: memory.path(),
@@ -156,7 +158,13 @@ impl Life {
     async fn restore(&self, plan: &StartPlan, ready: &Ready) -> Result<VmmHandle, Reason> {
         let restored = self.driver.restore(plan, &ready.files).await;
         fault::point("restore.started");
-        restored.map_err(|error| format!("cannot restore the machine: {}", chain(&error)))
+        let handle = restored.map_err(|error| format!("cannot restore the machine: {}", chain(&error)))?;
+        // While nothing is written down, another may go on from the same.
+        if matches!(self.driver.recover(&handle).await, Ok(Liveness::Alive)) {
+            return Ok(handle);
+        }
+        self.release_vmm_of(Some(handle)).await;
+        Err("its VMM ended before the machine went on".to_owned())
     }
 
     /// Lets the vCPUs go, if it is written down that they do. Else the VMM ends, and all is as it was.

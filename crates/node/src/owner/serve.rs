@@ -1,13 +1,15 @@
 //! While the program runs: its output to the log, commands to it, and the end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hearth_domain::{ExitStatus, MachineEvent, StateWord};
 use hearth_driver::{VmmExit, VmmHandle};
 use hearth_node_api::{NodeError, PauseMode};
+use tokio::time::timeout;
 
 use super::{
-    Command, Departure, Life, Owner, answer,
+    Command, Departure, Life, Owner, Reply, answer,
+    command::paused,
     follow::{Follower, drain},
     not_at_rest,
     snapshot::hand_over,
@@ -17,6 +19,9 @@ use crate::{
     record::End,
     services::{chain, now_ms},
 };
+
+/// How long whoever resumes a machine waits until its guest knows the time.
+const TELLING_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Owner {
     /// Serves the running machine until it is over; gives nothing if it fell asleep.
@@ -65,6 +70,9 @@ impl Owner {
     /// Does what is asked of a running machine; gives the departure that this leads to, if any.
     async fn obey(&mut self, command: Command, handle: &VmmHandle) -> Option<Departure> {
         match command {
+            Command::Start(reply) if self.life.record().state.word() == StateWord::Paused => {
+                answer(reply, Err(paused()));
+            }
             Command::Start(reply) => answer(reply, Ok(())),
             Command::Stop { timeout_ms, reply } => {
                 self.at_rest.push(reply);
@@ -81,13 +89,15 @@ impl Owner {
             Command::Kill { signal, reply } => self.life.signal(signal, reply),
             Command::Pause {
                 mode: PauseMode::Memory,
+                held,
                 reply,
-            } => answer(reply, self.life.pause(handle).await),
+            } => answer(reply, self.life.pause(handle, held).await),
             Command::Pause {
                 mode: PauseMode::Disk,
+                held,
                 reply,
             } => {
-                let suspended = self.life.suspend(handle).await;
+                let suspended = self.life.suspend(handle, held).await;
                 // Answered once its memory is given back.
                 if suspended.is_ok() {
                     self.life.fall_asleep().await;
@@ -103,7 +113,7 @@ impl Owner {
             Command::KeepRecovery { point, reply } => answer(reply, self.life.keep_recovery(point).await),
             Command::Claim { spec, reply } => answer(reply, self.life.claim(*spec, handle).await),
             Command::Rollback { staged, reply } => return self.begin_rollback(staged, reply),
-            Command::Resume(reply) => answer(reply, self.life.resume(handle).await),
+            Command::Resume(reply) => self.life.resume(handle, reply).await,
             Command::Remove { force: true, reply } => {
                 self.removal.push(reply);
                 return Some(Departure::Kill);
@@ -156,7 +166,7 @@ impl Life {
         });
     }
 
-    async fn pause(&mut self, handle: &VmmHandle) -> Result<(), NodeError> {
+    async fn pause(&mut self, handle: &VmmHandle, held: bool) -> Result<(), NodeError> {
         if self.record().state.word() == StateWord::Paused {
             return Ok(());
         }
@@ -165,57 +175,67 @@ impl Life {
             .await
             .map_err(|error| guest_link::driver_error("pause the machine", error))?;
         self.enter(MachineEvent::Pause);
+        self.paused_held = held;
         Ok(())
     }
 
-    async fn resume(&mut self, handle: &VmmHandle) -> Result<(), NodeError> {
+    async fn resume(&mut self, handle: &VmmHandle, reply: Reply) {
         if self.record().state.word() == StateWord::Running {
-            return Ok(());
+            return answer(reply, Ok(()));
         }
         if self.is_claimed() {
-            return self.complete_claim(handle).await;
+            return answer(reply, self.complete_claim(handle).await);
         }
-        self.driver
-            .resume(handle)
-            .await
-            .map_err(|error| guest_link::driver_error("resume the machine", error))?;
+        if let Err(error) = self.driver.resume(handle).await {
+            return answer(reply, Err(guest_link::driver_error("resume the machine", error)));
+        }
         self.enter(MachineEvent::Resume);
-        // Its clock stood still with it.
-        self.tell_time();
-        // It may have been stopped before it heard that a snapshot was made.
-        if self.holds.any() {
-            self.release_programs();
-        }
-        Ok(())
+        self.paused_held = false;
+        // Its clock stood still with it. Whoever wants it to go on may call it next, and is to find it right.
+        let told = self.time_told();
+        let released = self.holds.take().then(|| self.programs_released());
+        self.services.finishing.spawn(async move {
+            let _ = timeout(TELLING_TIMEOUT, told).await;
+            // They stand still since the pause, or since a snapshot of which they did not hear that it was made.
+            if let Some(released) = released {
+                released.await;
+            }
+            answer(reply, Ok(()));
+        });
     }
 
-    /// Lets programs go on that stand still for a snapshot that is made already; those of a machine that waits are to. In a
-    /// task, for the guest may be slow.
+    /// Lets programs go on that stand still for a snapshot that is made already. In a task, for the guest may be slow.
     pub(super) fn release_programs(&self) {
-        if self.spec.is_warm() {
-            return;
-        }
-        if let Some(guest) = self.published_guest() {
-            self.services
-                .finishing
-                .spawn(async move { held::release(&guest).await });
+        self.services.finishing.spawn(self.programs_released());
+    }
+
+    /// The same, for whoever waits for it; those of a machine that waits are to stand still.
+    fn programs_released(&self) -> impl Future<Output = ()> + use<> {
+        let guest = self.published_guest().filter(|_| !self.spec.is_warm());
+        async move {
+            if let Some(guest) = guest {
+                held::release(&guest).await;
+            }
         }
     }
 
     /// Sets the guest's clock to the host's. The guest may be slow, and its owner must not be: hence a task, which its
     /// deadline ends.
     pub(super) fn tell_time(&self) {
-        if self.record().state.word() == StateWord::Paused {
-            return;
+        if self.record().state.word() != StateWord::Paused {
+            tokio::spawn(self.time_told());
         }
-        let Some(guest) = self.published_guest() else { return };
-        let machine = self.spec.id;
-        tokio::spawn(async move {
+    }
+
+    fn time_told(&self) -> impl Future<Output = ()> + use<> {
+        let (guest, machine) = (self.published_guest(), self.spec.id);
+        async move {
+            let Some(guest) = guest else { return };
             let now_ns = i64::try_from(now_ms()).unwrap_or(0).saturating_mul(1_000_000);
             if let Err(error) = guest.set_clock(now_ns).await {
                 // An agent of an earlier release cannot.
                 tracing::debug!(%machine, error = %chain(&error), "the guest's clock is not set");
             }
-        });
+        }
     }
 }

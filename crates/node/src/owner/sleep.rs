@@ -15,7 +15,7 @@ use hearth_driver::VmmHandle;
 use hearth_ids::SnapshotId;
 use hearth_node_api::{ErrorKind, NodeError};
 
-use super::{Command, Departure, Life, Owner, answer, conflict, not_at_rest};
+use super::{Command, Departure, Life, Owner, answer, command::paused, conflict, not_at_rest};
 use crate::{
     fault, guest_link,
     record::{End, Saved},
@@ -43,7 +43,8 @@ impl Owner {
                 return std::future::pending().await;
             };
             match command {
-                Command::Start(reply) | Command::Pause { reply, .. } => answer(reply, Ok(())),
+                Command::Start(reply) => answer(reply, Err(paused())),
+                Command::Pause { reply, .. } => answer(reply, Ok(())),
                 Command::Resume(reply) => {
                     let (outcome, then) = self.wake().await;
                     answer(reply, outcome);
@@ -105,13 +106,13 @@ impl Owner {
 
 impl Life {
     /// Writes the running machine to disk. Where that fails, it goes on. Its VMM is still to be ended.
-    pub(super) async fn suspend(&mut self, handle: &VmmHandle) -> Result<(), NodeError> {
+    pub(super) async fn suspend(&mut self, handle: &VmmHandle, held: bool) -> Result<(), NodeError> {
         guest_link::check_can_save(&*self.driver, "pause the machine on disk")?;
         let was_running = self.record().state.word() == StateWord::Running;
         let action = |error| guest_link::driver_error("pause the machine", error);
         let still = self.stand_still(handle).await.map_err(action)?;
         fault::point("suspend.paused");
-        let suspended = self.write_down(handle, was_running).await;
+        let suspended = self.write_down(handle, was_running, held).await;
         if suspended.is_ok() {
             still.stay();
         } else {
@@ -121,9 +122,10 @@ impl Life {
         suspended
     }
 
-    async fn write_down(&mut self, handle: &VmmHandle, was_running: bool) -> Result<(), NodeError> {
+    async fn write_down(&mut self, handle: &VmmHandle, was_running: bool, held: bool) -> Result<(), NodeError> {
         let draft = Draft::new(self.folder.saving()).map_err(save_error)?;
         let mut manifest = self.save_vmm(handle, &draft, SnapshotId::new()).await?;
+        manifest.info.programs_held |= held;
         fault::point("suspend.saved");
         let (services, folder) = (Arc::clone(&self.services), self.folder.clone());
         let finished = blocking(move || {
@@ -141,6 +143,9 @@ impl Life {
     /// Gives back all but the slot. Every step may be taken twice. Whoever speaks to the guest may go on once it wakes.
     pub(super) async fn fall_asleep(&mut self) {
         self.release_vmm().await;
+        // Whoever wakes it lets its programs go on.
+        self.holds.take();
+        self.paused_held = false;
         fault::point("suspend.ended");
         self.release_cgroup().await;
         self.services.ledger.fall_asleep(&self.spec);

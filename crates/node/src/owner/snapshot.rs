@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hearth_domain::StateWord;
 use hearth_driver::{VmmHandle, VmmIdentity, sparse};
 use hearth_ids::SnapshotId;
 use hearth_node_api::{ErrorKind, NodeError, SnapshotInfo};
@@ -30,7 +31,7 @@ pub(crate) struct Taken {
 impl Taken {
     /// Lets the programs go on that were held meanwhile, and notes that they were.
     pub(crate) async fn released(mut self, held: Held) -> Self {
-        self.manifest.info.programs_held = held.is_held();
+        self.manifest.info.programs_held |= held.is_held();
         if let Some(stood_still) = held.release().await {
             self.manifest.info.paused_us = micros(stood_still);
         }
@@ -140,7 +141,8 @@ impl Life {
                 agent_version: record.agent_version.clone(),
                 parts: Vec::new(),
                 paused_us: 0,
-                programs_held: false,
+                // A pause may have held them.
+                programs_held: self.paused_held && record.state.word() == StateWord::Paused,
             },
             host_token: record.host_token.clone(),
             guest_next: self.log.guest_next(),
@@ -169,8 +171,16 @@ impl Life {
 
     /// Goes back to what was staged, from rest, and notes that the machine is to run.
     pub(super) async fn start_from(&mut self, staged: Draft) -> Result<(), NodeError> {
-        self.note_rollback(staged)?;
-        self.finish_rollback().await?;
+        // Before anything is given for what finds no room.
+        self.reserve()?;
+        let back = match self.note_rollback(staged) {
+            Ok(()) => self.finish_rollback().await,
+            Err(error) => Err(error),
+        };
+        if back.is_err() {
+            self.services.ledger.release(self.spec.id);
+        }
+        back?;
         self.forget_recovery().await;
         self.accept_start(0)
     }

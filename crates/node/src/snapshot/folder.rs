@@ -108,6 +108,8 @@ struct Stamp {
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
+    /// Unlike the time before, nobody sets it.
+    changed: (i64, i64),
 }
 
 impl Folder {
@@ -192,6 +194,7 @@ impl Folder {
             inode: meta.ino(),
             bytes: meta.len(),
             modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
         };
         let mut seen = self.disk_seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen != Some(stamp) {

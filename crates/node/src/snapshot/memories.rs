@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use hearth_driver::memory::SealedMemory;
 use hearth_ids::SnapshotId;
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::sleep};
 
 use super::{
     folder::{Folder, MEMORY},
@@ -16,6 +17,11 @@ use super::{
     manifest::SnapshotError,
 };
 use crate::services::blocking;
+
+/// A memory of a snapshot that is no more, of which machines are still to go on, stays for so long after the last of them.
+const LINGER: Duration = Duration::from_secs(5);
+
+type Cell = OnceCell<Arc<SealedMemory>>;
 
 /// The memories that are held, up to so many bytes; those that were not used for the longest time go first. What a VMM
 /// maps lives on until the VMM ends.
@@ -28,12 +34,14 @@ pub(crate) struct Memories {
 #[derive(Debug, Default)]
 struct Held {
     by_snapshot: HashMap<SnapshotId, Entry>,
+    /// Those of snapshots that are no more, while somebody goes on from them.
+    passing: HashMap<SnapshotId, Weak<Cell>>,
     uses: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    memory: Arc<OnceCell<Arc<SealedMemory>>>,
+    memory: Arc<Cell>,
     bytes: u64,
     used: u64,
 }
@@ -46,10 +54,15 @@ impl Memories {
         }
     }
 
-    /// The memory of a snapshot. Many who want the same one wait for one reading.
-    pub(crate) async fn of(&self, folder: &Folder) -> Result<Arc<SealedMemory>, SnapshotError> {
+    /// The memory of a snapshot, which `is_there`, or from which some of those that were made of it are still to go on. Many who
+    /// want the same one wait for one reading.
+    pub(crate) async fn of(&self, folder: &Folder, is_there: bool) -> Result<Arc<SealedMemory>, SnapshotError> {
         let id = folder.info().id;
-        let cell = self.cell(id, folder.manifest.part(MEMORY)?.data_bytes);
+        let cell = if is_there {
+            self.cell(id, folder.manifest.part(MEMORY)?.data_bytes)
+        } else {
+            self.passing_cell(id)
+        };
         let read = async {
             let folder = folder.clone();
             blocking(move || seal(&folder)).await.map(Arc::new)
@@ -58,15 +71,36 @@ impl Memories {
         if memory.is_err() {
             self.forget(id);
         }
-        memory.map(Arc::clone)
+        let memory = memory.map(Arc::clone);
+        if !is_there {
+            tokio::spawn(async move {
+                sleep(LINGER).await;
+                drop(cell);
+            });
+        }
+        memory
     }
 
-    /// A memory that nobody will go on from any more.
+    /// A memory of a snapshot that is no more. Those who are about to go on from it share it still.
     pub(crate) fn forget(&self, id: SnapshotId) {
-        self.held().by_snapshot.remove(&id);
+        let mut held = self.held();
+        if let Some(entry) = held.by_snapshot.remove(&id) {
+            held.passing.insert(id, Arc::downgrade(&entry.memory));
+        }
     }
 
-    fn cell(&self, id: SnapshotId, bytes: u64) -> Arc<OnceCell<Arc<SealedMemory>>> {
+    fn passing_cell(&self, id: SnapshotId) -> Arc<Cell> {
+        let mut held = self.held();
+        held.passing.retain(|_, cell| cell.strong_count() > 0);
+        if let Some(cell) = held.passing.get(&id).and_then(Weak::upgrade) {
+            return cell;
+        }
+        let cell = Arc::default();
+        held.passing.insert(id, Arc::downgrade(&cell));
+        cell
+    }
+
+    fn cell(&self, id: SnapshotId, bytes: u64) -> Arc<Cell> {
         let mut held = self.held();
         held.uses += 1;
         let used = held.uses;
@@ -110,4 +144,29 @@ fn seal(folder: &Folder) -> Result<SealedMemory, SnapshotError> {
 
 fn path_of(folder: &Folder) -> PathBuf {
     folder.files().memory
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_is_shared_by_those_who_need_it_and_held_by_nobody_else() {
+        let memories = Memories::new(100);
+        let (id, other) = (SnapshotId::new(), SnapshotId::new());
+        let needed = memories.cell(id, 60);
+        memories.forget(id);
+        assert!(Arc::ptr_eq(&memories.passing_cell(id), &needed));
+        // It counts for nothing any more.
+        drop(memories.cell(other, 60));
+        assert_eq!(memories.held().by_snapshot.len(), 1);
+        let gone = Arc::downgrade(&needed);
+        drop(needed);
+        assert!(gone.upgrade().is_none());
+        let anew = memories.passing_cell(id);
+        assert!(anew.get().is_none());
+        drop(anew);
+        drop(memories.passing_cell(other));
+        assert_eq!(memories.held().passing.len(), 1, "those of before are forgotten");
+    }
 }

@@ -180,10 +180,10 @@ async fn a_machine_that_finds_no_room_goes_back_once_there_is_some() {
     next_point(&node, id).await;
     mark(&disk(&world, id), *b"lost");
     let mut books = node.books();
-    assert_eq!(books.borrow().turned_away, 0);
+    assert_eq!(books.borrow().turned_away.times, 0);
     let large = crash_and_fill(&world, &node, id).await;
     // Whoever could make room hears of each try.
-    books.wait_for(|books| books.turned_away > 1).await.unwrap();
+    books.wait_for(|books| books.turned_away.times > 1).await.unwrap();
     assert_eq!(node.status(id).unwrap().state.word(), StateWord::Failed);
     node.remove(large, true).await.unwrap();
     world.is(&node, id, StateWord::Running).await;

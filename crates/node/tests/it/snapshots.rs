@@ -494,10 +494,46 @@ async fn a_way_back_that_finds_no_room_starts_nothing_later() {
     let node = world.open().await;
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert_eq!(node.status(id).unwrap().state.word(), StateWord::Stopped);
-    // Where it goes on once it is started is where it was to go back to.
+    // Nothing was given for what found no room, nor is it taken up later: it boots.
+    let parents = node.snapshots().await.unwrap();
+    assert_eq!(parents.len(), 1);
+    assert!(!world.machines_dir().join(id.to_string()).join("rollback").exists());
+    assert!(!world.machines_dir().join(id.to_string()).join("saved").exists());
     node.start(id).await.unwrap();
     world.is(&node, id, StateWord::Running).await;
     node.remove(id, true).await.unwrap();
     node.remove_snapshot(info.id).await.unwrap();
+    world.nothing_is_left(&node).await;
+}
+
+#[tokio::test]
+async fn a_machine_on_the_bridge_sleeps_and_goes_on_from_nothing_else() {
+    let world = World::new();
+    let node = world.open().await;
+    let bridged = hearth_domain::MachineSpec {
+        network: hearth_domain::NetworkMode::Bridge,
+        ..spec()
+    };
+    let recoverable = hearth_domain::MachineSpec {
+        recover: hearth_domain::RecoverPolicy::snapshot(Some(60)).unwrap(),
+        ..bridged.clone()
+    };
+    let refused = node.create(recoverable).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::InvalidInput);
+    let machine = world.running(&node, bridged).await;
+    let id = SnapshotId::new();
+    let refused = node.snapshot(SnapshotRequest { id, machine }).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::InvalidInput);
+    assert!(refused.message.contains("bridge"), "{refused}");
+    for mode in [PauseMode::Disk, PauseMode::Memory] {
+        node.pause(machine, mode).await.unwrap();
+        // Whoever waits for it to run would wait for ever.
+        let refused = node.start(machine).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        node.resume(machine).await.unwrap();
+        world.is(&node, machine, StateWord::Running).await;
+    }
+    node.start(machine).await.unwrap();
+    node.remove(machine, true).await.unwrap();
     world.nothing_is_left(&node).await;
 }

@@ -22,10 +22,11 @@ use crate::{
     address::{AddressPlan, pool_prefix_len},
     link::{Links, overlap},
     netns,
+    policy::BridgePort,
     port::reserve,
     record::{Record, Records},
     site::{Site, host_has_ipv6, let_host_forward},
-    slot::NetworkError,
+    slot::{NetworkError, SlotRequest},
 };
 
 impl Core {
@@ -103,7 +104,7 @@ impl Core {
         let bridged = request.mode == NetworkMode::Bridge;
         let renewed = if bridged {
             self.bridge_port(index)
-                .and_then(|port| self.config.bridge.find(&self.config.instance, &port))
+                .and_then(|port| self.find_or_plug(&port, &request))
         } else if self.site.stands(index) {
             self.site.renew(index, request.mode)
         } else {
@@ -137,6 +138,18 @@ impl Core {
             },
         );
         Ok(())
+    }
+}
+
+impl Core {
+    /// A port of the bridge that is there; or the same one anew, for a machine that slept while the host was restarted: its
+    /// address is within its guest.
+    fn find_or_plug(&self, port: &BridgePort, request: &SlotRequest) -> Result<(), NetworkError> {
+        let bridge = &self.config.bridge;
+        bridge.find(&self.config.instance, port).or_else(|_| {
+            bridge.ensure(&self.config.instance)?;
+            bridge.plug(port, request.tap_owner)
+        })
     }
 }
 
