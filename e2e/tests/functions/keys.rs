@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::shop::{answer, import, nothing_left, try_deploy, wait_for_zero};
 
 /// Everything of OpenSSL's that is drawn in a call was drawn from before, so that its generator is part of the template. The
-/// first message of a TLS client has its random number and the public part of its key.
+/// first message of a TLS client has its random number and the public part of its key, 32 bytes after the group's number and its
+/// length.
 const PYTHON: &str = r#"
 import random, ssl, uuid
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -18,9 +19,11 @@ def hello():
         context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
     except ssl.SSLWantReadError:
         pass
-    return outgoing.read().hex()
+    sent = outgoing.read()
+    key = sent.index(b"\x00\x1d\x00\x20") + 4
+    return sent[11:43].hex(), sent[key:key + 32].hex()
 started = uuid.uuid4().hex
-draw = lambda: [hello(), ssl.RAND_bytes(16).hex(), random.random(), uuid.uuid4().hex]
+draw = lambda: [*hello(), ssl.RAND_bytes(16).hex(), random.random(), uuid.uuid4().hex]
 draw()
 def handler(event, context):
     return {"started": started, "drawn": draw()}
