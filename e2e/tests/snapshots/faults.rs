@@ -1,17 +1,19 @@
 //! The daemon is killed at every step of snapshots, forks, sleep, waking and ways back: the machine goes on or sleeps on with
 //! all that it had in memory, no half snapshot is to be seen, and nothing is left.
 
+use std::fs;
+
 use hearth_control::SNAPSHOT_POINTS as CONTROL_POINTS;
 use hearth_e2e::{BUSYBOX, Host, HostOptions, Walk, wait_for};
 use hearth_node::fault::SNAPSHOT_POINTS as NODE_POINTS;
 
-use crate::shop::{exec, run};
+use crate::shop::{MARK, exec, mark, run};
 
 const MACHINE: &str = "victim";
 const SOURCE: &str = "source";
 const FORK: &str = "copy";
-/// Has something in memory alone, and something on disk.
-const PROGRAM: &str = "echo mark > /tmp/mark; echo mark > /mark; sleep 1000";
+/// Where a test keeps the mark of the boot while the daemon is dead.
+const BOOT: &str = "boot";
 
 /// What the user does, so that the daemon comes to the point.
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +138,7 @@ fn clear(host: &Host, point: &str) {
     }
     let images = host.hearth(&["image", "inspect", BUSYBOX, "--json"]).json();
     assert_eq!(images["holders"].as_array().map_or(0, Vec::len), 0, "{point}: {images}");
-    let left = std::fs::read_dir(host.state_dir().join("snapshots")).unwrap();
+    let left = fs::read_dir(host.state_dir().join("snapshots")).unwrap();
     assert_eq!(left.count(), 0, "{point}");
 }
 
@@ -155,10 +157,9 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
         Action::KeepRecovery => &["--disk", "16m", "--recover", "snapshot:5s"],
         _ => &["--disk", "16m"],
     };
-    run(host, first, flags, PROGRAM);
-    wait_for("the mark", || {
-        (exec(host, first, "cat /mark 2>/dev/null || true") == "mark").then_some(())
-    });
+    // Something on disk, and something in memory alone.
+    run(host, first, flags, &format!("echo mark > /mark; {MARK}; sleep 1000"));
+    fs::write(host.folder().join(BOOT), mark(host, first)).unwrap();
     let snapshot = |host: &Host| {
         host.hearth(&["snapshot", "create", first, "--name", "then"]).ok();
     };
@@ -179,7 +180,7 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
         }
         Action::Rollback => {
             snapshot(host);
-            exec(host, MACHINE, "echo later > /tmp/mark; echo later > /mark; sync");
+            exec(host, MACHINE, "echo later > /dev/shm/mark; echo later > /mark; sync");
             &["rollback", MACHINE, "then"]
         }
         Action::Fork => &["fork", MACHINE, "--name", FORK],
@@ -216,11 +217,13 @@ fn check(host: &Host, point: &str, action: Action, outcome: Outcome) {
         _ => 0,
     };
     assert_eq!(snapshots.as_array().unwrap().len(), kept, "{point}: {snapshots}");
-    let marks = |machine: &str| exec(host, machine, "cat /tmp/mark /mark");
+    let marks = |machine: &str| exec(host, machine, "cat /dev/shm/mark /mark");
+    let boot = fs::read_to_string(host.folder().join(BOOT)).unwrap();
+    let before = format!("{boot}\nmark");
     let has_fork = matches!(outcome, Outcome::IsForked) || matches!(action, Action::Wait | Action::Claim);
     if has_fork {
         host.wait_for_state(FORK, "running");
-        assert_eq!(marks(FORK), "mark\nmark", "{point}");
+        assert_eq!(marks(FORK), before, "{point}");
     } else {
         assert_eq!(host.state_of(FORK), None, "{point}");
     }
@@ -229,11 +232,11 @@ fn check(host: &Host, point: &str, action: Action, outcome: Outcome) {
         return clear(host, point);
     }
     host.wait_for_state(MACHINE, "running");
-    let mark = if matches!(outcome, Outcome::Stays) {
-        "later"
+    let wanted = if matches!(outcome, Outcome::Stays) {
+        "later\nlater"
     } else {
-        "mark"
+        before.as_str()
     };
-    assert_eq!(marks(MACHINE), format!("{mark}\n{mark}"), "{point}");
+    assert_eq!(marks(MACHINE), wanted, "{point}");
     clear(host, point);
 }

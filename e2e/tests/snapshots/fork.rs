@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hearth_e2e::{Host, HostOptions, wait_for};
 
-use crate::shop::{exec, remove_all, run};
+use crate::shop::{MARK, exec, mark, remove_all, run};
 
 /// What no two machines may have in common, a line each.
 const OWN: &str = "hostname; cat /proc/sys/kernel/random/boot_id /etc/machine-id /run/hearth/generation; \
@@ -20,14 +20,11 @@ fn is_set_up(host: &Host, machine: &str) {
 #[test]
 fn forks_go_on_from_one_moment_and_are_machines_of_their_own() {
     let host = Host::start();
-    run(
-        &host,
-        "source",
-        &["--disk", "32m"],
-        "echo 0123456789abcdef0123456789abcdef > /etc/machine-id; echo memory > /tmp/mark; echo disk > /mark; sleep 1000",
-    );
+    let script =
+        format!("echo 0123456789abcdef0123456789abcdef > /etc/machine-id; {MARK}; echo disk > /mark; sleep 1000");
+    run(&host, "source", &["--disk", "32m"], &script);
     is_set_up(&host, "source");
-    let program = exec(&host, "source", "cat /tmp/mark; pidof sleep");
+    let program = exec(&host, "source", "cat /dev/shm/mark; pidof sleep");
     let forked = host.hearth(&["fork", "-n", "3", "source", "--json"]).json();
     let forks: Vec<String> = forked["machines"]
         .as_array()
@@ -41,7 +38,7 @@ fn forks_go_on_from_one_moment_and_are_machines_of_their_own() {
     let mut count = 0;
     for fork in &forks {
         host.wait_for_state(fork, "running");
-        assert_eq!(exec(&host, fork, "cat /tmp/mark; pidof sleep"), program);
+        assert_eq!(exec(&host, fork, "cat /dev/shm/mark; pidof sleep"), program);
         assert_eq!(exec(&host, fork, "cat /mark; echo changed > /mark; sync"), "disk");
         for line in exec(&host, fork, OWN).lines() {
             count += 1;
@@ -94,36 +91,39 @@ fn a_snapshot_outlives_its_machine_and_a_machine_goes_back() {
         &host,
         "source",
         &["--disk", "32m"],
-        // Written once: each boot runs this.
-        "echo then > /tmp/mark; test -s /mark || echo then > /mark; sleep 1000",
+        // On disk it is written once: each boot runs this.
+        &format!("{MARK}; test -s /mark || echo then > /mark; sleep 1000"),
     );
     is_set_up(&host, "source");
+    let boot = mark(&host, "source");
+    let then = format!("{boot}\nthen");
     host.hearth(&["snapshot", "create", "source", "--name", "then"]).ok();
     exec(
         &host,
         "source",
-        "echo now > /tmp/mark; echo now > /mark; sync; kill -9 $(pidof sleep) || true",
+        "echo now > /dev/shm/mark; echo now > /mark; sync; kill -9 $(pidof sleep) || true",
     );
     host.wait_for_state("source", "stopped");
     host.hearth(&["rollback", "source", "then"]).ok();
     host.wait_for_state("source", "running");
-    assert_eq!(exec(&host, "source", "cat /tmp/mark /mark"), "then\nthen");
-    exec(&host, "source", "echo now > /tmp/mark; echo now > /mark");
+    assert_eq!(exec(&host, "source", "cat /dev/shm/mark /mark"), then);
+    exec(&host, "source", "echo now > /dev/shm/mark; echo now > /mark");
     host.hearth(&["rollback", "source", "then"]).ok();
     host.wait_for_state("source", "running");
-    assert_eq!(exec(&host, "source", "cat /tmp/mark /mark"), "then\nthen");
+    assert_eq!(exec(&host, "source", "cat /dev/shm/mark /mark"), then);
     host.hearth(&["rm", "-f", "source"]).ok();
     host.hearth(&["snapshot", "restore", "then", "--name", "again"]).ok();
     host.wait_for_state("again", "running");
     assert_eq!(
-        exec(&host, "again", "cat /tmp/mark /mark; hostname"),
-        "then\nthen\nagain"
+        exec(&host, "again", "cat /dev/shm/mark /mark; hostname"),
+        format!("{then}\nagain")
     );
     host.hearth(&["snapshot", "rm", "then"]).ok();
     host.hearth(&["snapshot", "restore", "then"]).failed(1, &["then"]);
     // Its next start is a boot: the disk is there, the memory is not.
     host.hearth(&["restart", "again"]).ok();
     host.wait_for_state("again", "running");
+    assert_ne!(mark(&host, "again"), boot);
     assert_eq!(exec(&host, "again", "cat /mark"), "then");
     remove_all(&host, &["again"]);
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use hearth_e2e::{Host, HostOptions, Mount};
 
-use crate::shop::{exec, remove_all, run};
+use crate::shop::{MARK, mark, remove_all, run};
 
 #[test]
 fn a_full_disk_costs_no_machine_its_memory() {
@@ -14,7 +14,8 @@ fn a_full_disk_costs_no_machine_its_memory() {
     let machines = Mount::new(&host.state_dir().join("machines"), "size=24m,mode=711");
     let snapshots = Mount::new(&host.state_dir().join("snapshots"), "size=24m,mode=700");
     host.up(&HostOptions::default());
-    run(&host, "source", &[], "echo mark > /tmp/mark; sleep 1000");
+    run(&host, "source", &[], &format!("{MARK}; sleep 1000"));
+    let boot = mark(&host, "source");
     for refused in [
         host.hearth(&["pause", "source"]),
         host.hearth(&["snapshot", "create", "source"]),
@@ -23,7 +24,7 @@ fn a_full_disk_costs_no_machine_its_memory() {
         assert_ne!(refused.code, 0, "{refused:?}");
         assert!(refused.stderr.contains("No space left"), "{refused:?}");
         assert_eq!(host.state_of("source").as_deref(), Some("running"));
-        assert_eq!(exec(&host, "source", "cat /tmp/mark"), "mark");
+        assert_eq!(mark(&host, "source"), boot);
     }
     assert_eq!(fs::read_dir(host.state_dir().join("snapshots")).unwrap().count(), 0);
     assert_eq!(host.hearth(&["snapshot", "ls", "--json"]).json(), serde_json::json!([]));
@@ -35,7 +36,7 @@ fn a_full_disk_costs_no_machine_its_memory() {
     host.hearth(&["fork", "source", "--name", "copy"]).ok();
     host.wait_for_state("copy", "running");
     for machine in ["source", "copy"] {
-        assert_eq!(exec(&host, machine, "cat /tmp/mark"), "mark");
+        assert_eq!(mark(&host, machine), boot);
     }
     remove_all(&host, &["source", "copy"]);
     host.down();

@@ -1,6 +1,10 @@
 //! What these tests have in common.
 
-use hearth_e2e::{BUSYBOX, Host};
+use hearth_e2e::{BUSYBOX, Host, wait_for};
+
+/// What a script puts into memory alone: another mark at each boot, and the same for all that goes on from there. The boot ID
+/// would not do, since copies get one of their own.
+pub(crate) const MARK: &str = "cat /proc/sys/kernel/random/uuid > /dev/shm/mark";
 
 /// Starts a machine that runs a script, and waits until it runs.
 pub(crate) fn run(host: &Host, name: &str, flags: &[&str], script: &str) {
@@ -13,6 +17,14 @@ pub(crate) fn run(host: &Host, name: &str, flags: &[&str], script: &str) {
 /// What a script in a machine says.
 pub(crate) fn exec(host: &Host, machine: &str, script: &str) -> String {
     host.hearth(&["exec", machine, "sh", "-c", script]).ok().to_owned()
+}
+
+/// The mark of a machine's boot, as soon as it is there.
+pub(crate) fn mark(host: &Host, machine: &str) -> String {
+    wait_for("the mark", || {
+        let mark = exec(host, machine, "cat /dev/shm/mark 2>/dev/null || true");
+        Some(mark).filter(|mark| !mark.is_empty())
+    })
 }
 
 pub(crate) fn lines(host: &Host, machine: &str) -> Vec<String> {

@@ -6,12 +6,10 @@ use std::{fs, process::Stdio};
 use hearth_e2e::{Host, HostOptions, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::shop::{exec, remove_all, run};
+use crate::shop::{MARK, exec, mark, remove_all, run};
 
 const MACHINE: &str = "victim";
 const SOURCE: &str = "source";
-/// Has something in memory alone.
-const PROGRAM: &str = "echo mark > /dev/shm/mark; sleep 1000";
 
 /// What the user does, so that the daemon comes to the point.
 #[derive(Debug, Clone, Copy)]
@@ -66,14 +64,15 @@ fn the_vmm_dies_at_every_point() {
     host.down();
     for (point, action, outcome) in TABLE {
         eprintln!("--- {point}: {action:?}, then {outcome:?}");
-        die_at(&mut host, point, *action);
-        check(&host, point, *action, *outcome);
+        let boot = die_at(&mut host, point, *action);
+        check(&host, point, *action, *outcome, &boot);
         host.down();
         assert_eq!(host.namespaces(), Vec::<String>::new(), "{point}");
     }
 }
 
-fn die_at(host: &mut Host, point: &str, action: Action) {
+/// Gives the mark of the boot before.
+fn die_at(host: &mut Host, point: &str, action: Action) -> String {
     let stop = host.folder().join("stop");
     let options = HostOptions::dying_at(point).env("HEARTH_FAULT_STOP", stop.to_str().unwrap());
     host.up(&options);
@@ -82,10 +81,8 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
     } else {
         MACHINE
     };
-    run(host, first, &[], PROGRAM);
-    wait_for("the mark", || {
-        (exec(host, first, "cat /dev/shm/mark 2>/dev/null || true") == "mark").then_some(())
-    });
+    run(host, first, &[], &format!("{MARK}; sleep 1000"));
+    let boot = mark(host, first);
     let prepare: &[&str] = match action {
         Action::Snapshot | Action::Pause => &[],
         Action::Resume => &["pause", MACHINE],
@@ -109,6 +106,7 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
     kill_vmm(&id);
     fs::remove_file(stop).unwrap();
     client.wait().unwrap();
+    boot
 }
 
 /// Kills the VMM of a machine, of which the daemon may not tell yet.
@@ -131,18 +129,24 @@ fn kill_vmm(id: &str) {
     assert!(killed > 0, "there is no VMM of {id}");
 }
 
-fn check(host: &Host, point: &str, action: Action, outcome: Outcome) {
-    let marks = |machine: &str| exec(host, machine, "cat /dev/shm/mark");
+fn check(host: &Host, point: &str, action: Action, outcome: Outcome, boot: &str) {
+    let goes_on = |machine: &str| {
+        assert_eq!(
+            exec(host, machine, "cat /dev/shm/mark"),
+            boot,
+            "{point}: {machine} has booted"
+        );
+    };
     match outcome {
         Outcome::Fails | Outcome::IsKept => host.wait_for_state(MACHINE, "failed"),
         Outcome::Sleeps => {
             assert_eq!(host.inspect(MACHINE)["on_disk"], true, "{point}");
             host.hearth(&["resume", MACHINE]).ok();
-            assert_eq!(marks(MACHINE), "mark", "{point}");
+            goes_on(MACHINE);
         }
         Outcome::GoesBack => {
             host.wait_for_state(MACHINE, "running");
-            assert_eq!(marks(MACHINE), "mark", "{point}");
+            goes_on(MACHINE);
         }
     }
     let snapshots = host.hearth(&["snapshot", "ls", "--json"]).json();
@@ -153,18 +157,19 @@ fn check(host: &Host, point: &str, action: Action, outcome: Outcome) {
         // What is there is whole: another goes on from it.
         let id = snapshot["id"].as_str().unwrap();
         host.hearth(&["snapshot", "restore", id, "--name", "other"]).ok();
-        assert_eq!(marks("other"), "mark", "{point}");
+        goes_on("other");
         host.hearth(&["rm", "-f", "other"]).ok();
         host.hearth(&["snapshot", "rm", id]).ok();
     }
     if matches!(action, Action::Restore) {
-        assert_eq!(marks(SOURCE), "mark", "{point}");
+        goes_on(SOURCE);
         host.hearth(&["rm", "-f", SOURCE]).ok();
     }
-    // One that has failed may be started again.
+    // One that has failed may be started again, and boots then.
     if matches!(outcome, Outcome::Fails | Outcome::IsKept) {
         host.hearth(&["start", MACHINE]).ok();
         host.wait_for_state(MACHINE, "running");
+        assert_ne!(mark(host, MACHINE), boot, "{point}");
     }
     remove_all(host, &[MACHINE]);
 }
