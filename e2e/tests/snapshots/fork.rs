@@ -1,14 +1,29 @@
 //! Copies of running machines, and ways back.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+};
 
-use hearth_e2e::{Host, HostOptions, wait_for};
+use hearth_e2e::{Host, HostOptions, PATIENCE, wait_for};
 
 use crate::shop::{MARK, exec, mark, remove_all, run};
 
 /// What no two machines may have in common, a line each.
 const OWN: &str = "hostname; cat /proc/sys/kernel/random/boot_id /etc/machine-id /run/hearth/generation; \
     head -c 16 /dev/urandom | md5sum; cat /proc/sys/kernel/random/uuid";
+
+/// Gives the one who calls back what it hears, and keeps how that ended: 1 is an error of a read, 0 an end as it should be.
+const ECHO: &str = "(nc -l -p 7 -e cat; echo $? > /dev/shm/ended) &";
+
+/// What comes back of a word.
+fn echo(mut connection: &TcpStream, word: &str) -> String {
+    connection.write_all(word.as_bytes()).unwrap();
+    let mut answer = vec![0; word.len()];
+    connection.read_exact(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
 
 /// Waits until the script of a machine has come to its end, which is a sleep.
 fn is_set_up(host: &Host, machine: &str) {
@@ -20,10 +35,21 @@ fn is_set_up(host: &Host, machine: &str) {
 #[test]
 fn forks_go_on_from_one_moment_and_are_machines_of_their_own() {
     let host = Host::start();
-    let script =
-        format!("echo 0123456789abcdef0123456789abcdef > /etc/machine-id; {MARK}; echo disk > /mark; sleep 1000");
-    run(&host, "source", &["--disk", "32m"], &script);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let publish = format!("127.0.0.1:{port}:7");
+    let script = format!(
+        "{ECHO} echo 0123456789abcdef0123456789abcdef > /etc/machine-id; {MARK}; echo disk > /mark; sleep 1000"
+    );
+    run(&host, "source", &["--disk", "32m", "-p", &publish], &script);
     is_set_up(&host, "source");
+    let connection = wait_for("the echo", || TcpStream::connect(("127.0.0.1", port)).ok());
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(echo(&connection, "before"), "before");
+    // By it a copy's connections are ended. It is loaded when nothing else is to be done.
+    wait_for("the guest's module", || {
+        let loaded = host.hearth(&["exec", "source", "grep", "-q", "tcp_diag", "/proc/modules"]);
+        (loaded.code == 0).then_some(())
+    });
     let program = exec(&host, "source", "cat /dev/shm/mark; pidof sleep");
     let forked = host.hearth(&["fork", "-n", "3", "source", "--json"]).json();
     let forks: Vec<String> = forked["machines"]
@@ -40,6 +66,9 @@ fn forks_go_on_from_one_moment_and_are_machines_of_their_own() {
         host.wait_for_state(fork, "running");
         assert_eq!(exec(&host, fork, "cat /dev/shm/mark; pidof sleep"), program);
         assert_eq!(exec(&host, fork, "cat /mark; echo changed > /mark; sync"), "disk");
+        wait_for("the source's connection to end in its copy", || {
+            (exec(&host, fork, "cat /dev/shm/ended 2>/dev/null || true") == "1").then_some(())
+        });
         for line in exec(&host, fork, OWN).lines() {
             count += 1;
             assert!(own.insert(line.to_owned()), "{line} is there twice");
@@ -50,6 +79,8 @@ fn forks_go_on_from_one_moment_and_are_machines_of_their_own() {
         assert!(own.insert(line.to_owned()), "{line} is there twice");
     }
     assert_eq!(count, own.len());
+    // The source keeps its own.
+    assert_eq!(echo(&connection, "after"), "after");
     assert_eq!(exec(&host, "source", "cat /mark"), "disk");
     // No snapshot is left of it.
     assert_eq!(host.hearth(&["snapshot", "ls", "--json"]).json(), serde_json::json!([]));
