@@ -13,6 +13,7 @@ use crate::shop::{exec, lines, remove_all, run};
 
 /// Counts, and says each number.
 const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i > /tmp/count; echo $i; sleep 0.1; done";
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 fn count(host: &Host, machine: &str) -> u64 {
     exec(host, machine, "cat /tmp/count").parse().unwrap()
@@ -33,6 +34,10 @@ fn a_machine_sleeps_and_goes_on_where_it_was() {
     let generation = exec(&host, "sleeper", "cat /run/hearth/generation 2>/dev/null || echo none");
     assert_eq!(generation, "none");
 
+    // As one that slept for days finds it when it wakes.
+    let back = format!("date -s @$(($(date +%s) - {}))", 2 * DAY_SECONDS);
+    exec(&host, "sleeper", &back);
+    assert!(clock_is_off_by(&host, "sleeper") > DAY_SECONDS);
     host.hearth(&["pause", "sleeper"]).ok();
     let shown = host.inspect("sleeper");
     assert_eq!(
