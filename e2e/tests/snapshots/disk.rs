@@ -27,7 +27,8 @@ while :; do
         file=${sum%.sum}
         [ "$(md5sum < $file)" = "$(cat $sum)" ] || { echo "$file is not what was written"; exit 1; }
     done
-    echo $n > /tmp/round
+    echo $n > /tmp/round.new
+    mv /tmp/round.new /tmp/round
 done
 "#;
 
