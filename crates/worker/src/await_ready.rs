@@ -28,23 +28,31 @@ impl Inner {
         plan: &Plan,
         turn: Option<Turn>,
     ) -> Result<(Instance, WaitsFor), ProvisionFailure> {
+        let outcome = self.watch_it_come(plan, turn).await;
+        match outcome {
+            // However it looks from here: its machine was told to end.
+            Err(ProvisionFailure::Broken(_)) if !self.is_starting(plan.key.machine) => {
+                Err(ProvisionFailure::Hindered("it was ended before it was ready".into()))
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn watch_it_come(&self, plan: &Plan, turn: Option<Turn>) -> Result<(Instance, WaitsFor), ProvisionFailure> {
         let id = plan.key.machine;
         let broken = |reason: String| ProvisionFailure::Broken(reason);
-        let mut status = self
-            .parts
-            .node
-            .watch(id)
-            .ok_or_else(|| broken("its machine was removed".into()))?;
+        let removed = || ProvisionFailure::Hindered("its machine was removed".into());
+        let mut status = self.parts.node.watch(id).ok_or_else(removed)?;
         let up = status
             .wait_for(|status| status.state == MachineState::Running || status.state.is_at_rest())
             .await
-            .map_err(|_| broken("its machine was removed".into()))?
+            .map_err(|_| removed())?
             .clone();
         // A turn is for what costs the host something. The program may be as slow as it likes to be ready, and has no part in
         // how long its machine takes to boot.
         drop(turn);
         if up.state != MachineState::Running {
-            return Err(broken(self.ending(id, &up.state).await));
+            return Err(self.ending(id, &up.state).await);
         }
         let instance = self.instance_of(plan, &up)?;
         let ended = async {
@@ -58,7 +66,7 @@ impl Inner {
         };
         let asked = match asked {
             Ok(asked) => asked,
-            Err(state) => return Err(broken(self.ending(id, &state).await)),
+            Err(state) => return Err(self.ending(id, &state).await),
         };
         match asked {
             Ok(Ok(waits_for)) => Ok((instance, waits_for)),
@@ -99,16 +107,19 @@ impl Inner {
     }
 
     /// How a machine ended that was to serve, for the function's owner.
-    async fn ending(&self, id: MachineId, state: &MachineState) -> String {
+    async fn ending(&self, id: MachineId, state: &MachineState) -> ProvisionFailure {
         let what = match state {
             MachineState::Stopped { exit } if exit.oom_killed => {
                 "its program ran out of memory before it was ready".into()
             }
             MachineState::Stopped { exit } => format!("its program ended with code {} before it was ready", exit.code),
-            MachineState::Failed { reason } => return format!("its machine failed: {reason}"),
-            _ => return "its machine was removed before it was ready".into(),
+            MachineState::Failed { reason } => {
+                return ProvisionFailure::Broken(format!("its machine failed: {reason}"));
+            }
+            // Also by a node that closes.
+            _ => return ProvisionFailure::Hindered("its machine was removed before it was ready".into()),
         };
-        format!("{what}{}", self.last_words(id).await)
+        ProvisionFailure::Broken(format!("{what}{}", self.last_words(id).await))
     }
 
     async fn last_words(&self, id: MachineId) -> String {

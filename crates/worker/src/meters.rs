@@ -28,7 +28,7 @@ pub(crate) fn ended<T>(request: &ProvisionRequest, outcome: &Result<T, Provision
             return;
         }
         Err(ProvisionFailure::NoRoom(_)) => "no_room",
-        Err(ProvisionFailure::Broken(_)) => "broken",
+        Err(ProvisionFailure::Broken(_) | ProvisionFailure::Hindered(_)) => "broken",
     };
     counter!("hearth_provision_failures_total", "reason" => reason).increment(1);
 }

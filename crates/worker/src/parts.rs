@@ -77,6 +77,9 @@ pub enum ProvisionFailure {
     /// It cannot be made, or did not become ready: the same would most likely happen again.
     #[error("{0}")]
     Broken(String),
+    /// It has no fault of its own: it was ended on its way, or the node or the registry could not do their part.
+    #[error("{0}")]
+    Hindered(String),
 }
 
 /// Hears what became of requests.

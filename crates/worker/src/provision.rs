@@ -128,7 +128,7 @@ impl Inner {
         let (Some(template), Err(ProvisionFailure::Broken(reason))) = (template, &outcome) else {
             return outcome;
         };
-        // Its like would come up no more than it did; a boot may.
+        // Its like would come up no more than it did; a boot may. What only hindered it says nothing of the template.
         warn!(function = %request.function_id, snapshot = %template, reason = hearth_domain::one_line(reason), "no instance came up from its template; booting one");
         self.parts.blueprints.template_failed(template).await;
         self.make_one(request, &mut turn).await.1
@@ -218,13 +218,13 @@ impl Inner {
         let (id, began) = (plan.key.machine, Instant::now());
         if let Err(error) = self.parts.node.create(spec).await {
             self.parts.blueprints.withdraw(id).await;
-            return Err(failure_of(error));
+            return Err(not_made(error));
         }
         fault::point("provision.created");
         if self.is_unwanted(plan).await {
-            return Err(ProvisionFailure::Broken("it is not wanted any more".into()));
+            return Err(ProvisionFailure::Hindered("it is not wanted any more".into()));
         }
-        self.parts.node.start(id).await.map_err(failure_of)?;
+        self.parts.node.start(id).await.map_err(not_started)?;
         fault::point("provision.started");
         meters::phase("create", began.elapsed());
         Ok(())
@@ -232,8 +232,7 @@ impl Inner {
 
     /// Whether the function, or its version, went while the machine was made, or the instance was ended.
     async fn is_unwanted(&self, plan: &Plan) -> bool {
-        let starting = matches!(self.lock().get(&plan.key.machine), Some(Entry::Starting(..)));
-        !starting
+        !self.is_starting(plan.key.machine)
             || self
                 .parts
                 .blueprints
@@ -288,14 +287,14 @@ impl Inner {
             let mut instances = self.lock();
             // Retired meanwhile, or its machine ended.
             if !matches!(instances.get(&id), Some(Entry::Starting(..))) {
-                return Err(ProvisionFailure::Broken("it was ended before it was ready".into()));
+                return Err(ProvisionFailure::Hindered("it was ended before it was ready".into()));
             }
             instances.insert(id, Entry::Serving(instance.clone()));
         }
         info!(function = %plan.key.function, version = plan.version, machine = %id, "instance serves");
         self.register(instance)
             .await
-            .map_err(|error| ProvisionFailure::Broken(format!("it cannot be registered: {error}")))?;
+            .map_err(|error| ProvisionFailure::Hindered(format!("it cannot be registered: {error}")))?;
         fault::point("provision.registered");
         // It may have ended before it was known to serve, and so unheard.
         if self.has_ended(id) {
@@ -354,9 +353,20 @@ pub(crate) struct Plan {
     pub(crate) make_template: Option<SnapshotId>,
 }
 
-fn failure_of(error: NodeError) -> ProvisionFailure {
+fn not_made(error: NodeError) -> ProvisionFailure {
+    match error.kind {
+        // What it was to be made of is gone, or of no use here.
+        ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::InvalidInput => {
+            ProvisionFailure::Broken(format!("its machine cannot be made: {}", error.message))
+        }
+        _ => not_started(error),
+    }
+}
+
+/// A start is refused before anything of the machine is looked at.
+fn not_started(error: NodeError) -> ProvisionFailure {
     match error.kind {
         ErrorKind::NoCapacity => ProvisionFailure::NoRoom(error.message),
-        _ => ProvisionFailure::Broken(format!("its machine cannot be made: {}", error.message)),
+        _ => ProvisionFailure::Hindered(format!("its machine cannot be made: {}", error.message)),
     }
 }

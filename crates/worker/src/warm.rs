@@ -265,14 +265,15 @@ impl Inner {
         self.await_ready(plan, None).await?;
         let id = plan.key.machine;
         let paused = self.parts.node.pause(id, PauseMode::Memory).await;
-        paused.map_err(|error| ProvisionFailure::Broken(error.message))?;
+        // It was ready: that it went on from its template is not what is wrong.
+        paused.map_err(|error| ProvisionFailure::Hindered(error.message))?;
         fault::point("warm.paused");
         {
             let mut instances = self.lock();
             match instances.get_mut(&id) {
                 Some(entry @ Entry::Starting(..)) => *entry = Entry::Warm(plan.key.clone(), plan.version),
                 // Its version went meanwhile.
-                _ => return Err(ProvisionFailure::Broken("it is not wanted any more".into())),
+                _ => return Err(ProvisionFailure::Hindered("it is not wanted any more".into())),
             }
         }
         self.warm().pool.put((plan.key.function, plan.version), plan.clone());

@@ -316,6 +316,11 @@ impl Inner {
         matches!(self.lock().get(&machine), Some(Entry::Serving(_)))
     }
 
+    /// Whether an instance is on its way, and nobody has ended it.
+    pub(crate) fn is_starting(&self, machine: MachineId) -> bool {
+        matches!(self.lock().get(&machine), Some(Entry::Starting(..)))
+    }
+
     pub(crate) fn serving(&self) -> Vec<Instance> {
         let instances = self.lock();
         let serving = instances.values().filter_map(|entry| match entry {

@@ -368,7 +368,9 @@ impl Outcomes for Told {
         };
         let failure = match failure {
             ProvisionFailure::NoRoom(_) => hearth_gateway::ProvisionFailure::NoRoom,
-            ProvisionFailure::Broken(reason) => hearth_gateway::ProvisionFailure::Failed(reason),
+            ProvisionFailure::Broken(reason) | ProvisionFailure::Hindered(reason) => {
+                hearth_gateway::ProvisionFailure::Failed(reason)
+            }
         };
         gateway.provision_failed(request.function_id, request.request_id, &failure);
     }

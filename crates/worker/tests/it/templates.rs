@@ -8,12 +8,14 @@ use std::{
     },
 };
 
+use hearth_coord::{ProvisionQueue as _, ProvisionRequest};
 use hearth_domain::{Contract, MachineSpec, StateWord};
-use hearth_ids::{FunctionId, MachineId, SnapshotId};
+use hearth_ids::{FunctionId, MachineId, RequestId, SnapshotId};
 use hearth_node_api::{ErrorKind, NodeError, NodeService as _, SnapshotRequest};
+use hearth_worker::ProvisionFailure;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::world::{World, listener, until};
+use crate::world::{World, listener, request, until};
 
 #[tokio::test]
 async fn a_template_is_made_of_an_instance_that_nobody_called_yet() {
@@ -54,6 +56,86 @@ async fn an_instance_that_fails_makes_no_template() {
     world.outcome(id).await.unwrap_err();
     assert_eq!(*world.around.templates_told.lock().unwrap(), [(template, Some(false))]);
     assert!(world.node.snapshots().await.unwrap().is_empty());
+}
+
+/// Asks for an instance of whichever version is the newest: none waits of one that nobody named.
+async fn ask_for_newest(world: &World, function: FunctionId) -> RequestId {
+    let wanted = ProvisionRequest {
+        version: None,
+        ..request(function)
+    };
+    let id = wanted.request_id;
+    world.queue.push(wanted).await.unwrap();
+    id
+}
+
+/// A world with a template, and what asks for it: a function whose instances stay about to start.
+async fn with_template_of_slow() -> (World, FunctionId, SnapshotId) {
+    let (world, listener) = (World::new().await, listener().await);
+    let made = world.listening("serve", &listener);
+    let template = SnapshotId::new();
+    *world.around.wanted_template.lock().unwrap() = Some(template);
+    let id = ask_for_newest(&world, made).await;
+    world.outcome(id).await.unwrap();
+    *world.around.template.lock().unwrap() = Some(template);
+    let slow = world.listening("wait", &listener);
+    (world, slow, template)
+}
+
+/// The template stays, and whoever asked has no other instance made for it.
+async fn only_hindered(world: &World, id: RequestId, template: SnapshotId) {
+    let failure = world.outcome(id).await.unwrap_err();
+    assert!(matches!(failure, ProvisionFailure::Hindered(_)), "{failure}");
+    assert_eq!(*world.around.templates_told.lock().unwrap(), [(template, Some(true))]);
+    let second = world.node.later_refusal.lock().unwrap().take();
+    assert!(second.is_some(), "another one was asked for");
+}
+
+/// Has the node make one more machine, and refuse the next one.
+fn one_more(world: &World) {
+    let refusal = NodeError::new(ErrorKind::Internal, "that was one");
+    *world.node.later_refusal.lock().unwrap() = Some((1, refusal));
+}
+
+#[tokio::test]
+async fn one_that_is_ended_on_its_way_says_nothing_of_its_template() {
+    let (world, slow, template) = with_template_of_slow().await;
+    one_more(&world);
+    let id = ask_for_newest(&world, slow).await;
+    let machine = until(async || {
+        let machine = world.worker.instances(slow).first()?.machine;
+        world.node.status(machine).filter(|status| status.sequence == 2)?;
+        Some(machine)
+    })
+    .await;
+    assert_eq!(world.node.spec(machine).unwrap().snapshot, Some(template));
+    world.worker.retire_starting(slow, None);
+    only_hindered(&world, id, template).await;
+    is_gone(&world, machine).await;
+}
+
+#[tokio::test]
+async fn one_that_is_not_wanted_any_more_says_nothing_of_its_template() {
+    let (world, slow, template) = with_template_of_slow().await;
+    one_more(&world);
+    let door = world.node.door.lock().await;
+    let id = ask_for_newest(&world, slow).await;
+    until(async || (world.worker.counts().starting == 1).then_some(())).await;
+    world.around.versions.lock().unwrap().remove(&(slow, 1));
+    drop(door);
+    only_hindered(&world, id, template).await;
+    until(async || world.worker.instances(slow).is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_node_that_closes_says_nothing_of_a_template() {
+    let (world, slow, template) = with_template_of_slow().await;
+    // Nothing else is made.
+    *world.node.later_refusal.lock().unwrap() = Some((0, NodeError::new(ErrorKind::Internal, "nothing")));
+    *world.node.refusal.lock().unwrap() = Some(NodeError::new(ErrorKind::Unavailable, "the node is closing"));
+    let id = ask_for_newest(&world, slow).await;
+    only_hindered(&world, id, template).await;
+    assert_eq!(world.around.withdrawn.lock().unwrap().len(), 1);
 }
 
 /// Waits until so many instances of a function wait, paused; gives their machines.
