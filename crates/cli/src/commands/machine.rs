@@ -185,14 +185,19 @@ async fn all<T>(
     for name in names {
         match action(name).await {
             Ok(outcome) => done.push(outcome),
-            Err(error @ ClientError::NoDaemon { .. }) => return Err(error.into()),
-            Err(error) => {
-                failure::report(&anyhow::Error::from(error).context(name.clone()), json);
-                code = EXIT_FAILED;
-            }
+            Err(error) => code = tell_of(name, error, json)?,
         }
     }
     Ok((done, code))
+}
+
+/// Tells of what failed with one of several, and gives our exit code. A daemon that is not there would fail all others as well.
+pub(crate) fn tell_of(name: &str, error: ClientError, json: bool) -> anyhow::Result<u8> {
+    if matches!(error, ClientError::NoDaemon { .. }) {
+        return Err(error.into());
+    }
+    failure::report(&anyhow::Error::from(error).context(name.to_owned()), json);
+    Ok(EXIT_FAILED)
 }
 
 pub(crate) async fn start(client: &Client, names: &[String], json: bool) -> anyhow::Result<u8> {

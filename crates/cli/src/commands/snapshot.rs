@@ -8,7 +8,7 @@ use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
 
 use super::{
-    machine::{Removed, each, show_each, until_running},
+    machine::{Removed, each, show_each, tell_of, until_running},
     machine_path,
 };
 use crate::{
@@ -142,25 +142,48 @@ pub(crate) async fn fork(client: &Client, args: ForkArgs, json: bool) -> anyhow:
         names: args.names.into_iter().map(String::from).collect(),
         auto_remove: args.rm,
     };
-    let forked = async {
-        let mut fork: Fork = client
-            .post_json(&machine_path(&args.machine, &["fork"]), &request)
-            .await?;
-        for machine in &mut fork.machines {
-            *machine = until_running(client, machine.clone()).await?;
-        }
-        Ok::<_, ClientError>(fork)
-    };
-    let fork = telling(&format!("forking {}", args.machine), json, forked).await?;
+    let forked = fork_and_wait(client, &args.machine, &request);
+    let (fork, failed) = telling(&format!("forking {}", args.machine), json, forked).await?;
     if json {
         print_json(&fork)?;
-        return Ok(0);
+    } else {
+        tell_pause(&args.machine, Some(fork.paused_us));
+        let runs = |machine: &&Machine| failed.iter().all(|(name, _)| *name != machine.name);
+        for machine in fork.machines.iter().filter(runs) {
+            print_line(&machine.name);
+        }
     }
-    tell_pause(&args.machine, Some(fork.paused_us));
-    for machine in &fork.machines {
-        print_line(&machine.name);
+    let mut code = 0;
+    for (name, error) in failed {
+        code = tell_of(&name, error, json)?;
     }
-    Ok(0)
+    Ok(code)
+}
+
+/// A machine that does not run, by its name, and why.
+type Failed = (String, ClientError);
+
+/// Has a machine forked, and waits for each of the new ones. All of them are there, also those that do not run.
+async fn fork_and_wait(
+    client: &Client,
+    machine: &str,
+    request: &ForkMachine,
+) -> Result<(Fork, Vec<Failed>), ClientError> {
+    let mut fork: Fork = client.post_json(&machine_path(machine, &["fork"]), request).await?;
+    let mut failed = Vec::new();
+    for machine in &mut fork.machines {
+        match until_running(client, machine.clone()).await {
+            Ok(running) => *machine = running,
+            Err(error) => {
+                // As it is now, where that can be learnt.
+                if let Ok(seen) = client.get::<Machine>(&machine_path(&machine.id.to_string(), &[])).await {
+                    *machine = seen;
+                }
+                failed.push((machine.name.clone(), error));
+            }
+        }
+    }
+    Ok((fork, failed))
 }
 
 pub(crate) async fn pause(client: &Client, args: &PauseArgs, json: bool) -> anyhow::Result<u8> {
@@ -203,9 +226,73 @@ pub(crate) async fn rollback(client: &Client, args: &RollbackArgs, json: bool) -
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use hearth_api::MachineState;
+    use hearth_client::Endpoint;
+    use serde_json::{Value, json};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixListener,
+    };
 
     use super::*;
+
+    /// The machine of a number, which is its name as well.
+    fn machine(number: u32, state: &str) -> Value {
+        json!({
+            "id": format!("mch{number:026}"), "name": number.to_string(), "image": "busybox", "image_id": "sha256:1",
+            "kernel_id": "k", "driver": "qemu", "state": state, "on_disk": false,
+            "created_at": jiff::Timestamp::now(), "restarts": 0, "resources": { "cpus": 1, "memory_mib": 256 },
+            "tty": false, "stdin": false, "network": "default", "restart": {}, "stop_timeout_ms": 1,
+            "auto_remove": false,
+        })
+    }
+
+    /// What a daemon says that makes two machines, of which the first fails.
+    fn answer(request: &str) -> Value {
+        if request.starts_with("POST ") {
+            return json!({ "machines": [machine(1, "pending"), machine(2, "pending")], "paused_us": 7 });
+        }
+        let (number, state) = if request.contains("00001") {
+            (1, "failed")
+        } else {
+            (2, "running")
+        };
+        let seen = machine(number, state);
+        if request.contains("/wait") {
+            return json!({ "id": seen["id"], "reached": true, "state": state, "removed": false });
+        }
+        seen
+    }
+
+    #[tokio::test]
+    async fn a_fork_that_fails_hides_none_of_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let read = stream.read(&mut request).await.unwrap();
+                let body = answer(&String::from_utf8_lossy(&request[..read])).to_string();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                stream.write_all((head + &body).as_bytes()).await.unwrap();
+                // Whoever closes before all is read breaks the connection.
+                tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await });
+            }
+        });
+        let client = Client::new(Endpoint::Unix(socket));
+        let request = ForkMachine {
+            count: Some(2),
+            names: Vec::new(),
+            auto_remove: false,
+        };
+        let (fork, failed) = fork_and_wait(&client, "web", &request).await.unwrap();
+        let states: Vec<MachineState> = fork.machines.iter().map(|machine| machine.state).collect();
+        assert_eq!(states, [MachineState::Failed, MachineState::Running]);
+        let names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["1"]);
+    }
 
     #[test]
     fn a_row_shows_what_there_is() {
