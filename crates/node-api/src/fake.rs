@@ -39,7 +39,7 @@ pub struct FakeNode {
     pub later_refusal: Mutex<Option<(usize, NodeError)>>,
     /// What the next snapshot fails with.
     pub snapshot_refusal: Mutex<Option<NodeError>>,
-    /// What the next claim fails with.
+    /// What the next claim fails with, when the machine is already whose it was to be.
     pub claim_refusal: Mutex<Option<NodeError>>,
     /// What the next removal of a snapshot fails with.
     pub snapshot_removal_refusal: Mutex<Option<NodeError>>,
@@ -459,9 +459,6 @@ impl NodeService for FakeNode {
 
     async fn claim(&self, spec: MachineSpec) -> Answer<()> {
         let id = spec.id;
-        if let Some(error) = self.claim_refusal.lock().unwrap().take() {
-            return Err(error);
-        }
         let waits = self.spec(id).is_some_and(|spec| spec.is_warm());
         if !waits
             || self
@@ -473,6 +470,9 @@ impl NodeService for FakeNode {
         }
         if let Some(machine) = self.lock().get_mut(&id) {
             machine.spec = spec;
+        }
+        if let Some(error) = self.claim_refusal.lock().unwrap().take() {
+            return Err(error);
         }
         self.happen(id, MachineEvent::Resume).map(drop)
     }

@@ -149,14 +149,25 @@ impl Store {
         Ok(event)
     }
 
-    /// Takes back an insert whose machine the node refused: no tombstone, and its key may be used again.
+    /// Takes back an insert whose machine the node refused: no tombstone, and its key may be used again. Also where the
+    /// machine's end was noted already.
     pub async fn withdraw_machine(&self, id: MachineId) -> Result<(), StoreError> {
         let statements = [
             "DELETE FROM idempotency_keys WHERE made = $1",
             "DELETE FROM machine_events WHERE machine_id = $1",
+            "DELETE FROM tombstones WHERE id = $1",
             "DELETE FROM machines WHERE id = $1",
         ];
         self.change_all("withdraw a machine", id, &statements).await
+    }
+
+    /// For a machine that nobody was told of, and that the node still has: it should be gone, and its key may be used again.
+    pub async fn give_up_machine(&self, id: MachineId) -> Result<(), StoreError> {
+        let statements = [
+            "DELETE FROM idempotency_keys WHERE made = $1",
+            "UPDATE machines SET desired = 'removed' WHERE id = $1",
+        ];
+        self.change_all("give up a machine", id, &statements).await
     }
 
     /// The machine of an ID.

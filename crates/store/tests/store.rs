@@ -314,6 +314,29 @@ async fn a_key_makes_one_machine_and_is_free_again_after_a_withdrawal() {
 }
 
 #[tokio::test]
+async fn what_is_given_up_has_its_row_until_it_is_withdrawn() {
+    let f = Fixture::new().await;
+    let machine = NewMachine {
+        key: Some(IdempotencyKey {
+            key: "k".into(),
+            fingerprint: "f".into(),
+        }),
+        ..new_machine("a")
+    };
+    let id = machine.spec.id;
+    f.store.insert_machine(&machine).await.unwrap();
+    f.store.give_up_machine(id).await.unwrap();
+    assert_eq!(f.store.used_key(ProjectId::DEFAULT, "k").await.unwrap(), None);
+    assert_eq!(f.store.machine(id).await.unwrap().unwrap().desired, Desired::Removed);
+    // Its end may be noted before.
+    f.store.remove_machine(&tombstone_of(&machine, 0), 5_000).await.unwrap();
+    f.store.withdraw_machine(id).await.unwrap();
+    assert_eq!(f.store.machine(id).await.unwrap(), None);
+    assert_eq!(f.store.tombstone_of(id).await.unwrap(), None);
+    assert!(f.store.events(all_events()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn events_are_filtered_and_numbered() {
     let f = Fixture::new().await;
     let (a, b) = (new_machine("a"), new_machine("b"));

@@ -11,7 +11,7 @@ use hearth_api::{CreateMachine, Machine, ProblemCode};
 use hearth_domain::{Action, DriverKind, MachineName, MachineSpec, SealedSecret};
 use hearth_ids::{MachineId, ProjectId};
 use hearth_node_api::NodeError;
-use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, Made, NewMachine, SnapshotRow};
+use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, Made, NewMachine, SnapshotRow, StoreError};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tracing::{debug, warn};
 
@@ -67,7 +67,7 @@ pub(crate) async fn create(
         && let Some(id) = app.warm.take(snapshot)
     {
         match insert(&app, &tenant, request.clone(), &source, key.clone(), Some(id)).await {
-            Ok(row) if claim(&app, &row).await => {
+            Ok(row) if claim(&app, &row).await? => {
                 app.warm.note_wanted(snapshot);
                 return Ok(answer(&app, StatusCode::CREATED, row));
             }
@@ -288,23 +288,27 @@ pub(crate) fn row_of(new: NewMachine) -> MachineRow {
     }
 }
 
-/// Has a machine that waits become this one. Where that fails, nothing is left of it and of its row.
-async fn claim(app: &App, row: &MachineRow) -> bool {
+/// Has a machine that waits become this one. Where that fails, nothing is left of it and of its row, or no more after the
+/// next start.
+async fn claim(app: &App, row: &MachineRow) -> Result<bool, StoreError> {
     fault::point("warm.booked");
     let id = row.spec.id;
     let Err(error) = app.node.claim(row.spec.clone()).await else {
         debug!(%id, "a machine that waited is claimed");
-        return true;
+        return Ok(true);
     };
     warn!(%id, %error, "a machine that waited cannot be claimed; another is made");
-    // The row first: the node tells of the machine's end, and that would be news of this one.
-    if let Err(error) = app.store.withdraw_machine(id).await {
-        warn!(%id, %error, "cannot forget a machine that could not be claimed");
-    }
+    // The node may have it under its new name by now, and without a row the next start would take it for somebody's. So the
+    // row goes last, and says until then that the machine should be gone.
+    app.store.give_up_machine(id).await?;
     if let Err(error) = app.node.remove(id, true).await {
-        warn!(%id, %error, "cannot remove a machine that waited");
+        warn!(%id, %error, "cannot remove a machine that could not be claimed; it is tried again at the next start");
+        return Ok(false);
     }
-    false
+    // What the node told of its end goes with the row.
+    app.flush().await;
+    app.store.withdraw_machine(id).await?;
+    Ok(false)
 }
 
 async fn create_and_start(app: &App, row: &MachineRow, start: bool) -> Result<(), NodeError> {

@@ -3,14 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use hearth_api::{
-    CreateMachine, CreateSnapshot, Machine, MachineState, PortMapping, Protocol, RestartPolicy, RestartWord, Snapshot,
+    CreateMachine, CreateSnapshot, Machine, MachineList, MachineState, PortMapping, ProblemCode, Protocol,
+    RestartPolicy, RestartWord, Snapshot,
 };
 use hearth_domain::{Allocation, MachineOwner, MachineSpec, StateWord};
 use hearth_ids::MachineId;
 use hearth_node_api::{ErrorKind, NodeError, NodeService as _, PauseMode, SnapshotRequest};
 use http::{Method, StatusCode};
 
-use crate::fixture::{Fixture, machine};
+use crate::fixture::{Fixture, json_request, machine};
 
 /// A host with a snapshot, of which somebody wanted a machine, so that another one waits.
 async fn one_waits() -> (Fixture, Snapshot, MachineId) {
@@ -80,6 +81,18 @@ async fn until_none_is_warm(f: &Fixture) {
     panic!("some are left: {:?}", f.node.machines());
 }
 
+async fn listed(f: &Fixture) -> Vec<MachineId> {
+    let list: MachineList = f.get("/v1/machines?all=true").await.json();
+    list.machines.into_iter().map(|machine| machine.id).collect()
+}
+
+/// Has the node fail to claim the machine when it is claimed next, and to remove the one that it is asked to remove next.
+fn refuse_claim_and_removal(f: &Fixture) {
+    let refusal = || Some(NodeError::new(ErrorKind::Internal, "not now"));
+    *f.node.claim_refusal.lock().unwrap() = refusal();
+    *f.node.removal_refusal.lock().unwrap() = refusal();
+}
+
 fn no_room() -> NodeError {
     NodeError::new(ErrorKind::NoCapacity, "there is no room")
 }
@@ -104,8 +117,7 @@ async fn one_that_waits_is_claimed_as_it_is_asked_for() {
     assert!(!f.node.spec(id).is_some_and(|spec| spec.is_warm()));
     let other = until_one_waits(&f).await;
     assert_ne!(other, id);
-    let listed: hearth_api::MachineList = f.get("/v1/machines?all=true").await.json();
-    assert_eq!(listed.machines.len(), 3, "one that waits is nobody's");
+    assert_eq!(listed(&f).await.len(), 3, "one that waits is nobody's");
 }
 
 #[tokio::test]
@@ -147,6 +159,47 @@ async fn one_that_cannot_be_claimed_is_made_anew() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let found: Machine = f.get("/v1/machines/second").await.json();
     assert_eq!((found.id, found.state), (made.id, MachineState::Running));
+    assert_eq!(listed(&f).await.len(), 3);
+    let remembered = f.get(&format!("/v1/machines/{id}/wait")).await;
+    assert_eq!(remembered.status, StatusCode::NOT_FOUND, "nobody ever had it");
+}
+
+#[tokio::test]
+async fn one_that_can_be_neither_claimed_nor_removed_goes_at_the_next_start() {
+    let (f, _, id) = one_waits().await;
+    refuse_claim_and_removal(&f);
+    let wanted = CreateMachine {
+        name: None,
+        ..from("any")
+    };
+    let ask = async || {
+        let mut request = json_request("/v1/machines", serde_json::to_vec(&wanted).unwrap());
+        request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+        f.send(request).await
+    };
+    let (first, again) = (ask().await, ask().await);
+    assert_eq!((first.status, again.status), (StatusCode::CREATED, StatusCode::OK));
+    let (made, again): (Machine, Machine) = (first.json(), again.json());
+    assert_eq!(made.id, again.id);
+    assert_ne!(made.id, id);
+    assert!(!f.node.spec(id).unwrap().is_warm(), "it says that it is somebody's");
+    let f = f.reopen().await;
+    assert!(f.node.spec(id).is_none());
+    let listed = listed(&f).await;
+    assert_eq!((listed.len(), listed.contains(&made.id)), (3, true), "{listed:?}");
+}
+
+#[tokio::test]
+async fn the_name_of_one_that_cannot_be_removed_is_free_at_the_next_start() {
+    let (f, _, id) = one_waits().await;
+    refuse_claim_and_removal(&f);
+    let refused = f.post_json("/v1/machines", &from("second")).await.problem();
+    assert_eq!(refused.code, ProblemCode::NameTaken);
+    let f = f.reopen().await;
+    assert!(f.node.spec(id).is_none());
+    assert_eq!(f.get("/v1/machines/second").await.status, StatusCode::NOT_FOUND);
+    assert_ne!(make(&f, from("second")).await.id, id);
+    assert_eq!(listed(&f).await.len(), 3);
 }
 
 #[tokio::test]
