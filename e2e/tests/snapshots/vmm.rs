@@ -125,12 +125,12 @@ fn kill_vmm(id: &str) {
         let is_vmm = program.contains("qemu-system") || program.contains("firecracker");
         if is_vmm && command.contains(id) {
             kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-            // One that has ended, and is nobody's yet, has no memory and no arguments.
             wait_for("the VMM to end", || {
-                fs::read(entry.path().join("cmdline"))
-                    .unwrap_or_default()
-                    .is_empty()
-                    .then_some(())
+                let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+                let ended = status
+                    .lines()
+                    .all(|line| !line.starts_with("State:") || line.contains("zombie"));
+                ended.then_some(())
             });
             killed += 1;
         }
