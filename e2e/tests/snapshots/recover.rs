@@ -2,7 +2,7 @@
 
 use hearth_e2e::{Host, HostOptions, kill, wait_for};
 
-use crate::shop::{exec, remove_all, run};
+use crate::shop::{exec, number, remove_all, run};
 
 const MACHINE: &str = "lasting";
 /// Counts in memory; what it has come to is in memory, and on its disk.
@@ -20,7 +20,7 @@ fn next_point(host: &Host) {
 }
 
 fn count(host: &Host) -> u64 {
-    exec(host, MACHINE, "cat /dev/shm/count").parse().unwrap()
+    number(host, MACHINE, "/dev/shm/count")
 }
 
 /// Waits until the machine is back so many times in all; gives what it counted to.
@@ -48,9 +48,12 @@ fn a_machine_outlives_its_vmm_and_its_node() {
     assert!(reason.contains("ended unexpectedly"), "{reason}");
     wait_for("it to count on", || (count(&host) > after).then_some(()));
     // Memory and disk are of one moment: what it counts is in step on both.
-    let both = exec(&host, MACHINE, "cat /dev/shm/count /count");
-    let numbers: Vec<u64> = both.lines().map(|line| line.parse().unwrap()).collect();
-    assert!(numbers[0].abs_diff(numbers[1]) <= 2, "{both}");
+    let numbers = wait_for("both numbers", || {
+        let both = exec(&host, MACHINE, "cat /dev/shm/count /count");
+        let numbers: Vec<u64> = both.lines().filter_map(|line| line.parse().ok()).collect();
+        (numbers.len() == 2).then_some(numbers)
+    });
+    assert!(numbers[0].abs_diff(numbers[1]) <= 2, "{numbers:?}");
 
     // A node that dies takes both with it.
     next_point(&host);

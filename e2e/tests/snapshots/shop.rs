@@ -27,6 +27,11 @@ pub(crate) fn mark(host: &Host, machine: &str) -> String {
     })
 }
 
+/// The number in a file, which whoever writes it anew empties first.
+pub(crate) fn number(host: &Host, machine: &str, file: &str) -> u64 {
+    wait_for("a number", || exec(host, machine, &format!("cat {file}")).parse().ok())
+}
+
 pub(crate) fn lines(host: &Host, machine: &str) -> Vec<String> {
     let log = host.hearth(&["logs", machine]);
     log.ok().lines().map(str::to_owned).collect()

@@ -2,21 +2,21 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    process::Stdio,
+    process::{Command, Stdio},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use hearth_e2e::{Host, HostOptions, wait_for};
 
-use crate::shop::{exec, lines, remove_all, run};
+use crate::shop::{exec, lines, number, remove_all, run};
 
 /// Counts, and says each number.
 const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i > /tmp/count; echo $i; sleep 0.1; done";
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 fn count(host: &Host, machine: &str) -> u64 {
-    exec(host, machine, "cat /tmp/count").parse().unwrap()
+    number(host, machine, "/tmp/count")
 }
 
 /// The clocks of guest and host differ by so many seconds.
@@ -51,8 +51,13 @@ fn a_machine_sleeps_and_goes_on_where_it_was() {
     host.hearth(&["exec", "sleeper", "true"]).failed(125, &["paused"]);
     let before = lines(&host, "sleeper").len();
 
-    // Also under the next daemon.
+    // Also under the next daemon; and after a restart of the host, which leaves it no namespace.
     host.kill_daemon();
+    for namespace in host.namespaces() {
+        let name = namespace.rsplit('/').next().unwrap();
+        let deleted = Command::new("ip").args(["netns", "delete", name]).status();
+        assert!(deleted.unwrap().success(), "{namespace}");
+    }
     host.up(&HostOptions::default());
     assert_eq!(host.inspect("sleeper")["on_disk"], true);
     thread::sleep(Duration::from_secs(2));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hearth_e2e::{Host, HostOptions, wait_for};
 
-use crate::shop::{exec, remove_all, run};
+use crate::shop::{exec, number, remove_all, run};
 
 /// Counts where nobody but the guest sees it, and would go on counting while it waits if it ran.
 const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.02; done";
@@ -28,7 +28,7 @@ fn wait_for_one(host: &Host, nth: usize) {
 }
 
 fn count(host: &Host, machine: &str) -> u64 {
-    exec(host, machine, "cat /dev/shm/count").parse().unwrap()
+    number(host, machine, "/dev/shm/count")
 }
 
 #[test]

@@ -298,17 +298,21 @@ async fn claim(app: &App, row: &MachineRow) -> Result<bool, StoreError> {
         return Ok(true);
     };
     warn!(%id, %error, "a machine that waited cannot be claimed; another is made");
-    // The node may have it under its new name by now, and without a row the next start would take it for somebody's. So the
-    // row goes last, and says until then that the machine should be gone.
-    app.store.give_up_machine(id).await?;
+    undo(app, id).await?;
+    Ok(false)
+}
+
+/// Removes a machine that nobody is to have, and what is booked of it. The node may have it whole by now, and without a row the
+/// next start would take it for somebody's. So the row goes last, and says until then that the machine should be gone.
+async fn undo(app: &App, id: MachineId) -> Result<(), StoreError> {
+    let noted = app.store.give_up_machine(id).await;
     if let Err(error) = app.node.remove(id, true).await {
-        warn!(%id, %error, "cannot remove a machine that could not be claimed; it is tried again at the next start");
-        return Ok(false);
+        warn!(%id, %error, "cannot remove a machine that is nobody's; it is tried again at the next start");
+        return noted;
     }
     // What the node told of its end goes with the row.
     app.flush().await;
-    app.store.withdraw_machine(id).await?;
-    Ok(false)
+    app.store.withdraw_machine(id).await
 }
 
 async fn create_and_start(app: &App, row: &MachineRow, start: bool) -> Result<(), NodeError> {
@@ -325,10 +329,7 @@ async fn hand_over(app: &App, row: &MachineRow, start: bool) -> Result<(), NodeE
     let give = || create_and_start(app, row, start);
     let taken = warm::with_room(app, &row.spec.resources, give, give).await;
     let Err(error) = taken else { return Ok(()) };
-    if let Err(error) = app.node.remove(id, true).await {
-        warn!(%id, %error, "cannot remove a machine that could not be made; it is tried again at the next start");
-    }
-    if let Err(error) = app.store.withdraw_machine(id).await {
+    if let Err(error) = undo(app, id).await {
         warn!(%id, %error, "cannot forget a machine that could not be made");
     }
     Err(error)
