@@ -231,8 +231,7 @@ impl Life {
         let (guest, machine) = (self.published_guest(), self.spec.id);
         async move {
             let Some(guest) = guest else { return };
-            let now_ns = i64::try_from(now_ms()).unwrap_or(0).saturating_mul(1_000_000);
-            if let Err(error) = guest.set_clock(now_ns).await {
+            if let Err(error) = guest.set_clock(guest_link::clock_unix_ns()).await {
                 // An agent of an earlier release cannot.
                 tracing::debug!(%machine, error = %chain(&error), "the guest's clock is not set");
             }

@@ -9,7 +9,7 @@ use std::{
 
 use hearth_driver::memory::SealedMemory;
 use hearth_ids::SnapshotId;
-use tokio::{sync::OnceCell, time::sleep};
+use tokio::{runtime::Handle, sync::OnceCell, time::sleep};
 
 use super::{
     folder::{Folder, MEMORY},
@@ -73,10 +73,7 @@ impl Memories {
         }
         let memory = memory.map(Arc::clone);
         if !is_there {
-            tokio::spawn(async move {
-                sleep(LINGER).await;
-                drop(cell);
-            });
+            linger(cell);
         }
         memory
     }
@@ -86,6 +83,7 @@ impl Memories {
         let mut held = self.held();
         if let Some(entry) = held.by_snapshot.remove(&id) {
             held.passing.insert(id, Arc::downgrade(&entry.memory));
+            linger(entry.memory);
         }
     }
 
@@ -130,6 +128,16 @@ impl Held {
             };
             bytes -= self.by_snapshot.remove(&oldest).map_or(0, |entry| entry.bytes);
         }
+    }
+}
+
+/// Holds a memory for a while.
+fn linger(cell: Arc<Cell>) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            sleep(LINGER).await;
+            drop(cell);
+        });
     }
 }
 
