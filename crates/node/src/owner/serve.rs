@@ -14,11 +14,7 @@ use super::{
     not_at_rest,
     snapshot::hand_over,
 };
-use crate::{
-    fault, guest_link, held,
-    record::End,
-    services::{chain, now_ms},
-};
+use crate::{fault, guest_link, held, record::End, services::chain};
 
 /// How long whoever resumes a machine waits until its guest knows the time.
 const TELLING_TIMEOUT: Duration = Duration::from_secs(2);
