@@ -27,9 +27,15 @@ pub(crate) fn mark(host: &Host, machine: &str) -> String {
     })
 }
 
-/// The number in a file, which whoever writes it anew empties first.
+/// The number in a file, which is not there at first, and which whoever writes it anew empties first.
 pub(crate) fn number(host: &Host, machine: &str, file: &str) -> u64 {
-    wait_for("a number", || exec(host, machine, &format!("cat {file}")).parse().ok())
+    let read = || {
+        host.hearth(&["exec", machine, "sh", "-c", &format!("cat {file}")])
+            .stdout
+            .trim()
+            .parse()
+    };
+    wait_for("a number", || read().ok())
 }
 
 pub(crate) fn lines(host: &Host, machine: &str) -> Vec<String> {

@@ -156,8 +156,9 @@ async fn a_damaged_recovery_point_is_refused() {
     mark(&disk(&world, id), *b"kept");
     crash(&world, id);
     world.is(&node, id, StateWord::Failed).await;
+    // Forgotten first, and then removed.
     for _ in 0..1000 {
-        if made_ms(&node, id).is_none() {
+        if made_ms(&node, id).is_none() && points(&world, id).is_empty() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
