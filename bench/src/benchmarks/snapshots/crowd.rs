@@ -1,6 +1,6 @@
 //! Forks in crowds: how fast many come, and what memory each takes.
 
-use std::time::Instant;
+use std::{hint::black_box, time::Instant};
 
 use futures::{StreamExt as _, stream};
 
@@ -23,6 +23,9 @@ const THROUGHPUT_GOAL: f64 = 1.25;
 /// What a fork may hold beside what its VMM does, in MiB.
 const OWN_LIMIT_MIB: f64 = 3.0;
 const REMOVED_AT_ONCE: usize = 8;
+/// Steps of a loop that takes some 0.2 s, and how often it is timed.
+const LOOP: u64 = 200_000_000;
+const LOOP_ROUNDS: usize = 9;
 
 pub(super) async fn measure(ground: &Ground, daemon: &Daemon, machines: &Machines) -> anyhow::Result<Vec<Row>> {
     let source = machines.start(Machines::sleeper()).await?;
@@ -45,6 +48,7 @@ pub(super) async fn measure(ground: &Ground, daemon: &Daemon, machines: &Machine
     machines.remove(&source).await?;
     daemon.settle().await?;
     let cores = std::thread::available_parallelism()?.get();
+    let (alone, together) = (loops(1), loops(cores));
     let cores = f64::from(u32::try_from(cores)?);
     Ok(vec![
         Row::new(
@@ -53,6 +57,12 @@ pub(super) async fn measure(ground: &Ground, daemon: &Daemon, machines: &Machine
             each,
             one_cpu / cores,
             THROUGHPUT_GOAL,
+        ),
+        Row::informative(
+            "what the cores are at once: a loop on each of them, against one alone",
+            "ms",
+            together,
+            alone,
         ),
         Row::within(
             "memory of a running fork's own, beside its VMM's",
@@ -81,6 +91,21 @@ pub(super) async fn measure(ground: &Ground, daemon: &Daemon, machines: &Machine
             f64::from(u32::try_from(MEMORY_MIB)?),
         ),
     ])
+}
+
+/// How long a loop takes that so many threads run at once, in milliseconds: cores may share what makes them fast, and hosts
+/// share cores.
+fn loops(threads: usize) -> f64 {
+    let round = || {
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| (0..LOOP).fold(1_u64, |drawn, n| black_box(drawn.rotate_left(5) ^ n)));
+            }
+        });
+        millis(started.elapsed())
+    };
+    median((0..LOOP_ROUNDS).map(|_| round()).collect())
 }
 
 /// The CPU time of one machine from a snapshot of that one, of all who have a part in it, until it runs, in milliseconds.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hearth_domain::{MachineSpec, NetworkMode, StateWord};
-use hearth_guest_api::GuestClient;
+use hearth_guest_api::{GuestClient, GuestError};
 use hearth_ids::{MachineId, SnapshotId};
 use hearth_node_api::{ErrorKind, NodeError, PauseMode, SnapshotInfo, SnapshotRequest};
 use tokio::{sync::oneshot, time::timeout};
@@ -21,11 +21,16 @@ use crate::{
 /// How long a guest may take for a rehearsal.
 const REHEARSAL: Duration = Duration::from_secs(2);
 
-/// Has a guest told the time, as it is when it goes on: one that is emulated takes ten times as long at first, and the connection
-/// is there then.
+/// Has a guest told the time, as it is when it goes on: one that is emulated takes ten times as long at first. Twice, for the
+/// second goes by a connection that is there, as that one will. Whatever is in its way is told when it goes on.
 async fn rehearse(guest: &GuestClient) {
-    // Whatever is in its way is told when it goes on.
-    let _ = timeout(REHEARSAL, guest.set_clock(guest_link::clock_unix_ns())).await;
+    let twice = async {
+        for _ in 0..2 {
+            guest.set_clock(guest_link::clock_unix_ns()).await?;
+        }
+        Ok::<_, GuestError>(())
+    };
+    let _ = timeout(REHEARSAL, twice).await;
 }
 
 /// Refuses what can be paused but not go on from a snapshot, not even one of its own.
