@@ -87,6 +87,16 @@ impl GuestClient {
         self.pool.clear();
     }
 
+    /// The guest stands still, with its agent: connections do not grow old until it goes on.
+    pub fn stand_still(&self) {
+        self.pool.stand_still();
+    }
+
+    /// The guest goes on after [`stand_still`](Self::stand_still).
+    pub fn go_on(&self) {
+        self.pool.go_on();
+    }
+
     /// Asks `/health` until the agent answers, or until `deadline`.
     pub async fn wait_ready(&self, deadline: Instant) -> Result<()> {
         let started = Instant::now();

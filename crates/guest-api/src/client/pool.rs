@@ -48,7 +48,37 @@ impl Drop for Connection {
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    since: Instant,
+    age: Age,
+}
+
+/// How long something is idle by the guest's clock, which the agent's patience goes by: it stands with the guest.
+#[derive(Debug)]
+struct Age {
+    before: Duration,
+    /// From when on it is idle beyond that; none while the guest stands still.
+    since: Option<Instant>,
+}
+
+impl Age {
+    fn new() -> Self {
+        Self {
+            before: Duration::ZERO,
+            since: Some(Instant::now()),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn stand_still(&mut self) {
+        self.before = self.elapsed();
+        self.since = None;
+    }
+
+    fn go_on(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
 }
 
 /// Idle connections to one agent.
@@ -81,7 +111,7 @@ impl Pool {
 
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.lock();
-        idle.retain(|entry| entry.since.elapsed() < MAX_IDLE_AGE && entry.connection.sender.is_ready());
+        idle.retain(|entry| entry.age.elapsed() < MAX_IDLE_AGE && entry.connection.sender.is_ready());
         idle.pop().map(|entry| entry.connection)
     }
 
@@ -90,8 +120,20 @@ impl Pool {
         if idle.len() < MAX_IDLE_CONNECTIONS && !connection.sender.is_closed() {
             idle.push(Idle {
                 connection,
-                since: Instant::now(),
+                age: Age::new(),
             });
+        }
+    }
+
+    pub(super) fn stand_still(&self) {
+        for entry in &mut *self.lock() {
+            entry.age.stand_still();
+        }
+    }
+
+    pub(super) fn go_on(&self) {
+        for entry in &mut *self.lock() {
+            entry.age.go_on();
         }
     }
 
@@ -221,5 +263,27 @@ impl Exchange {
             },
             Err(failure) => failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_ages_while_the_guest_stands_still() {
+        let pause = || std::thread::sleep(Duration::from_millis(5));
+        let mut age = Age::new();
+        pause();
+        age.stand_still();
+        let stood = age.elapsed();
+        assert!(stood >= Duration::from_millis(5));
+        pause();
+        age.stand_still();
+        assert_eq!(age.elapsed(), stood);
+        age.go_on();
+        pause();
+        age.go_on();
+        assert!(age.elapsed() >= stood + Duration::from_millis(5));
     }
 }

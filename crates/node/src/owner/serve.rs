@@ -172,6 +172,9 @@ impl Life {
             .map_err(|error| guest_link::driver_error("pause the machine", error))?;
         self.enter(MachineEvent::Pause);
         self.paused_held = held;
+        if let Some(guest) = self.published_guest() {
+            guest.stand_still();
+        }
         Ok(())
     }
 
@@ -187,6 +190,9 @@ impl Life {
         }
         self.enter(MachineEvent::Resume);
         self.paused_held = false;
+        if let Some(guest) = self.published_guest() {
+            guest.go_on();
+        }
         // Its clock stood still with it. Whoever wants it to go on may call it next, and is to find it right.
         let told = self.time_told();
         let released = self.holds.take().then(|| self.programs_released());
