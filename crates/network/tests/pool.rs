@@ -184,6 +184,31 @@ fn a_machine_keeps_its_slot_over_a_restart() {
 }
 
 #[test]
+fn a_sleeper_on_the_bridge_has_its_address_after_the_host_was_restarted() {
+    on_host(|host| {
+        let pool = host.open(host.config(), &[]);
+        let (first, _) = host.acquire(&pool, Bridge, &[]);
+        let (sleeper, slot) = host.acquire(&pool, Bridge, &["8080:80"]);
+        host.release(&pool, first);
+        drop(pool);
+        // What a host that was restarted does not have any more.
+        common::sh(
+            "taps=$(ip -o link show master fc-bridge0 | cut -d: -f2)
+            test -n \"$taps\"; for link in $taps fc-bridge0; do ip link delete $link; done",
+        );
+        let pool = host.open(host.config(), &[sleeper]);
+        assert_eq!(pool.slot_of(sleeper), Some(slot.clone()));
+        let guest = Guest::boot(&slot);
+        assert!(guest.ask(WORLD_V4, SERVICE).is_some());
+        assert!(ask(None, "127.0.0.1", 8080).is_some());
+        drop(guest);
+        host.release(&pool, sleeper);
+        host.close(&pool);
+        assert_eq!(host.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_pool_that_clashes_with_the_host_is_refused() {
     on_host(|host| {
         let config = PoolConfig {
