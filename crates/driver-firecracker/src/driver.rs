@@ -193,7 +193,7 @@ impl FirecrackerDriver {
                 Origin::Saved(_) => {
                     let devices = layout.transit(&plan.folder).devices;
                     start::load(&api, plan, &layout.seen, &devices.seen, &self.config).await?;
-                    save::forget(&devices.host)
+                    hearth_driver::saved::forget(&devices.host)
                 }
             }
         };
@@ -287,7 +287,7 @@ impl Driver for FirecrackerDriver {
     }
 
     async fn restore(&self, plan: &StartPlan, saved: &SavedState) -> Result<VmmHandle, DriverError> {
-        save::check_memory(&saved.memory, mebibytes(plan.memory_mib))?;
+        hearth_driver::saved::check_memory(&saved.memory, mebibytes(plan.memory_mib))?;
         self.bring_up(plan, Origin::Saved(saved)).await
     }
 

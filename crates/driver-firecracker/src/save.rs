@@ -10,8 +10,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,6 +20,7 @@ use hearth_driver::{
     DriverError, Saved, SavedState, VmmIdentity, VmmUser, kvm,
     memory::{self, Copied},
     process::{ProcessId, open_untrusted},
+    saved,
 };
 
 use crate::{
@@ -31,9 +31,6 @@ use crate::{
 };
 
 const ACTION: &str = "save its state";
-
-/// The greatest length of the devices' state. A machine of ours has 17 KB.
-const DEVICES_MAX_BYTES: u64 = 64 << 20;
 
 /// How fast a VMM must at least write its memory.
 const SLOWEST_MIB_PER_S: u64 = 16;
@@ -127,14 +124,14 @@ struct Trace(PathBuf);
 impl Trace {
     /// Without what an earlier save may have left there.
     fn of(path: &Path) -> Result<Self, DriverError> {
-        forget(path)?;
+        saved::forget(path)?;
         Ok(Self(path.to_owned()))
     }
 }
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        if let Err(error) = forget(&self.0) {
+        if let Err(error) = saved::forget(&self.0) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "a file of a save stays behind"
@@ -219,45 +216,18 @@ impl Written {
     /// To files of our own: the bytes of memory that are data, and those of the devices.
     fn copy(self, memory_bytes: u64, files: &SavedState) -> Result<(Copied, u64), DriverError> {
         let doing = |to: &Path| DriverError::io(format!("copy what the VMM wrote to {}", to.display()));
-        let (_devices, length) = copy_devices(self.devices, &files.devices).map_err(doing(&files.devices))?;
+        let (_devices, length) = saved::copy_devices(self.devices, &files.devices).map_err(doing(&files.devices))?;
         let memory = memory::copy_written(&self.memory, memory_bytes, &files.memory);
         let (_memory, copied) = memory.map_err(doing(&files.memory))?;
         Ok((copied, length))
     }
 }
 
-fn copy_devices(source: File, to: &Path) -> io::Result<(File, u64)> {
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)?;
-    let copied = io::copy(&mut source.take(DEVICES_MAX_BYTES + 1), &mut out)?;
-    if copied > DEVICES_MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
-    }
-    Ok((out, copied))
-}
-
-/// Refuses a file that is not the memory of such a guest, before the VMM refuses it in words of its own, or maps it.
-pub(crate) fn check_memory(path: &Path, bytes: u64) -> Result<(), DriverError> {
-    let read = |source| DriverError::Io {
-        action: format!("read the saved memory {}", path.display()),
-        source,
-    };
-    let found = fs::metadata(path).map_err(read)?.len();
-    if found == bytes {
-        return Ok(());
-    }
-    let message = format!("it has {found} bytes, and the machine's memory {bytes}");
-    Err(read(io::Error::new(io::ErrorKind::InvalidData, message)))
-}
-
 /// Puts the devices' state where the VMM reads it. Nobody else may read the one that is kept, so it gets its own.
 pub(crate) fn hand_over(saved: &Path, transit: &Transit, user: VmmUser) -> Result<(), DriverError> {
     let to = &transit.devices.host;
     let give = || {
-        let (copy, _length) = copy_devices(File::open(saved)?, to)?;
+        let (copy, _length) = saved::copy_devices(File::open(saved)?, to)?;
         std::os::unix::fs::fchown(copy, Some(user.uid), Some(user.gid))
     };
     give().map_err(DriverError::io(format!(
@@ -265,16 +235,6 @@ pub(crate) fn hand_over(saved: &Path, transit: &Transit, user: VmmUser) -> Resul
         saved.display(),
         to.display()
     )))
-}
-
-/// Removes a file of a hand-over. One that is not there is no error.
-pub(crate) fn forget(path: &Path) -> Result<(), DriverError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DriverError::io(format!("remove {}", path.display()))(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -359,13 +319,5 @@ mod tests {
         let error = copy_base(&subject, &path).unwrap_err();
         assert!(error.to_string().contains("restored from"), "{error}");
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn devices_without_end_are_cut_off() {
-        let folder = tempfile::tempdir().unwrap();
-        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
-        File::create(&from).unwrap().set_len(DEVICES_MAX_BYTES + 1).unwrap();
-        assert!(copy_devices(File::open(&from).unwrap(), &to).is_err());
     }
 }

@@ -277,7 +277,7 @@ impl Driver for QemuDriver {
         let mut launch_plan = self.launch_plan(plan, accel, &Origin::Saved)?;
         launch_plan.memory = Some(GuestMemory::Saved(saved.memory.clone()));
         launch_plan.devices = Some(saved.devices.clone());
-        save::check_memory(&saved.memory, memory_bytes(plan))?;
+        hearth_driver::saved::check_memory(&saved.memory, memory_bytes(plan))?;
         self.launch(plan, &launch_plan, "paused").await
     }
 

@@ -6,9 +6,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Mutex,
     time::SystemTime,
@@ -17,6 +15,7 @@ use std::{
 use hearth_driver::{
     DriverError, Saved, SavedState, VmmHandle, VmmIdentity, kvm, memory,
     process::{self, ProcessId},
+    saved,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -25,8 +24,6 @@ use crate::{accel::Accel, command::QMP_SOCKET, driver::blocking, qmp};
 
 /// Where QEMU writes its devices' state, in its working folder.
 const DEVICES: &str = "devices";
-/// The greatest length of that state. A machine of ours has some 60 KB.
-const DEVICES_MAX_BYTES: u64 = 64 << 20;
 const ACTION: &str = "save its state";
 
 /// Writes the files of a QEMU whose vCPUs stand still.
@@ -38,7 +35,7 @@ pub(crate) async fn save(handle: &VmmHandle, accel: Accel, folder: &Path) -> Res
     }
     let version = qmp::execute(&socket, handle.pid, "query-version", "tell its version").await?;
     let own = handle.folder.join(DEVICES);
-    forget(&own)?;
+    saved::forget(&own)?;
     let command = json!({
         "execute": "xen-save-devices-state",
         "arguments": { "filename": DEVICES, "live": false },
@@ -69,7 +66,7 @@ fn refused(message: &str) -> DriverError {
 fn copy(vmm: ProcessId, memory: u64, devices: &Path, files: &SavedState) -> Result<(u64, u64), DriverError> {
     let devices_bytes =
         copy_devices(devices, &files.devices).map_err(DriverError::io(format!("copy {}", devices.display())))?;
-    forget(devices)?;
+    saved::forget(devices)?;
     let copied = memory::copy_out(vmm, memory, &files.memory).map_err(DriverError::io(format!(
         "copy the memory of process {} to {}",
         vmm.pid,
@@ -80,40 +77,8 @@ fn copy(vmm: ProcessId, memory: u64, devices: &Path, files: &SavedState) -> Resu
 
 /// QEMU's user wrote it, and may have put anything there.
 fn copy_devices(from: &Path, to: &Path) -> io::Result<u64> {
-    let source = process::open_untrusted(from)?;
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)?;
-    let copied = io::copy(&mut source.take(DEVICES_MAX_BYTES + 1), &mut out)?;
-    if copied > DEVICES_MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
-    }
-    Ok(copied)
-}
-
-fn forget(path: &Path) -> Result<(), DriverError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DriverError::io(format!("remove {}", path.display()))(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses a file that is not the memory of such a guest, before QEMU refuses it in words of its own.
-pub(crate) fn check_memory(path: &Path, bytes: u64) -> Result<(), DriverError> {
-    let read = |source| DriverError::Io {
-        action: format!("read the saved memory {}", path.display()),
-        source,
-    };
-    let found = File::open(path).and_then(|file| file.metadata()).map_err(read)?.len();
-    if found == bytes {
-        return Ok(());
-    }
-    let message = format!("it has {found} bytes, and the machine's memory {bytes}");
-    Err(read(io::Error::new(io::ErrorKind::InvalidData, message)))
+    let (_copy, length) = saved::copy_devices(process::open_untrusted(from)?, to)?;
+    Ok(length)
 }
 
 fn identity(version: String, accel: Accel) -> VmmIdentity {

@@ -15,7 +15,7 @@ pub mod launch;
 pub mod memory;
 mod plan;
 pub mod process;
-mod saved;
+pub mod saved;
 pub mod sparse;
 pub mod tsc;
 
