@@ -129,13 +129,20 @@ impl BridgeConfig {
         plug().map_err(NetworkError::at(format!("plug {} into {}", port.tap, self.name)))
     }
 
-    /// Finds the tap of a guest that was plugged in before.
-    pub(crate) fn find(&self, instance: &InstanceId, port: &BridgePort) -> Result<(), NetworkError> {
+    /// Finds the tap of a guest that was plugged in before; or plugs it in anew, for a machine that slept while the host was
+    /// restarted: its address is within its guest.
+    pub(crate) fn find_or_plug(
+        &self,
+        instance: &InstanceId,
+        port: &BridgePort,
+        owner: TapOwner,
+    ) -> Result<(), NetworkError> {
         self.ensure(instance)?;
-        let found = Links::open().and_then(|mut links| links.index_of(&port.tap));
-        found
-            .map(drop)
-            .map_err(NetworkError::at(format!("find the tap {}", port.tap)))
+        let found = Links::open().and_then(|mut links| links.find(&port.tap));
+        match found.map_err(NetworkError::at(format!("find the tap {}", port.tap)))? {
+            Some(_) => Ok(()),
+            None => self.plug(port, owner),
+        }
     }
 
     /// Takes the bridge away if it is this instance's.

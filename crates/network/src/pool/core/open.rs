@@ -22,11 +22,10 @@ use crate::{
     address::{AddressPlan, pool_prefix_len},
     link::{Links, overlap},
     netns,
-    policy::BridgePort,
     port::reserve,
     record::{Record, Records},
     site::{Site, host_has_ipv6, let_host_forward},
-    slot::{NetworkError, SlotRequest},
+    slot::NetworkError,
 };
 
 impl Core {
@@ -103,8 +102,10 @@ impl Core {
         } = record;
         let bridged = request.mode == NetworkMode::Bridge;
         let renewed = if bridged {
-            self.bridge_port(index)
-                .and_then(|port| self.find_or_plug(&port, &request))
+            self.bridge_port(index).and_then(|port| {
+                let bridge = &self.config.bridge;
+                bridge.find_or_plug(&self.config.instance, &port, request.tap_owner)
+            })
         } else if self.site.stands(index) {
             self.site.renew(index, request.mode)
         } else {
@@ -138,18 +139,6 @@ impl Core {
             },
         );
         Ok(())
-    }
-}
-
-impl Core {
-    /// A port of the bridge that is there; or the same one anew, for a machine that slept while the host was restarted: its
-    /// address is within its guest.
-    fn find_or_plug(&self, port: &BridgePort, request: &SlotRequest) -> Result<(), NetworkError> {
-        let bridge = &self.config.bridge;
-        bridge.find(&self.config.instance, port).or_else(|_| {
-            bridge.ensure(&self.config.instance)?;
-            bridge.plug(port, request.tap_owner)
-        })
     }
 }
 
