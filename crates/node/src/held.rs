@@ -1,4 +1,5 @@
-//! A guest made ready for a snapshot: its hooks have run, and its programs stand still where they can.
+//! A guest made ready for a snapshot, or for a pause: its programs stand still where they can, and before a snapshot its hooks have
+//! run.
 
 use std::{
     sync::{

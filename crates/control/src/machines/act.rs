@@ -67,7 +67,7 @@ pub(crate) async fn start(
     let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Running).await?;
     let (id, node) = (row.spec.id, &app.node);
-    warm::with_room(&app, &row.spec.resources, || node.start(id), || node.start(id)).await?;
+    warm::with_room(&app, &row.spec.resources, || node.start(id)).await?;
     after(&app, row).await
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn stop(
     app.store.set_desired(row.spec.id, Desired::Stopped).await?;
     // One that sleeps is woken, to go down as others do.
     let stop = || app.node.stop(row.spec.id, timeout_ms);
-    warm::with_room(&app, &row.spec.resources, stop, stop).await?;
+    warm::with_room(&app, &row.spec.resources, stop).await?;
     after(&app, row).await
 }
 
@@ -106,17 +106,9 @@ pub(crate) async fn restart(
     let row = app.find(&tenant, &wanted).await?;
     app.store.set_desired(row.spec.id, Desired::Running).await?;
     let (id, node) = (row.spec.id, &app.node);
-    // Where it found no room it has stopped; or it sleeps still.
-    let again = || async {
-        let is_at_rest = app.status(id).is_none_or(|status| status.state.is_at_rest());
-        if is_at_rest {
-            node.start(id).await
-        } else {
-            node.restart(id, timeout_ms).await
-        }
-    };
+    // Where it found no room it has stopped, and is started; or it sleeps still.
     let restart = || node.restart(id, timeout_ms);
-    warm::with_room(&app, &row.spec.resources, restart, again).await?;
+    warm::with_room(&app, &row.spec.resources, restart).await?;
     after(&app, row).await
 }
 
@@ -175,7 +167,7 @@ pub(crate) async fn resume(
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let row = app.find(&tenant, &wanted).await?;
     let (id, node) = (row.spec.id, &app.node);
-    warm::with_room(&app, &row.spec.resources, || node.resume(id), || node.resume(id)).await?;
+    warm::with_room(&app, &row.spec.resources, || node.resume(id)).await?;
     after(&app, row).await
 }
 
@@ -208,7 +200,7 @@ pub(crate) async fn rollback(
     app.store.set_desired(id, Desired::Running).await?;
     fault::point("rollback.booked");
     let back = || app.node.rollback(id, snapshot.id);
-    if let Err(error) = warm::with_room(&app, &row.spec.resources, back, back).await {
+    if let Err(error) = warm::with_room(&app, &row.spec.resources, back).await {
         return Err(find::refused(&app, &snapshot, error).await);
     }
     after(&app, row).await

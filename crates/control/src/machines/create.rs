@@ -327,7 +327,7 @@ async fn create_and_start(app: &App, row: &MachineRow, start: bool) -> Result<()
 async fn hand_over(app: &App, row: &MachineRow, start: bool) -> Result<(), NodeError> {
     let id = row.spec.id;
     let give = || create_and_start(app, row, start);
-    let taken = warm::with_room(app, &row.spec.resources, give, give).await;
+    let taken = warm::with_room(app, &row.spec.resources, give).await;
     let Err(error) = taken else { return Ok(()) };
     if let Err(error) = undo(app, id).await {
         warn!(%id, %error, "cannot forget a machine that could not be made");

@@ -270,7 +270,7 @@ async fn make(app: &App, fork: &NewFork) -> ApiResult<u64> {
     fault::point("fork.saved");
     let specs: Vec<_> = fork.machines.iter().map(|machine| machine.spec.clone()).collect();
     let create = || each(specs.clone(), |spec| app.node.create(spec));
-    warm::with_room(app, &fork.snapshot.spec.resources, create, create).await?;
+    warm::with_room(app, &fork.snapshot.spec.resources, create).await?;
     fault::point("fork.created");
     app.store.note_fork_made(fork.snapshot.id, paused_us).await?;
     fault::point("fork.noted");

@@ -91,19 +91,13 @@ impl WarmMachines {
     }
 }
 
-/// Tries something that takes this room on the node, and `again` if there was none and those that wait have made some.
-pub(crate) async fn with_room<F, G>(
-    app: &App,
-    wanted: &Resources,
-    attempt: impl FnOnce() -> F,
-    again: impl FnOnce() -> G,
-) -> Result<(), NodeError>
+/// Tries something that takes this room on the node, and once more if there was none and those that wait have made some.
+pub(crate) async fn with_room<F>(app: &App, wanted: &Resources, attempt: impl Fn() -> F) -> Result<(), NodeError>
 where
     F: Future<Output = Result<(), NodeError>>,
-    G: Future<Output = Result<(), NodeError>>,
 {
     match attempt().await {
-        Err(refused) if made_room(app, wanted, &refused).await => again().await,
+        Err(refused) if made_room(app, wanted, &refused).await => attempt().await,
         outcome => outcome,
     }
 }
