@@ -1,5 +1,6 @@
 //! The node: its machines' owners, how they are found again, and the calls that control makes.
 
+mod pause;
 mod recovery;
 mod snapshots;
 mod warm;

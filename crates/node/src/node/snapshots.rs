@@ -1,12 +1,11 @@
 //! What control asks of snapshots.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hearth_domain::{MachineSpec, NetworkMode, StateWord};
-use hearth_guest_api::{GuestClient, GuestError};
-use hearth_ids::{MachineId, SnapshotId};
-use hearth_node_api::{ErrorKind, NodeError, PauseMode, SnapshotInfo, SnapshotRequest};
-use tokio::{sync::oneshot, time::timeout};
+use hearth_ids::SnapshotId;
+use hearth_node_api::{ErrorKind, NodeError, SnapshotInfo, SnapshotRequest};
+use tokio::sync::oneshot;
 
 use super::Node;
 use crate::{
@@ -17,21 +16,6 @@ use crate::{
     services::{Services, blocking, chain},
     snapshot::{Draft, Folder, SnapshotError, check_identity, check_shape, kind_of},
 };
-
-/// How long a guest may take for a rehearsal.
-const REHEARSAL: Duration = Duration::from_secs(2);
-
-/// Has a guest told the time, as it is when it goes on: one that is emulated takes ten times as long at first. Twice, for the
-/// second goes by a connection that is there, as that one will. Whatever is in its way is told when it goes on.
-async fn rehearse(guest: &GuestClient) {
-    let twice = async {
-        for _ in 0..2 {
-            guest.set_clock(guest_link::clock_unix_ns()).await?;
-        }
-        Ok::<_, GuestError>(())
-    };
-    let _ = timeout(REHEARSAL, twice).await;
-}
 
 /// Refuses what can be paused but not go on from a snapshot, not even one of its own.
 pub(super) fn check_network(spec: &MachineSpec) -> Result<(), NodeError> {
@@ -46,30 +30,6 @@ pub(super) fn check_network(spec: &MachineSpec) -> Result<(), NodeError> {
 }
 
 impl Node {
-    /// Pauses a machine, whose programs stand still first if they are somebody's: it may be copied as it is then. The guest of one
-    /// that waits for somebody to need it soon does before what it is to do when it goes on.
-    pub(crate) async fn pause_machine(&self, id: MachineId, mode: PauseMode) -> Result<(), NodeError> {
-        let owner = self.owner(id)?;
-        let running = owner.status.borrow().state.word() == StateWord::Running;
-        let guest = owner.guest.borrow().clone();
-        let mut guest = guest.filter(|_| running);
-        if owner.spec.owner.is_some()
-            && let Some(guest) = guest.take()
-        {
-            rehearse(&guest).await;
-        }
-        let held = Held::for_pause(guest, owner.holds.clone(), self.services.finishing.clone()).await;
-        let stand_still = held.is_held();
-        self.command(id, |reply| Command::Pause {
-            mode,
-            held: stand_still,
-            reply,
-        })
-        .await?;
-        held.stay();
-        Ok(())
-    }
-
     pub(crate) async fn make_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotInfo, NodeError> {
         let SnapshotRequest { id, machine } = request;
         if self.services.snapshots.get(id).is_some() {
