@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hearth_ids::{FunctionId, MachineId, ProjectId, SnapshotId};
+use hearth_ids::{BuildId, FunctionId, MachineId, ProjectId, SandboxId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -78,6 +78,7 @@ pub struct Resources {
 /// The program of a machine. `None` and empty mean: as the image says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
 pub struct Workload {
     /// Replaces the image's entrypoint (and then its command, too).
     pub entrypoint: Option<Vec<String>>,
@@ -97,6 +98,9 @@ pub struct Workload {
     pub stdin: bool,
     /// The agent serves the Lambda Runtime API to the program, and answers calls for it.
     pub runtime_api: bool,
+    /// No program is run, whatever the image says: the machine is there for commands, which get `env`, `working_dir` and `user`
+    /// where they bring none, and lasts until it is stopped.
+    pub idle: bool,
     /// What the program is given that nobody may read here: the node opens it when the guest is told what to run.
     pub secrets: Vec<SealedSecret>,
 }
@@ -136,14 +140,32 @@ pub enum MachineOwner {
         /// Which.
         snapshot: SnapshotId,
     },
+    /// It is a sandbox.
+    Sandbox {
+        /// Which.
+        sandbox: SandboxId,
+    },
+    /// A template of sandboxes is made in it.
+    Build {
+        /// By which build.
+        build: BuildId,
+    },
 }
 
 impl MachineOwner {
+    /// The sandbox, where it is one.
+    pub fn sandbox(&self) -> Option<SandboxId> {
+        match self {
+            Self::Sandbox { sandbox } => Some(*sandbox),
+            Self::Function { .. } | Self::Warm { .. } | Self::Build { .. } => None,
+        }
+    }
+
     /// The function and its version, of an instance of one.
     pub fn function(&self) -> Option<(FunctionId, u32)> {
         match self {
             Self::Function { function, version } => Some((*function, *version)),
-            Self::Warm { .. } => None,
+            Self::Warm { .. } | Self::Sandbox { .. } | Self::Build { .. } => None,
         }
     }
 }

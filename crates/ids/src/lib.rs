@@ -45,6 +45,12 @@ macro_rules! typed_id {
                 self.0.timestamp_ms()
             }
 
+            /// The one that is this number, of those who have it in a form of their own.
+            #[must_use]
+            pub fn from_u128(number: u128) -> Self {
+                Self(Ulid(number))
+            }
+
             /// All of it as a number, for those who want 128 bits in a form of their own.
             pub fn to_u128(self) -> u128 {
                 self.0.0
@@ -142,6 +148,18 @@ typed_id!(
 typed_id!(
     /// One trigger of a function.
     TriggerId, "trg", "trigger"
+);
+typed_id!(
+    /// One sandbox: a machine that somebody runs commands in, for a time.
+    SandboxId, "sbx", "sandbox"
+);
+typed_id!(
+    /// One template of sandboxes.
+    TemplateId, "tpl", "template"
+);
+typed_id!(
+    /// One build of a template.
+    BuildId, "bld", "build"
 );
 typed_id!(
     /// One request to the API, for logs and problems.

@@ -513,6 +513,10 @@ impl NodeService for FakeNode {
         self.lock().get(&id).map(|machine| machine.status.borrow().clone())
     }
 
+    fn access_token(&self, id: MachineId) -> Option<String> {
+        self.spec(id).map(|spec| format!("access-{}", spec.id))
+    }
+
     fn watch(&self, id: MachineId) -> Option<watch::Receiver<MachineStatus>> {
         self.lock().get(&id).map(|machine| machine.status.subscribe())
     }

@@ -95,6 +95,10 @@ pub trait NodeService: Send + Sync {
     /// What a machine is doing now.
     fn status(&self, id: MachineId) -> Option<MachineStatus>;
 
+    /// What opens a machine's files and processes to whoever shows it to the guest's agent, in the header `X-Access-Token`. The same
+    /// for as long as there is the machine.
+    fn access_token(&self, id: MachineId) -> Option<String>;
+
     /// What a machine is doing, as it changes. The sender is dropped when the machine is destroyed, after the state
     /// became so.
     fn watch(&self, id: MachineId) -> Option<watch::Receiver<MachineStatus>>;

@@ -92,6 +92,8 @@ pub struct ExecRequest {
     pub tty: Option<TerminalSize>,
     /// Keeps standard input open; without it, the program reads the end at once.
     pub stdin: bool,
+    /// It goes on when nobody follows it any more, instead of being killed.
+    pub keep: bool,
 }
 
 /// What comes back from a command.

@@ -124,6 +124,10 @@ impl NodeService for Node {
         Some(self.owner(id).ok()?.status.borrow().clone())
     }
 
+    fn access_token(&self, id: MachineId) -> Option<String> {
+        Some(self.owner(id).ok()?.access_token.to_string())
+    }
+
     fn watch(&self, id: MachineId) -> Option<watch::Receiver<MachineStatus>> {
         Some(self.owner(id).ok()?.status)
     }

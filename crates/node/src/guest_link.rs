@@ -50,8 +50,24 @@ pub(crate) fn init_request(
     let mut workload = workload(spec, config)?;
     let opened = secrets::opened(spec, secrets)?;
     workload.env.extend(opened.env);
+    let idle = spec.workload.idle;
+    // As docker has it, a further command starts where the program does; where there is none, at home, as E2B has it.
+    let default_cwd = match workload.cwd.as_str() {
+        "" if idle => String::new(),
+        "" => "/".to_owned(),
+        cwd => cwd.to_owned(),
+    };
+    // A program brings its environment and its user, which further commands then have as well.
+    let (env, default_user) = if idle {
+        (workload.env.clone(), workload.user.clone())
+    } else {
+        Default::default()
+    };
     Ok(InitRequest {
         tokens: None,
+        env,
+        default_user,
+        default_cwd,
         hostname: host_name.clone(),
         entropy: entropy.into(),
         names: Some(Names {
@@ -64,11 +80,7 @@ pub(crate) fn init_request(
                 names: vec![host_name],
             }],
         }),
-        // As docker has it, a further command starts where the program does.
-        default_cwd: Some(&workload.cwd)
-            .filter(|cwd| !cwd.is_empty())
-            .map_or_else(|| "/".to_owned(), Clone::clone),
-        workload: Some(workload),
+        workload: (!idle).then_some(workload),
         secret_files: opened.files,
         ..InitRequest::default()
     })
@@ -91,7 +103,7 @@ fn workload(spec: &MachineSpec, config: &RootConfig) -> Result<Workload, String>
         .filter(|arg| !arg.is_empty())
         .chain(cmd.iter().cloned())
         .collect();
-    if args.is_empty() {
+    if args.is_empty() && !asked.idle {
         return Err(format!("image {} has no command; name one after the image", spec.image));
     }
     let mut env: std::collections::BTreeMap<String, String> = [

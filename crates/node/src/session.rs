@@ -215,7 +215,7 @@ pub(crate) async fn exec(owner: &OwnerHandle, request: ExecRequest) -> Result<Ex
         output: exec_output(Running {
             session,
             over,
-            ended: false,
+            ended: request.keep,
         })
         .boxed(),
         input,
@@ -252,6 +252,7 @@ fn ended(exit: ExitStatus) -> ExecSession {
 struct Running {
     session: guest_client::ExecSession,
     over: BoxFuture<'static, ()>,
+    /// Nobody has to kill it: it has ended, or is to be kept.
     ended: bool,
 }
 

@@ -74,6 +74,7 @@ impl Life {
         let handle = OwnerHandle {
             spec: Arc::clone(&life.spec),
             has_guest: life.driver.capabilities().guest,
+            access_token: life.record.access_token.as_str().into(),
             commands,
             status: life.status.subscribe(),
             guest: life.guest.subscribe(),

@@ -65,6 +65,8 @@ pub(crate) struct OwnerHandle {
     pub(crate) spec: Arc<MachineSpec>,
     /// Whether its driver starts guests that can be spoken to.
     pub(crate) has_guest: bool,
+    /// Opens its guest's files and processes.
+    pub(crate) access_token: Arc<str>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) status: watch::Receiver<MachineStatus>,
     pub(crate) guest: watch::Receiver<Option<GuestClient>>,
