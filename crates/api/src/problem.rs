@@ -86,6 +86,10 @@ problem_codes! {
     MachineNotFound = "machine_not_found", 404, "No such machine";
     /// There is no such snapshot.
     SnapshotNotFound = "snapshot_not_found", 404, "No such snapshot";
+    /// There is no such sandbox, or none that the caller may know of.
+    SandboxNotFound = "sandbox_not_found", 404, "No such sandbox";
+    /// There is no such template, or none that the caller may know of.
+    TemplateNotFound = "template_not_found", 404, "No such template";
     /// There is no such project, or none that the caller may know of.
     ProjectNotFound = "project_not_found", 404, "No such project";
     /// There is no such key.

@@ -16,6 +16,7 @@ mod recover;
 mod resources;
 mod restart;
 mod retry;
+mod sandbox;
 mod scale;
 mod signal;
 mod spec;
@@ -39,6 +40,10 @@ pub use recover::{InvalidInterval, RECOVER_INTERVAL_DEFAULT_S, RECOVER_INTERVAL_
 pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
 pub use retry::{CutOff, GiveUp, Retry, RetryRule, plan_cut_off, plan_retry};
+pub use sandbox::{
+    BuildFrom, BuildPlan, BuildReason, BuildStep, Metadata, OnTimeout, SandboxNetwork, SandboxSettings, SandboxState,
+    put_off,
+};
 pub use scale::{COOLDOWN_MAX_MS, SPARE_MIN_MS, ScaleFacts, ScaleMemory, ScalePlan, plan_scale};
 pub use signal::{SIGNAL_MAX, parse_signal};
 pub use spec::{

@@ -22,6 +22,7 @@ mod machine;
 mod project;
 mod read;
 mod run;
+mod sandbox;
 mod secret;
 mod snapshot;
 mod sqlite;
@@ -45,6 +46,10 @@ pub use lambda::{LambdaFacts, OF_FUNCTION};
 pub use machine::{Desired, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, Tombstone};
 pub use project::{ProjectError, ProjectRow};
 pub use run::{RUNS_AGE_MAX_MS, RUNS_MAX, RUNS_PER_FUNCTION, RunRow};
+pub use sandbox::{
+    BUILD_LOG_MAX, BuildLogLine, BuildRow, BuildState, DEFAULT_TAG, NewTemplate, SandboxRow, TEMPLATES_MAX, TagRow,
+    TemplateError, TemplateRow,
+};
 pub use secret::{SECRETS_MAX, SecretRow};
 pub use snapshot::{NewFork, NewSnapshot, PartFacts, SnapshotFacts, SnapshotFilter, SnapshotRow, SnapshotState};
 pub use trigger::TriggerRow;

@@ -59,9 +59,10 @@ struct StoredQuotas {
 }
 
 /// The tables whose rows belong to projects, and what their rows are called.
-const OWNED: [(&str, &str); 4] = [
+const OWNED: [(&str, &str); 5] = [
     ("SELECT COUNT(*) FROM machines WHERE project = $1", "machines"),
     ("SELECT COUNT(*) FROM snapshots WHERE project = $1", "snapshots"),
+    ("SELECT COUNT(*) FROM sandbox_templates WHERE project = $1", "templates"),
     ("SELECT COUNT(*) FROM functions WHERE project = $1", "functions"),
     ("SELECT COUNT(*) FROM secrets WHERE project = $1", "secrets"),
 ];

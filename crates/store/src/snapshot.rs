@@ -8,7 +8,7 @@
 //! ```
 
 use hearth_domain::{Holding, MachineName, MachineSpec};
-use hearth_ids::{ProjectId, SnapshotId};
+use hearth_ids::{BuildId, ProjectId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
@@ -62,6 +62,8 @@ pub struct NewSnapshot {
     pub created_unix_ms: u64,
     /// The client's key, if it gave one.
     pub key: Option<IdempotencyKey>,
+    /// The build of a template that makes it, if one does: then it is the template's, and nobody is shown it.
+    pub build: Option<BuildId>,
 }
 
 /// A fork to be inserted: a transient snapshot, and the machines that begin with it.
@@ -90,6 +92,8 @@ pub struct SnapshotRow {
     pub state: SnapshotState,
     /// Whether it is a fork's, and goes with that.
     pub transient: bool,
+    /// The build of a template that made it, if one did.
+    pub build: Option<BuildId>,
     /// What it is, once it is made.
     pub facts: Option<SnapshotFacts>,
     /// When it was asked for, in milliseconds since the Unix epoch.
@@ -137,8 +141,8 @@ pub struct SnapshotFilter {
     pub project: Option<ProjectId>,
     /// Those of the machine of this name or ID.
     pub machine: Option<String>,
-    /// Those of forks as well.
-    pub transient: bool,
+    /// Those of forks and of templates as well.
+    pub all_kinds: bool,
     /// Those older than this one.
     pub before: Option<SnapshotId>,
     /// At most so many.
@@ -306,9 +310,9 @@ impl Store {
     pub async fn find_snapshot(&self, project: ProjectId, text: &str) -> Result<Lookup<SnapshotRow>, StoreError> {
         let finding = Finding {
             action: "look up a snapshot",
-            exact: "SELECT * FROM snapshots WHERE project = $1 AND NOT transient AND (id = $2 OR name = $2) \
+            exact: "SELECT * FROM snapshots WHERE project = $1 AND NOT transient AND build IS NULL AND (id = $2 OR name = $2) \
                     ORDER BY id = $2 DESC LIMIT 1",
-            between: "SELECT * FROM snapshots WHERE project = $1 AND NOT transient AND id >= $2 AND id < $3 \
+            between: "SELECT * FROM snapshots WHERE project = $1 AND NOT transient AND build IS NULL AND id >= $2 AND id < $3 \
                       ORDER BY id LIMIT 2",
             read,
         };
@@ -319,12 +323,12 @@ impl Store {
     pub async fn snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<SnapshotRow>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM snapshots WHERE ($1 IS NULL OR project = $1) \
-             AND ($2 IS NULL OR machine = $2 OR machine_name = $2) AND ($3 OR NOT transient) \
+             AND ($2 IS NULL OR machine = $2 OR machine_name = $2) AND ($3 OR (NOT transient AND build IS NULL)) \
              AND ($4 IS NULL OR id < $4) ORDER BY id DESC LIMIT $5",
         )
         .bind(filter.project.map(|id| id.to_string()))
         .bind(&filter.machine)
-        .bind(filter.transient)
+        .bind(filter.all_kinds)
         .bind(filter.before.map(|id| id.to_string()))
         .bind(i64::from(filter.limit))
         .fetch_all(&self.readers)
@@ -363,11 +367,12 @@ impl Store {
 
 /// How many snapshots a project has, those of forks left out.
 pub(crate) async fn held(connection: &mut SqliteConnection, project: ProjectId) -> Result<u64, StoreError> {
-    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM snapshots WHERE project = $1 AND NOT transient")
-        .bind(project.to_string())
-        .fetch_one(connection)
-        .await
-        .map_err(StoreError::query("count snapshots"))?;
+    let count: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM snapshots WHERE project = $1 AND NOT transient AND build IS NULL")
+            .bind(project.to_string())
+            .fetch_one(connection)
+            .await
+            .map_err(StoreError::query("count snapshots"))?;
     Ok(count.unsigned_abs())
 }
 
@@ -397,7 +402,7 @@ async fn note_key(connection: &mut SqliteConnection, new: &NewSnapshot) -> Resul
 async fn insert(connection: &mut SqliteConnection, new: &NewSnapshot, transient: bool) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO snapshots (id, project, name, machine, machine_name, kernel_id, spec, args, state, transient, \
-         created_unix_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'making', $9, $10)",
+         created_unix_ms, build) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'making', $9, $10, $11)",
     )
     .bind(new.id.to_string())
     .bind(new.spec.project.to_string())
@@ -409,6 +414,7 @@ async fn insert(connection: &mut SqliteConnection, new: &NewSnapshot, transient:
     .bind(to_json(&new.args))
     .bind(transient)
     .bind(signed(new.created_unix_ms))
+    .bind(new.build.map(|id| id.to_string()))
     .execute(connection)
     .await
     .map_err(StoreError::query("insert a snapshot"))?;
@@ -425,6 +431,7 @@ fn read(row: &SqliteRow) -> Result<SnapshotRow, StoreError> {
         args: columns.json("args")?,
         state: columns.word("state", &SnapshotState::ALL, SnapshotState::as_str)?,
         transient: columns.get("transient")?,
+        build: columns.optional_parse("build")?,
         facts: columns.optional_json("facts")?,
         created_unix_ms: columns.unsigned("created_unix_ms")?,
     })

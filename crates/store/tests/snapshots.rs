@@ -52,6 +52,7 @@ fn snapshot(project: ProjectId, name: Option<&str>) -> NewSnapshot {
         args: vec!["/bin/sh".into()],
         created_unix_ms: 7,
         key: None,
+        build: None,
     }
 }
 
@@ -240,7 +241,7 @@ async fn lists_have_pages_and_show_no_forks() {
     let source = row(&store, ids[2]).await.unwrap().spec.id;
     assert_eq!(list(of(&source.to_string())).await, ids[2..]);
     let with_forks = SnapshotFilter {
-        transient: true,
+        all_kinds: true,
         ..all.clone()
     };
     assert_eq!(list(with_forks).await.len(), 4);

@@ -1,0 +1,241 @@
+//! Builds of templates, and what they say meanwhile.
+//!
+//! ```text
+//! waiting ──► building ──► ready
+//!    └───────────┴───────► error
+//! ```
+
+use hearth_domain::{BuildPlan, BuildReason};
+use hearth_ids::{BuildId, SnapshotId, TemplateId};
+use sqlx::sqlite::SqliteRow;
+
+use crate::{
+    Store, StoreError,
+    read::{Columns, signed, to_json},
+};
+
+/// Lines that are kept of one build; what comes after is not.
+pub const BUILD_LOG_MAX: u64 = 20_000;
+
+/// How far a build is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BuildState {
+    /// It is not started.
+    Waiting,
+    /// It is under way.
+    Building,
+    /// Sandboxes can be made of it.
+    Ready,
+    /// It failed.
+    Error,
+}
+
+/// A build as it is stored. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildRow {
+    /// Its identity.
+    pub id: BuildId,
+    /// Of which template.
+    pub template: TemplateId,
+    /// How far it is.
+    pub state: BuildState,
+    /// How it is built.
+    pub plan: BuildPlan,
+    /// Why it failed.
+    pub reason: Option<BuildReason>,
+    /// What came of it.
+    pub snapshot: Option<SnapshotId>,
+    /// When it was asked for.
+    pub created_unix_ms: u64,
+    /// When it ended.
+    pub finished_unix_ms: Option<u64>,
+}
+
+/// A line of a build's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildLogLine {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_unix_ms: u64,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// At which step.
+    pub step: Option<String>,
+    /// What.
+    pub message: String,
+}
+
+impl BuildState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Building, Self::Ready, Self::Error];
+
+    /// The word, as the E2B API has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Building => "building",
+            Self::Ready => "ready",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Store {
+    /// Notes a build, which waits to be started.
+    pub async fn insert_build(&self, row: &BuildRow) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO template_builds (id, template, state, plan, created_unix_ms) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(row.id.to_string())
+        .bind(row.template.to_string())
+        .bind(row.state.as_str())
+        .bind(to_json(&row.plan))
+        .bind(signed(row.created_unix_ms))
+        .execute(&self.writer)
+        .await
+        .map_err(StoreError::query("note a build"))?;
+        Ok(())
+    }
+
+    /// Starts a build that waits, by this plan. `false` if it was started before.
+    pub async fn start_build(&self, id: BuildId, plan: &BuildPlan) -> Result<bool, StoreError> {
+        let started =
+            sqlx::query("UPDATE template_builds SET state = 'building', plan = $2 WHERE id = $1 AND state = 'waiting'")
+                .bind(id.to_string())
+                .bind(to_json(plan))
+                .execute(&self.writer)
+                .await
+                .map_err(StoreError::query("start a build"))?;
+        Ok(started.rows_affected() == 1)
+    }
+
+    /// Notes that a build is done, and its snapshot.
+    pub async fn finish_build(&self, id: BuildId, snapshot: SnapshotId, now_unix_ms: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE template_builds SET state = 'ready', snapshot = $2, finished_unix_ms = $3 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(snapshot.to_string())
+            .bind(signed(now_unix_ms))
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::query("note that a build is done"))?;
+        Ok(())
+    }
+
+    /// Notes that a build failed, and why.
+    pub async fn fail_build(&self, id: BuildId, reason: &BuildReason, now_unix_ms: u64) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE template_builds SET state = 'error', reason = $2, finished_unix_ms = $3 \
+             WHERE id = $1 AND state <> 'ready'",
+        )
+        .bind(id.to_string())
+        .bind(to_json(reason))
+        .bind(signed(now_unix_ms))
+        .execute(&self.writer)
+        .await
+        .map_err(StoreError::query("note that a build failed"))?;
+        Ok(())
+    }
+
+    /// One build.
+    pub async fn build(&self, id: BuildId) -> Result<Option<BuildRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM template_builds WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(StoreError::query("read a build"))?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The build that a snapshot came of.
+    pub async fn build_of(&self, snapshot: SnapshotId) -> Result<Option<BuildRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM template_builds WHERE snapshot = $1 ORDER BY id LIMIT 1")
+            .bind(snapshot.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(StoreError::query("read a snapshot's build"))?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Builds of a template, the newest first.
+    pub async fn builds(&self, template: TemplateId) -> Result<Vec<BuildRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM template_builds WHERE template = $1 ORDER BY id DESC LIMIT 1000")
+            .bind(template.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(StoreError::query("list builds"))?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Builds that were under way when somebody stopped looking.
+    pub async fn builds_under_way(&self) -> Result<Vec<BuildRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM template_builds WHERE state = 'building' ORDER BY id")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(StoreError::query("list builds"))?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Adds to a build's log, up to [`BUILD_LOG_MAX`] lines.
+    pub async fn log_build(&self, id: BuildId, lines: &[BuildLogLine]) -> Result<(), StoreError> {
+        let failed = StoreError::query("keep a build's log");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        let held: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM template_build_logs WHERE build = $1")
+            .bind(id.to_string())
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        let numbered = (held.unsigned_abs()..BUILD_LOG_MAX).zip(lines);
+        for (sequence, line) in numbered {
+            sqlx::query(
+                "INSERT INTO template_build_logs (build, sequence, at_unix_ms, level, step, message) \
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(id.to_string())
+            .bind(signed(sequence))
+            .bind(signed(line.at_unix_ms))
+            .bind(&line.level)
+            .bind(&line.step)
+            .bind(&line.message)
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        }
+        transaction.commit().await.map_err(&failed)
+    }
+
+    /// A build's log, from a line on.
+    pub async fn build_log(&self, id: BuildId, from: u64, limit: u32) -> Result<Vec<BuildLogLine>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM template_build_logs WHERE build = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3",
+        )
+        .bind(id.to_string())
+        .bind(signed(from))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("read a build's log"))?;
+        let read = |row| {
+            let columns = Columns::new(row, "build")?;
+            Ok(BuildLogLine {
+                at_unix_ms: columns.unsigned("at_unix_ms")?,
+                level: columns.get("level")?,
+                step: columns.get("step")?,
+                message: columns.get("message")?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<BuildRow, StoreError> {
+    let columns = Columns::new(row, "id")?;
+    Ok(BuildRow {
+        id: columns.parse("id")?,
+        template: columns.parse("template")?,
+        state: columns.word("state", &BuildState::ALL, BuildState::as_str)?,
+        plan: columns.json("plan")?,
+        reason: columns.optional_json("reason")?,
+        snapshot: columns.optional_parse("snapshot")?,
+        created_unix_ms: columns.unsigned("created_unix_ms")?,
+        finished_unix_ms: columns.optional_unsigned("finished_unix_ms")?,
+    })
+}
