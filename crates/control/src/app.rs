@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use hearth_api::ProblemCode;
 use hearth_domain::DriverKind;
-use hearth_ids::{KeyId, MachineId};
+use hearth_ids::{KeyId, MachineId, SandboxId};
 use hearth_image::ImageStore;
 use hearth_kernel::KernelStore;
 use hearth_node_api::{MachineStatus, NodeService};
@@ -20,6 +20,7 @@ use crate::{
     error::{ApiError, ApiResult},
     functions::{calls::Calls, plane::Plane},
     ready::Ready,
+    sandboxes::Sandboxes,
     snapshots::warm::WarmMachines,
     tenancy::limit::Limits,
     time::now_unix_ms,
@@ -47,6 +48,10 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     /// The last calls of functions.
     pub(crate) calls: Calls,
+    /// Sandboxes.
+    pub(crate) sandboxes: Sandboxes,
+    /// Builds of templates that are under way.
+    pub(crate) builds: TaskTracker,
     /// Machines of snapshots that wait.
     pub(crate) warm: WarmMachines,
     /// What makes and calls instances of functions; set once, when the server opens.
@@ -82,6 +87,8 @@ impl App {
             sessions: TaskTracker::new(),
             limits: Limits::new(),
             calls: Calls::default(),
+            sandboxes: Sandboxes::default(),
+            builds: TaskTracker::new(),
             plane: OnceLock::new(),
             ready: Ready::default(),
             flush,
@@ -143,6 +150,19 @@ impl App {
     /// What clients that sign as AWS does sign with, for a key.
     pub(crate) fn sigv4_secret(&self, key: KeyId) -> Zeroizing<String> {
         self.config.seal.sigv4_secret(key)
+    }
+
+    /// What requests to a sandbox's ports show where its maker wished so.
+    pub(crate) fn traffic_token(&self, sandbox: SandboxId) -> String {
+        self.config
+            .seal
+            .token("sandbox-traffic", &sandbox.to_string())
+            .to_string()
+    }
+
+    /// The domain below which sandboxes have host names, as clients write it.
+    pub(crate) fn sandbox_domain(&self) -> Option<String> {
+        Some(self.plane.get()?.sandbox_domain())
     }
 
     /// What the node says of a machine.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use hearth_api::{Problem, ProblemCode};
 use hearth_domain::QuotaExceeded;
 use hearth_node_api::{ErrorKind, NodeError};
-use hearth_store::{Hindrance, InsertError, StoreError};
+use hearth_store::{Hindrance, InsertError, StoreError, TemplateError};
 use http::StatusCode;
 
 /// When a full quota is worth another look: somebody has to remove something first.
@@ -104,6 +104,15 @@ impl From<QuotaExceeded> for ApiError {
             ..Problem::new(ProblemCode::QuotaExceeded, quota.to_string())
         };
         Self::from(problem).retry_after_ms(QUOTA_RETRY_MS)
+    }
+}
+
+impl From<TemplateError> for ApiError {
+    fn from(error: TemplateError) -> Self {
+        match error {
+            TemplateError::TooMany => Self::new(ProblemCode::QuotaExceeded, error.to_string()),
+            TemplateError::Store(error) => error.into(),
+        }
     }
 }
 

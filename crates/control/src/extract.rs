@@ -43,6 +43,15 @@ impl ApiBody {
             .await
             .map(|json| json.0)
     }
+
+    /// Reads it, where there is one: clients of E2B's API leave out what would be empty.
+    pub(crate) async fn json_or_default<T: DeserializeOwned + Default>(self) -> ApiResult<T> {
+        let bytes = read_body(self.0.into_body(), JSON_MAX).await?;
+        if bytes.is_empty() {
+            return Ok(T::default());
+        }
+        from_json(&bytes)
+    }
 }
 
 impl<S: Send + Sync> FromRequest<S> for ApiBody {

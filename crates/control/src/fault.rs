@@ -32,12 +32,20 @@ pub const SNAPSHOT_POINTS: &[&str] = &[
     "warm.booked",
 ];
 
+/// Every place in the life of sandboxes and their templates, in its order.
+pub const SANDBOX_POINTS: &[&str] = &[
+    "build.snapshot",
+    "sandbox.booked",
+    "sandbox.made",
+    "sandbox.paused",
+    "sandbox.resumed",
+    "sandbox.stopping",
+    "sandbox.killing",
+];
+
 /// Dies here if told to.
 pub(crate) fn point(name: &'static str) {
-    let list = if POINTS.contains(&name) {
-        POINTS
-    } else {
-        SNAPSHOT_POINTS
-    };
-    hearth_fault::point(list, name);
+    let lists = [POINTS, SNAPSHOT_POINTS, SANDBOX_POINTS];
+    let list = lists.into_iter().find(|list| list.contains(&name));
+    hearth_fault::point(list.unwrap_or(POINTS), name);
 }

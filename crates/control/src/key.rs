@@ -7,13 +7,14 @@ use hearth_api::ProblemCode;
 use hearth_domain::Role;
 use hearth_ids::{KeyId, ProjectId};
 use hearth_store::KeyRow;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use rand::TryRngCore as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::{
     app::App,
+    e2b::KEY_HEADER,
     error::{ApiError, ApiResult},
     time::now_unix_ms,
 };
@@ -56,12 +57,13 @@ pub(crate) fn make(
     Ok(NewKey { row, token })
 }
 
-/// The key of a request's `Authorization` header, read anew for each request: what was revoked is no key any more.
+/// The key of a request's `Authorization` header, or of `X-API-KEY`, read anew for each request: what was revoked is no key any more.
 pub(crate) async fn of_headers(app: &App, headers: &HeaderMap) -> ApiResult<KeyRow> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Err(missing());
-    };
-    let token = value.to_str().ok().and_then(bearer).ok_or_else(missing)?;
+    let of = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let token = of(header::AUTHORIZATION).and_then(bearer);
+    // As E2B's clients send it; a page cannot, unless a browser asked us first.
+    let token = token.or_else(|| of(HeaderName::from_static(KEY_HEADER)));
+    let token = token.ok_or_else(missing)?;
     of_token(app, token).await
 }
 

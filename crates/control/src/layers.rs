@@ -19,6 +19,7 @@ use tracing::{Instrument as _, debug, field::Empty, info_span, warn};
 use crate::{
     app::App,
     caller::Caller,
+    e2b,
     error::ApiError,
     key, lambda, metrics,
     peer::{Peer, PeerRule, check_web},
@@ -64,6 +65,7 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
         let traced = spans::begin(operation, &parts.headers);
         let peer = parts.extensions.get::<Peer>().copied();
         let speaks_lambda = lambda::is_meant(&parts.uri);
+        let speaks_e2b = e2b::is_meant(&parts.uri);
         let admitted = if speaks_lambda {
             lambda::guard::admit(&guard, &parts, body).await
         } else {
@@ -88,6 +90,8 @@ pub(crate) async fn around(State(guard): State<Arc<Guard>>, request: Request, ne
         };
         let response = if speaks_lambda {
             lambda::error::finish(response, &id)
+        } else if speaks_e2b {
+            e2b::error::finish(response, &id)
         } else {
             finish(response, &id)
         };
@@ -158,7 +162,7 @@ pub(crate) async fn admit(guard: &Guard, request: &Parts) -> Result<Option<Calle
             if matches!(peer, Peer::Tcp(_)) {
                 check_web(&request.uri, headers)?;
             }
-            if PUBLIC.contains(&request.uri.path()) {
+            if PUBLIC.contains(&request.uri.path()) || e2b::files::is_upload(request) {
                 return Ok(None);
             }
             let key = key::of_headers(&guard.app, headers).await?;

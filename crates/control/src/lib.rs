@@ -18,6 +18,7 @@ mod api_doc;
 mod app;
 mod body;
 mod caller;
+mod e2b;
 mod error;
 mod events;
 mod extract;
@@ -38,10 +39,12 @@ mod observer;
 mod peer;
 mod ready;
 mod reconcile;
+mod sandboxes;
 mod server;
 mod snapshots;
 mod spans;
 mod stream;
+mod templates;
 mod tenancy;
 mod time;
 mod tls;
@@ -51,7 +54,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 pub use api_doc::openapi_json;
 use axum::Router;
-pub use fault::{POINTS as FAULT_POINTS, SNAPSHOT_POINTS};
+pub use e2b::OPERATIONS as E2B_OPERATIONS;
+pub use fault::{POINTS as FAULT_POINTS, SANDBOX_POINTS, SNAPSHOT_POINTS};
 pub use functions::plane::FunctionsConfig;
 use functions::plane::Plane;
 use hearth_domain::Role;
@@ -83,6 +87,8 @@ const SESSIONS_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct ControlConfig {
     /// Folder for uploads on their way; on the same disk as the images, and emptied by whoever makes it.
     pub tmp_dir: std::path::PathBuf,
+    /// Folder where files wait that templates are built of.
+    pub template_files_dir: std::path::PathBuf,
     /// Folder where built kernels are kept.
     pub kernel_cache_dir: std::path::PathBuf,
     /// What closes secrets.
@@ -137,6 +143,9 @@ impl Control {
         let app = Arc::new(app);
         snapshots::reconcile::run(&app).await?;
         reconcile::run(&app).await?;
+        sandboxes::reconcile(&app).await?;
+        templates::recover(&app).await?;
+        templates::files::prune(&app).await;
         let first_key = first_key(&app).await?;
         for project in app.store.projects().await? {
             app.limits.learn(project.id, project.quotas.rate());
@@ -156,6 +165,7 @@ impl Control {
             stop_background.clone(),
         ));
         background.spawn(triggers::run::run(weak.clone(), stop_background.clone()));
+        background.spawn(sandboxes::reap(weak.clone(), stop_background.clone()));
         background.spawn(snapshots::warm::keep(weak.clone(), stop_background.clone()));
         background.spawn(snapshots::warm::make_room_for_restarts(
             weak.clone(),
@@ -186,6 +196,7 @@ impl Control {
         });
         api_doc::routes()
             .merge(lambda::routes())
+            .merge(e2b::routes())
             .fallback(layers::not_found)
             .method_not_allowed_fallback(layers::method_not_allowed)
             .with_state(Arc::clone(&self.app))
@@ -257,6 +268,14 @@ impl Control {
                 left = self.background.len(),
                 "kept calls are broken off; they are tried again"
             );
+        }
+        // Their machines are removed, unless that takes too long; the next start does it then.
+        self.app.builds.close();
+        if tokio::time::timeout(SESSIONS_GRACE, self.app.builds.wait())
+            .await
+            .is_err()
+        {
+            warn!(left = self.app.builds.len(), "builds of templates are broken off");
         }
         plane.close().await;
         self.app.write_runs().await;

@@ -34,6 +34,7 @@ mod pool;
 mod proxy;
 mod room;
 mod routes;
+mod sandbox;
 mod scale;
 mod server;
 
@@ -47,4 +48,5 @@ pub use parts::{
     NotAccepted, ProvisionFailure, RateLimit, RetireReason, RoomLeft,
 };
 pub use routes::{Qualifier, Route, RouteTable, VersionFacts};
+pub use sandbox::{NoSandbox, NoSandboxes, SandboxPlace, Sandboxes};
 pub use server::GatewayListener;

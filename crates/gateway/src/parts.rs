@@ -17,7 +17,7 @@ use hearth_ids::{FunctionId, InvocationId, MachineId, ProjectId, RequestId};
 use http::{HeaderMap, Method};
 use thiserror::Error;
 
-use crate::{CallError, Qualifier, VersionFacts};
+use crate::{CallError, Qualifier, Sandboxes, VersionFacts};
 
 /// Everything the gateway asks others.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ pub struct GatewayParts {
     pub rates: Arc<dyn RateLimit>,
     /// Who is told of each call.
     pub observer: Arc<dyn CallObserver>,
+    /// Who knows sandboxes.
+    pub sandboxes: Arc<dyn Sandboxes>,
 }
 
 /// Why a caller may not.

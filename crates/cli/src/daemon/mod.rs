@@ -94,6 +94,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     let node = Node::open(config, parts).await.context("cannot open the node")?;
     let config = ControlConfig {
         tmp_dir: state.emptied("uploads")?,
+        template_files_dir: state.private_folder("template-files")?,
         kernel_cache_dir: state.private_folder("kernel-builds")?,
         seal,
         group: hearth_control::GROUP.to_owned(),

@@ -36,7 +36,7 @@ use super::{
     room::OwnNode,
     templates::{self, Templates},
 };
-use crate::{OpenError, app::App, invocations::accept::Keeper, key, metrics};
+use crate::{OpenError, app::App, invocations::accept::Keeper, key, metrics, sandboxes::Door};
 
 /// Requests for instances that wait at most.
 const QUEUE_MAX: usize = 10_000;
@@ -137,6 +137,7 @@ impl Plane {
                 nodes,
                 rates: ties.clone(),
                 observer: ties.clone(),
+                sandboxes: Arc::new(Door(Arc::downgrade(app))),
             },
         );
         gateway.set_routes(RouteTable::new(&domain, routes(app).await?));
@@ -171,6 +172,17 @@ impl Plane {
         // What is not there any more is not told any more.
         metrics::forget_functions(&live);
         Ok(())
+    }
+
+    /// The domain below which sandboxes have host names, with the port where clients have to name one.
+    pub(crate) fn sandbox_domain(&self) -> String {
+        let port = self.base_url.as_deref().and_then(|base| base.rsplit_once(':'));
+        match port {
+            Some((_, port)) if !self.domain.contains(':') && !["80", "443"].contains(&port) => {
+                format!("{}:{port}", self.domain)
+            }
+            _ => self.domain.clone(),
+        }
     }
 
     /// Where a function is called.

@@ -155,6 +155,8 @@ fn kind(code: ProblemCode) -> Kind {
         P::FunctionNotFound
         | P::MachineNotFound
         | P::SnapshotNotFound
+        | P::SandboxNotFound
+        | P::TemplateNotFound
         | P::ProjectNotFound
         | P::KeyNotFound
         | P::InvocationNotFound

@@ -15,9 +15,10 @@ use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, Made, NewMa
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tracing::{debug, warn};
 
+pub(crate) use super::plan::Facts;
 use super::{
     name,
-    plan::{self, Facts, Plan},
+    plan::{self, Plan},
     restore::{self, Given},
     view,
 };
@@ -186,8 +187,19 @@ async fn given(app: &App, request: &CreateMachine, host: bool) -> ApiResult<Give
 
 /// Looks up image and kernel.
 async fn facts(app: &App, request: &CreateMachine, driver: DriverKind, host: bool) -> ApiResult<Facts> {
+    facts_of(app, &request.image, request.kernel.clone(), driver, host).await
+}
+
+/// The same of an image and a kernel; without one, it is the default kernel.
+pub(crate) async fn facts_of(
+    app: &App,
+    image: &str,
+    kernel: Option<String>,
+    driver: DriverKind,
+    host: bool,
+) -> ApiResult<Facts> {
     let (images, kernels) = (app.images.clone(), Arc::clone(&app.kernels));
-    let (image, kernel) = (request.image.clone(), request.kernel.clone());
+    let image = image.to_owned();
     let (image, kernel) = app
         .blocking(move || {
             let kernel = match kernel {
@@ -290,7 +302,7 @@ pub(crate) fn row_of(new: NewMachine) -> MachineRow {
 
 /// Has a machine that waits become this one. Where that fails, nothing is left of it and of its row, or no more after the
 /// next start.
-async fn claim(app: &App, row: &MachineRow) -> Result<bool, StoreError> {
+pub(crate) async fn claim(app: &App, row: &MachineRow) -> Result<bool, StoreError> {
     fault::point("warm.booked");
     let id = row.spec.id;
     let Err(error) = app.node.claim(row.spec.clone()).await else {
@@ -324,7 +336,7 @@ async fn create_and_start(app: &App, row: &MachineRow, start: bool) -> Result<()
 }
 
 /// Gives the machine to the node. If it does not take it, there is no such machine.
-async fn hand_over(app: &App, row: &MachineRow, start: bool) -> Result<(), NodeError> {
+pub(crate) async fn hand_over(app: &App, row: &MachineRow, start: bool) -> Result<(), NodeError> {
     let id = row.spec.id;
     let give = || create_and_start(app, row, start);
     let taken = warm::with_room(app, &row.spec.resources, give).await;

@@ -9,6 +9,7 @@ pub(crate) mod name;
 pub(crate) mod plan;
 pub(crate) mod read;
 pub(crate) mod restore;
+pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod stats;
 pub(crate) mod view;

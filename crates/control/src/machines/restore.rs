@@ -139,6 +139,7 @@ mod tests {
             args: vec!["sleep".into()],
             state: SnapshotState::Ready,
             transient: false,
+            build: None,
             facts: None,
             created_unix_ms: 0,
         }

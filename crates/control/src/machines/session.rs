@@ -264,6 +264,7 @@ fn exec_request(request: hearth_api::ExecRequest) -> ApiResult<hearth_node_api::
         user: request.user,
         tty: request.tty.map(terminal_size),
         stdin: request.stdin,
+        keep: false,
     })
 }
 

@@ -61,6 +61,7 @@ pub(crate) async fn create(
         args: machine.args,
         created_unix_ms: now_unix_ms(),
         key,
+        build: None,
     };
     match app.store.insert_snapshot(&new).await {
         Ok(()) => {}
@@ -109,7 +110,7 @@ async fn make(app: &App, new: &NewSnapshot) -> ApiResult<SnapshotRow> {
 }
 
 /// Takes back a snapshot that was not made, and whatever the node has of it.
-async fn withdraw(app: &App, id: SnapshotId) {
+pub(crate) async fn withdraw(app: &App, id: SnapshotId) {
     let forgotten = match app.node.remove_snapshot(id).await {
         Ok(()) => app.store.withdraw_snapshot(id).await,
         Err(error) => {

@@ -233,6 +233,7 @@ fn planned(
         args: source.args.clone(),
         created_unix_ms,
         key,
+        build: None,
     };
     // In this order they are told, also when they are read again.
     let mut ids: Vec<_> = names.iter().map(|_| MachineId::new()).collect();

@@ -30,7 +30,7 @@ pub(crate) async fn list(
     let filter = SnapshotFilter {
         project: Some(tenant.project),
         machine: query.machine,
-        transient: false,
+        all_kinds: false,
         before: before
             .map_err(|_| ApiError::field("cursor", "cursor is not valid: use next_cursor of the page before"))?,
         limit: limit + 1,

@@ -60,7 +60,7 @@ pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
 async fn all_rows(app: &App) -> Result<Vec<SnapshotRow>, StoreError> {
     let mut rows = Vec::new();
     let mut filter = SnapshotFilter {
-        transient: true,
+        all_kinds: true,
         limit: PAGE,
         ..SnapshotFilter::default()
     };

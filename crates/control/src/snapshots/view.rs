@@ -11,6 +11,7 @@ pub(crate) fn snapshot(row: SnapshotRow, in_full: bool) -> Snapshot {
     let SnapshotRow {
         id,
         project: _,
+        build: _,
         name,
         spec,
         args: _,

@@ -307,11 +307,11 @@ async fn restore_and_pause(app: &App, spec: MachineSpec) -> Result<(), NodeError
     Ok(())
 }
 
-/// Those that a daemon before this one left waiting, of all that the node has.
+/// Those that a daemon before this one left waiting, or left a template half made in, of all that the node has.
 pub(crate) fn left_over(on_node: &[MachineSpec]) -> HashSet<MachineId> {
     on_node
         .iter()
-        .filter(|spec| spec.is_warm())
+        .filter(|spec| spec.is_warm() || matches!(spec.owner, Some(MachineOwner::Build { .. })))
         .map(|spec| spec.id)
         .collect()
 }

@@ -21,6 +21,7 @@ use crate::{
     api_doc::{self, Problems},
     app::App,
     caller::{Actor, Caller},
+    e2b,
     error::{ApiError, ApiResult},
     extract::ApiQuery,
     lambda,
@@ -38,10 +39,11 @@ const NOTED_READS: [&str; 4] = ["attach_machine", "exec_machine", "get_archive",
 /// The beginning of operations that call functions.
 const CALLS: &str = "invoke_";
 
-/// The operation of each method and path, of the document and of the Lambda API.
+/// The operation of each method and path, of the document, of the Lambda API and of E2B's.
 static OPERATIONS: LazyLock<HashMap<(Method, String), String>> = LazyLock::new(|| {
     let mut operations = api_doc::operations();
     operations.extend(lambda::operations());
+    operations.extend(e2b::operations());
     operations
 });
 

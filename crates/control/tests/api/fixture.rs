@@ -119,6 +119,7 @@ impl Fixture {
         let store = Store::open(&path.join("hearth.db")).await.unwrap();
         let config = ControlConfig {
             tmp_dir: path.to_owned(),
+            template_files_dir: path.join("template-files"),
             kernel_cache_dir: path.join("cache"),
             seal: Arc::new(Seal::new([7; 32])),
             group: "no-such-group".into(),

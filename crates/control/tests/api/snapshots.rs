@@ -687,6 +687,7 @@ async fn booked(store: &Store, source: &SnapshotRow, name: Option<&str>) -> NewS
         args: source.args.clone(),
         created_unix_ms: 1,
         key: None,
+        build: None,
     };
     if name.is_some() {
         store.insert_snapshot(&new).await.unwrap();

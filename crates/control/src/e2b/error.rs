@@ -1,0 +1,69 @@
+//! Errors as E2B has them: `{"code": the status, "message": …}`.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
+use hearth_api::{ProblemCode, REQUEST_ID_HEADER};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tracing::{debug, warn};
+
+use crate::{error::ApiError, metrics};
+
+/// Says whether a client may send the request again by itself.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("should-retry");
+
+/// Writes out the problem that an answer notes.
+pub(crate) fn finish(mut response: Response, id: &str) -> Response {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response = written(&error);
+    }
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(REQUEST_ID_HEADER), id);
+    }
+    response
+}
+
+/// The status of E2B's API for a problem of Hearth's.
+fn status(code: ProblemCode) -> u16 {
+    match code {
+        // A template that is not there is what was asked for wrongly, and the sandbox API says so.
+        ProblemCode::NoCapacity => 503,
+        ProblemCode::UnsupportedMediaType | ProblemCode::IdempotencyMismatch => 400,
+        code => code.status(),
+    }
+}
+
+fn written(error: &ApiError) -> Response {
+    let problem = &error.problem;
+    metrics::problem(problem.code);
+    let status = status(problem.code);
+    if status >= 500 {
+        warn!(status, detail = problem.detail, cause = error.chain(), "failed");
+    } else {
+        debug!(status, detail = problem.detail, cause = error.chain(), "refused");
+    }
+    let body = serde_json::json!({
+        "code": status,
+        "message": problem.detail,
+        "error_code": problem.code.as_str(),
+    });
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Body::from(body.to_string())).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = error.retry_after_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    // SDKs send these again by themselves unless told not to; what is full stays so for longer than they wait.
+    if matches!(status.as_u16(), 429 | 502 | 503 | 504) {
+        let again = problem.code == ProblemCode::TooManyRequests;
+        headers.insert(
+            SHOULD_RETRY,
+            HeaderValue::from_static(if again { "true" } else { "false" }),
+        );
+    }
+    response
+}

@@ -1,0 +1,139 @@
+//! E2B's API, for clients that speak it: its SDKs for Python and JavaScript, its CLI.
+//!
+//! ```text
+//!  X-API-KEY ──► layers ──► handler ──► sandboxes, templates
+//!                             │ wire      │
+//!                             └ view ◄────┘
+//! ```
+//! - A sandbox here is one of Hearth's, whichever way it was made.
+//! - What means nothing here is refused where its caller would rely on it, and not read where not.
+//! - Errors leave in E2B's form ([`error`]), those of shared code too.
+//!
+//! The wire contract is that of the packages `e2b` 2.63.0 for Python and `e2b` 2.51.0 for JavaScript.
+
+pub(crate) mod error;
+pub(crate) mod files;
+mod life;
+mod list;
+mod sandbox;
+mod template;
+mod view;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{delete, get, post, put},
+};
+use http::{Method, Uri};
+
+use crate::app::App;
+
+/// The version of the agent's contract, by which SDKs know what it can do.
+pub(crate) const ENVD_VERSION: &str = "0.6.3";
+/// The header with the key, as E2B's clients send it.
+pub(crate) const KEY_HEADER: &str = "x-api-key";
+
+/// Method, path and name of each operation, for the audit log, the metrics and tests.
+pub const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("POST", "/sandboxes", "e2b_create_sandbox"),
+    ("POST", "/v2/sandboxes", "e2b_create_sandbox_v2"),
+    ("GET", "/sandboxes", "e2b_list_sandboxes"),
+    ("GET", "/v2/sandboxes", "e2b_list_sandboxes_v2"),
+    ("GET", "/sandboxes/{sandbox}", "e2b_get_sandbox"),
+    ("DELETE", "/sandboxes/{sandbox}", "e2b_kill_sandbox"),
+    ("POST", "/sandboxes/{sandbox}/connect", "e2b_connect_sandbox"),
+    ("POST", "/v2/sandboxes/{sandbox}/connect", "e2b_connect_sandbox_v2"),
+    ("POST", "/sandboxes/{sandbox}/timeout", "e2b_set_sandbox_timeout"),
+    ("POST", "/sandboxes/{sandbox}/refreshes", "e2b_refresh_sandbox"),
+    ("POST", "/sandboxes/{sandbox}/pause", "e2b_pause_sandbox"),
+    ("POST", "/sandboxes/{sandbox}/resume", "e2b_resume_sandbox"),
+    ("POST", "/v3/templates", "e2b_create_template"),
+    ("GET", "/templates", "e2b_list_templates"),
+    ("GET", "/templates/aliases/{alias}", "e2b_get_template_alias"),
+    ("DELETE", "/templates/{template}", "e2b_delete_template"),
+    ("GET", "/templates/{template}/files/{hash}", "e2b_get_template_files"),
+    ("PUT", "/templates/{template}/files/{hash}", "e2b_put_template_files"),
+    (
+        "POST",
+        "/v2/templates/{template}/builds/{build}",
+        "e2b_start_template_build",
+    ),
+    (
+        "GET",
+        "/templates/{template}/builds/{build}/status",
+        "e2b_get_template_build_status",
+    ),
+];
+
+/// The name of each operation, by method and path as a route has it.
+pub(crate) fn operations() -> impl Iterator<Item = ((Method, String), String)> {
+    OPERATIONS.iter().filter_map(|(method, path, name)| {
+        let method = method.parse().ok()?;
+        Some(((method, (*path).to_owned()), (*name).to_owned()))
+    })
+}
+
+/// Whether a request is one of this API, by how its path begins. Hearth's own begin with `/v1`, but for a few.
+pub(crate) fn is_meant(uri: &Uri) -> bool {
+    const FIRST: [&str; 9] = [
+        "sandboxes",
+        "templates",
+        "snapshots",
+        "secrets",
+        "volumes",
+        "volumecontent",
+        "teams",
+        "v2",
+        "v3",
+    ];
+    let first = uri.path().trim_start_matches('/').split('/').next();
+    first.is_some_and(|first| FIRST.contains(&first))
+}
+
+/// The routes, beside those of Hearth's own API.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/sandboxes", get(list::list).post(sandbox::create))
+        .route("/v2/sandboxes", get(list::list_v2).post(sandbox::create_v2))
+        .route("/sandboxes/{sandbox}", get(sandbox::get).delete(sandbox::kill))
+        .route("/sandboxes/{sandbox}/connect", post(life::connect))
+        .route("/v2/sandboxes/{sandbox}/connect", post(life::connect))
+        .route("/sandboxes/{sandbox}/timeout", post(life::set_timeout))
+        .route("/sandboxes/{sandbox}/refreshes", post(life::refresh))
+        .route("/sandboxes/{sandbox}/pause", post(life::pause))
+        .route("/sandboxes/{sandbox}/resume", post(life::resume))
+        .route("/v3/templates", post(template::create))
+        .route("/templates", get(template::list))
+        .route("/templates/aliases/{alias}", get(template::alias))
+        .route("/templates/{template}", delete(template::remove))
+        .route(
+            "/templates/{template}/files/{hash}",
+            get(files::place)
+                .merge(put(files::put))
+                .layer(DefaultBodyLimit::disable()),
+        )
+        .route("/v2/templates/{template}/builds/{build}", post(template::start))
+        .route("/templates/{template}/builds/{build}/status", get(template::status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_this_api_begin_so() {
+        for (path, meant) in [
+            ("/sandboxes", true),
+            ("/v2/sandboxes/x", true),
+            ("/templates/aliases/a%2Fb", true),
+            ("/v1/sandboxes", false),
+            ("/metrics", false),
+            ("/", false),
+        ] {
+            assert_eq!(is_meant(&Uri::from_static(path)), meant, "{path}");
+        }
+    }
+}

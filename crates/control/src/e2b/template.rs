@@ -1,0 +1,276 @@
+//! Templates and their builds.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse as _, Response},
+};
+use hearth_api::ProblemCode;
+use hearth_domain::{Action, BuildFrom, BuildPlan, BuildStep, DiskMib, MemoryMib, Vcpus};
+use hearth_ids::BuildId;
+use hearth_store::{BuildRow, BuildState, DEFAULT_TAG, NewTemplate, TemplateRow};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{view, wire};
+use crate::{
+    app::App,
+    caller::{Caller, Tenant},
+    error::{ApiError, ApiResult},
+    extract::{ApiBody, ApiPath, ApiQuery},
+    templates,
+    time::now_unix_ms,
+};
+
+const DEFAULT_CPUS: u32 = 2;
+const DEFAULT_MEMORY_MIB: u32 = 512;
+/// Disk of a template that says nothing of it, in MiB: what is not written takes no room.
+const DEFAULT_DISK_MIB: u32 = 4096;
+/// Lines of a build's log in one answer.
+const LOG_LINES_MAX: u32 = 100;
+const TAGS_MAX: usize = 50;
+
+/// `POST /v3/templates`: the template of this name, new or not, and a build of it that waits to be started.
+pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: ApiBody) -> ApiResult<Response> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let request: wire::NewTemplate = body.json().await?;
+    let given = request.name.as_deref().or(request.alias.as_deref()).unwrap_or_default();
+    let (name, tag) = name_and_tag(&tenant, given)?;
+    let mut tags = request.tags.unwrap_or_default();
+    tags.extend(tag);
+    if tags.is_empty() {
+        tags.push(DEFAULT_TAG.to_owned());
+    }
+    for tag in &tags {
+        check_label("tags", tag)?;
+    }
+    if tags.len() > TAGS_MAX {
+        return Err(ApiError::field(
+            "tags",
+            format!("{} tags are too many: at most {TAGS_MAX}", tags.len()),
+        ));
+    }
+    let plan = BuildPlan {
+        vcpus: number("cpuCount", request.cpu_count.unwrap_or(DEFAULT_CPUS), Vcpus::try_from)?,
+        memory_mib: number(
+            "memoryMB",
+            request.memory_mb.unwrap_or(DEFAULT_MEMORY_MIB),
+            MemoryMib::try_from,
+        )?,
+        disk_mib: number("diskSizeMB", DEFAULT_DISK_MIB, DiskMib::try_from)?,
+        from: None,
+        steps: Vec::new(),
+        force: false,
+        start_cmd: None,
+        ready_cmd: None,
+        tags: tags.clone(),
+    };
+    let template = app.store.upsert_template(&new(&tenant, name)).await?;
+    let build = BuildRow {
+        id: BuildId::new(),
+        template: template.id,
+        state: BuildState::Waiting,
+        plan,
+        reason: None,
+        snapshot: None,
+        created_unix_ms: now_unix_ms(),
+        finished_unix_ms: None,
+    };
+    app.store.insert_build(&build).await?;
+    let answer = wire::RequestedTemplate {
+        template_id: template.id.to_string(),
+        build_id: view::build_id(build.id),
+        public: template.public,
+        names: template.names.clone(),
+        aliases: template.names,
+        tags,
+    };
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+fn new(tenant: &Tenant, name: String) -> NewTemplate {
+    NewTemplate {
+        id: hearth_ids::TemplateId::new(),
+        project: tenant.project,
+        name,
+        public: false,
+        created_unix_ms: now_unix_ms(),
+    }
+}
+
+fn number<T>(
+    field: &'static str,
+    value: u32,
+    parse: impl Fn(u64) -> Result<T, hearth_domain::InvalidSize>,
+) -> ApiResult<T> {
+    parse(value.into()).map_err(|error| ApiError::field(field, error.to_string()))
+}
+
+/// Reads `NAME`, `NAME:TAG` or `PROJECT/NAME:TAG`, where the project is the caller's.
+fn name_and_tag(tenant: &Tenant, given: &str) -> ApiResult<(String, Option<String>)> {
+    let (path, tag) = match given.split_once(':') {
+        Some((path, tag)) => (path, Some(tag.to_owned())),
+        None => (given, None),
+    };
+    let name = match path.split_once('/') {
+        Some((project, name)) if project == tenant.name.as_str() => name,
+        Some((project, _)) => {
+            return Err(ApiError::field(
+                "name",
+                format!(
+                    "name {given:?} is of project {project:?}, and the key is of {:?}",
+                    tenant.name.as_str()
+                ),
+            ));
+        }
+        None => path,
+    };
+    check_label("name", name)?;
+    Ok((name.to_owned(), tag))
+}
+
+fn check_label(field: &'static str, text: &str) -> ApiResult<()> {
+    let valid = (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.'));
+    // An ID as a name would stand for something else.
+    let is_id = text.parse::<hearth_ids::TemplateId>().is_ok() || text.parse::<hearth_ids::SnapshotId>().is_ok();
+    if valid && !is_id {
+        return Ok(());
+    }
+    let text: String = text.chars().take(80).collect();
+    Err(ApiError::field(
+        field,
+        format!("{field} {text:?} is not valid: use 1 to 128 of a-z, 0-9, '-', '_' and '.'"),
+    ))
+}
+
+/// A build of the tenant's, by the IDs that a path has.
+async fn find(app: &App, tenant: &Tenant, template: &str, build: &str) -> ApiResult<(TemplateRow, BuildRow)> {
+    let template = templates::owned(app, tenant, template).await?;
+    let absent = || {
+        let build: String = build.chars().take(80).collect();
+        ApiError::new(
+            ProblemCode::TemplateNotFound,
+            format!("template {} has no build {build:?}", template.id),
+        )
+    };
+    let id = uuid::Uuid::parse_str(build).map_err(|_| absent())?;
+    let row = app.store.build(BuildId::from_u128(id.as_u128())).await?;
+    let row = row.filter(|row| row.template == template.id).ok_or_else(absent)?;
+    Ok((template, row))
+}
+
+/// `POST /v2/templates/{template}/builds/{build}`: starts a build that waits.
+pub(super) async fn start(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((template, build)): Path<(String, String)>,
+    body: ApiBody,
+) -> ApiResult<StatusCode> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let request: wire::StartBuild = body.json().await?;
+    let (template, mut row) = find(&app, &tenant, &template, &build).await?;
+    if request.from_image_registry.is_some() {
+        return Err(ApiError::field(
+            "fromImageRegistry",
+            "credentials of registries are not taken with a build; pull the image first, with `hearth image pull`",
+        ));
+    }
+    row.plan.from = match (request.from_image, request.from_template) {
+        (Some(image), None) => Some(BuildFrom::Image(image)),
+        (None, Some(template)) => Some(BuildFrom::Template(template)),
+        _ => return Err(ApiError::field("fromImage", "name one of fromImage and fromTemplate")),
+    };
+    row.plan.steps = request.steps.unwrap_or_default().into_iter().map(step).collect();
+    row.plan.force = request.force.unwrap_or(false);
+    row.plan.start_cmd = request.start_cmd.filter(|cmd| !cmd.is_empty());
+    row.plan.ready_cmd = request.ready_cmd.filter(|cmd| !cmd.is_empty());
+    templates::start(&app, &tenant, template, row).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+fn step(step: wire::Step) -> BuildStep {
+    BuildStep {
+        kind: step.kind,
+        args: step.args,
+        force: step.force,
+        files_hash: step.files_hash,
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StatusQuery {
+    #[serde(rename = "logsOffset")]
+    logs_offset: Option<u64>,
+    limit: Option<u32>,
+}
+
+/// `GET /templates/{template}/builds/{build}/status`.
+pub(super) async fn status(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((template, build)): Path<(String, String)>,
+    ApiQuery(query): ApiQuery<StatusQuery>,
+) -> ApiResult<Json<wire::BuildStatus>> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
+    let (template, row) = find(&app, &tenant, &template, &build).await?;
+    let limit = query.limit.unwrap_or(LOG_LINES_MAX).min(LOG_LINES_MAX);
+    let lines = app
+        .store
+        .build_log(row.id, query.logs_offset.unwrap_or(0), limit)
+        .await?;
+    Ok(Json(wire::BuildStatus {
+        template_id: template.id.to_string(),
+        build_id: view::build_id(row.id),
+        status: row.state.as_str(),
+        logs: lines.iter().map(|line| line.message.clone()).collect(),
+        log_entries: lines.into_iter().map(view::line).collect(),
+        reason: row.reason.map(|reason| wire::Reason {
+            message: reason.message,
+            step: reason.step,
+            log_entries: Vec::new(),
+        }),
+    }))
+}
+
+/// `GET /templates`.
+pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json<Vec<wire::Template>>> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
+    let mut listed = Vec::new();
+    for row in app.store.templates_of(tenant.project).await? {
+        let builds = app.store.builds(row.id).await?;
+        listed.extend(view::template(&row, &builds));
+    }
+    Ok(Json(listed))
+}
+
+/// `GET /templates/aliases/{alias}`: 404 where the name is free, 403 where it is another project's.
+pub(super) async fn alias(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<Json<wire::Alias>> {
+    let tenant = caller.may(&app, Action::MachineRead).await?;
+    let name = wanted.split_once(':').map_or(wanted.as_str(), |(name, _)| name);
+    let row = templates::owned(&app, &tenant, name).await?;
+    Ok(Json(wire::Alias {
+        template_id: row.id.to_string(),
+        public: row.public,
+    }))
+}
+
+/// `DELETE /templates/{template}`: a template, or a snapshot, which is one too.
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+) -> ApiResult<StatusCode> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    templates::remove(&app, &tenant, &wanted).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

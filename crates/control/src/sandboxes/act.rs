@@ -1,0 +1,174 @@
+//! What is done to a sandbox that is there. Each takes the sandbox's turn, notes what should be, and then sees to it.
+
+use hearth_api::ProblemCode;
+use hearth_domain::{SandboxState, StateWord};
+use hearth_node_api::{ErrorKind, NodeError, PauseMode};
+use hearth_store::{Desired, SandboxRow};
+
+use super::{Sandbox, find::no_sandbox};
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+    fault,
+    machines::run,
+    snapshots::warm,
+    time::now_unix_ms,
+};
+
+/// How long the guest has to write its disks before a sandbox is stopped for its disk alone.
+const STOP_MS: u64 = 5_000;
+
+/// Whether a resume had anything to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resumed {
+    /// It ran already.
+    Ran,
+    /// It goes on, or has booted.
+    Now,
+}
+
+/// Has a sandbox stand still, with its memory or without. One that does already is a conflict.
+pub(crate) async fn pause(app: &App, sandbox: &Sandbox, memory: bool) -> ApiResult<()> {
+    let _turn = sandbox.turn.lock().await;
+    let row = read(app, sandbox).await?;
+    if row.state.is_paused() {
+        return Err(conflict(sandbox, "is paused already"));
+    }
+    pause_in_turn(app, sandbox, memory).await
+}
+
+/// The same by whoever has the turn.
+pub(super) async fn pause_in_turn(app: &App, sandbox: &Sandbox, memory: bool) -> ApiResult<()> {
+    let machine = sandbox.machine;
+    if memory {
+        app.node.pause(machine, PauseMode::Disk).await?;
+        fault::point("sandbox.paused");
+        app.store.set_sandbox_state(sandbox.id, SandboxState::Paused).await?;
+        return Ok(());
+    }
+    // Noted first: a machine that rests is a sandbox that has ended, unless this is said.
+    app.store.set_sandbox_state(sandbox.id, SandboxState::Stopped).await?;
+    app.store.set_desired(machine, Desired::Stopped).await?;
+    fault::point("sandbox.stopping");
+    if let Err(error) = app.node.stop(machine, Some(STOP_MS)).await {
+        app.store.set_sandbox_state(sandbox.id, SandboxState::Running).await?;
+        app.store.set_desired(machine, Desired::Running).await?;
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+/// Has a paused sandbox go on, for so long from now. One that runs is left as it is, but for its end, which is put off if that
+/// is nearer.
+pub(crate) async fn resume(app: &App, sandbox: &Sandbox, timeout_ms: u64) -> ApiResult<(Resumed, SandboxRow)> {
+    let _turn = sandbox.turn.lock().await;
+    let row = read(app, sandbox).await?;
+    let now = now_unix_ms();
+    let ends = now.saturating_add(timeout_ms);
+    let running = app
+        .status(sandbox.machine)
+        .is_some_and(|status| status.state.word() == StateWord::Running);
+    if row.state == SandboxState::Running && running {
+        if ends > row.ends_unix_ms {
+            app.store.set_sandbox_end(sandbox.id, ends).await?;
+            app.sandboxes.changed.notify_one();
+        }
+        return Ok((Resumed::Ran, read(app, sandbox).await?));
+    }
+    wake(app, sandbox).await?;
+    fault::point("sandbox.resumed");
+    let noted = app
+        .store
+        .note_sandbox_resumed(sandbox.id, now, now_unix_ms().saturating_add(timeout_ms));
+    if !noted.await? {
+        return Err(no_sandbox(&sandbox.id.to_string()));
+    }
+    app.sandboxes.changed.notify_one();
+    Ok((Resumed::Now, read(app, sandbox).await?))
+}
+
+/// Gives up the memory of a paused sandbox: it will boot when it is resumed. Its disk is kept.
+pub(crate) async fn forget_memory(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
+    let _turn = sandbox.turn.lock().await;
+    let row = read(app, sandbox).await?;
+    if row.state != SandboxState::Paused {
+        return Ok(());
+    }
+    Err(ApiError::field(
+        "memory",
+        "a sandbox that was paused with its memory goes on with it here; leave out memory",
+    ))
+}
+
+/// Has the machine run again: from its memory, or by a boot.
+async fn wake(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
+    let id = sandbox.machine;
+    let spec = app.node.spec(id).ok_or_else(|| no_sandbox(&sandbox.id.to_string()))?;
+    let rests = app.status(id).is_some_and(|status| status.state.is_at_rest());
+    let node = &app.node;
+    let woken = if rests {
+        app.store.set_desired(id, Desired::Running).await?;
+        warm::with_room(app, &spec.resources, || node.start(id)).await
+    } else {
+        warm::with_room(app, &spec.resources, || node.resume(id)).await
+    };
+    woken.map_err(|error| refused(sandbox, error))?;
+    run::until_running(app, id)
+        .await
+        .map_err(|error| refused(sandbox, error))
+}
+
+fn refused(sandbox: &Sandbox, error: NodeError) -> ApiError {
+    match error.kind {
+        ErrorKind::NotFound => no_sandbox(&sandbox.id.to_string()).caused_by(error),
+        _ => error.into(),
+    }
+}
+
+/// Says when a sandbox's time is over: so long from now, and not before if it may only be put off.
+pub(crate) async fn set_end(app: &App, sandbox: &Sandbox, timeout_ms: u64, only_later: bool) -> ApiResult<()> {
+    let _turn = sandbox.turn.lock().await;
+    let row = read(app, sandbox).await?;
+    let ends = now_unix_ms().saturating_add(timeout_ms);
+    if !only_later || ends > row.ends_unix_ms {
+        app.store.set_sandbox_end(sandbox.id, ends).await?;
+        app.sandboxes.changed.notify_one();
+    }
+    Ok(())
+}
+
+/// Removes a sandbox with everything of it. Idempotent.
+pub(crate) async fn kill(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
+    // Noted before its turn comes, so that nobody who has it now resumes what is to be gone.
+    app.store.set_sandbox_state(sandbox.id, SandboxState::Killed).await?;
+    let _turn = sandbox.turn.lock().await;
+    kill_in_turn(app, sandbox).await
+}
+
+/// The same by whoever has the turn.
+pub(super) async fn kill_in_turn(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
+    let machine = sandbox.machine;
+    app.store.set_sandbox_state(sandbox.id, SandboxState::Killed).await?;
+    app.store.set_desired(machine, Desired::Removed).await?;
+    fault::point("sandbox.killing");
+    match app.node.remove(machine, true).await {
+        Ok(()) => {}
+        Err(error) if error.kind == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    app.flush().await;
+    app.forget(machine).await?;
+    app.store.forget_sandbox(sandbox.id).await?;
+    app.sandboxes.remove(sandbox.id);
+    Ok(())
+}
+
+async fn read(app: &App, sandbox: &Sandbox) -> ApiResult<SandboxRow> {
+    let row = app.store.sandbox(sandbox.id).await?;
+    let row = row.filter(|row| row.state != SandboxState::Killed);
+    row.ok_or_else(|| no_sandbox(&sandbox.id.to_string()))
+}
+
+fn conflict(sandbox: &Sandbox, why: &str) -> ApiError {
+    ApiError::new(ProblemCode::StateConflict, format!("sandbox {} {why}", sandbox.id))
+}

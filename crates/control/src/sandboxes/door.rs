@@ -1,0 +1,70 @@
+//! What the gateway asks of sandboxes: where one is. One that is paused is resumed first, where its maker wished so.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Weak},
+};
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use hearth_domain::StateWord;
+use hearth_gateway::{NoSandbox, SandboxPlace, Sandboxes};
+use hearth_ids::SandboxId;
+use tracing::debug;
+
+use super::{Sandbox, act};
+use crate::{app::App, time::now_unix_ms};
+
+/// Held loosely: the application holds the gateway.
+pub(crate) struct Door(pub(crate) Weak<App>);
+
+#[async_trait]
+impl Sandboxes for Door {
+    async fn find(&self, id: SandboxId, _port: u16) -> Result<SandboxPlace, NoSandbox> {
+        let app = self.0.upgrade().ok_or(NoSandbox::NotFound)?;
+        let sandbox = app.sandboxes.get(id).ok_or(NoSandbox::NotFound)?;
+        sandbox.note_request(now_unix_ms());
+        if let Some(place) = place(&app, &sandbox) {
+            return Ok(place);
+        }
+        // Whoever changes it now is waited for: a resume, or a pause that is followed by one.
+        drop(sandbox.turn.lock().await);
+        if let Some(place) = place(&app, &sandbox) {
+            return Ok(place);
+        }
+        if !sandbox.auto_resume {
+            return Err(NoSandbox::NotFound);
+        }
+        let resumed = act::resume(&app, &sandbox, sandbox.timeout_ms).await;
+        if let Err(error) = resumed {
+            debug!(%id, error = error.problem.detail, "cannot resume a sandbox for a request");
+            return Err(match error.problem.status {
+                404 => NoSandbox::NotFound,
+                _ => NoSandbox::Unavailable(error.problem.detail),
+            });
+        }
+        place(&app, &sandbox).ok_or(NoSandbox::NotFound)
+    }
+}
+
+/// Where it is, if it runs.
+fn place(app: &Arc<App>, sandbox: &Sandbox) -> Option<SandboxPlace> {
+    let mut status = app.node.watch(sandbox.machine)?;
+    let address: IpAddr = {
+        let seen = status.borrow_and_update();
+        let runs = seen.state.word() == StateWord::Running;
+        seen.address.as_deref().filter(|_| runs)?.parse().ok()?
+    };
+    let gone = async move {
+        // An error says that the machine is destroyed.
+        let _ = status
+            .wait_for(|status| status.state.word() != StateWord::Running)
+            .await;
+    };
+    Some(SandboxPlace {
+        address,
+        traffic_token: sandbox.private_traffic.then(|| app.traffic_token(sandbox.id).into()),
+        mask_host: None,
+        gone: gone.boxed(),
+    })
+}

@@ -1,0 +1,53 @@
+//! Which sandbox is meant, and how it is seen.
+
+use std::sync::Arc;
+
+use hearth_api::ProblemCode;
+use hearth_domain::{MachineSpec, StateWord};
+use hearth_store::SandboxRow;
+
+use super::Sandbox;
+use crate::{
+    app::App,
+    caller::Tenant,
+    error::{ApiError, ApiResult},
+};
+
+/// The tenant's sandbox of an ID. What is of another project is not there.
+pub(crate) async fn find(app: &App, tenant: &Tenant, text: &str) -> ApiResult<(Arc<Sandbox>, SandboxRow)> {
+    let id = text.parse().map_err(|_| no_sandbox(text))?;
+    let sandbox = app
+        .sandboxes
+        .get(id)
+        .filter(|sandbox| sandbox.project == tenant.project);
+    let sandbox = sandbox.ok_or_else(|| no_sandbox(text))?;
+    let row = app.store.sandbox(id).await?.ok_or_else(|| no_sandbox(text))?;
+    Ok((sandbox, row))
+}
+
+/// There is none, or none that the caller may know of.
+pub(crate) fn no_sandbox(text: &str) -> ApiError {
+    let text: String = text.chars().take(80).collect();
+    ApiError::new(
+        ProblemCode::SandboxNotFound,
+        format!("there is no sandbox {text:?}; `hearth sandbox ls` lists those there are"),
+    )
+}
+
+/// What is shown of a sandbox beside its row.
+pub(crate) struct Shown {
+    pub(crate) spec: MachineSpec,
+    pub(crate) paused: bool,
+}
+
+/// How a sandbox is seen now. None where its machine has ended, so that it is as good as gone.
+pub(crate) fn shown(app: &App, row: &SandboxRow) -> Option<Shown> {
+    let (spec, status) = (app.node.spec(row.machine)?, app.status(row.machine)?);
+    let paused = match status.state.word() {
+        StateWord::Destroyed => return None,
+        StateWord::Stopped | StateWord::Failed if !row.state.is_paused() => return None,
+        StateWord::Stopped | StateWord::Failed | StateWord::Paused => true,
+        _ => row.state.is_paused(),
+    };
+    Some(Shown { spec, paused })
+}

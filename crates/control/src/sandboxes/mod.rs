@@ -1,0 +1,119 @@
+//! Sandboxes: machines that somebody runs commands in, for a time.
+//!
+//! ```text
+//!  /v1, E2B's API ──► create ──► a template's snapshot ──► machine (waiting, or made)
+//!        │              └──────► row: whose, until when ◄── reap: time over ──► kill, or pause
+//!        └──► act: pause, resume, kill, end                                         ▲
+//!  requests to ports ──► gateway ──► door ── paused, and resumes by traffic? ───────┘
+//! ```
+//! - What a sandbox is doing is its machine's to say; the row says what it should be, and is written first.
+//! - Whoever changes one has its turn before ([`Sandbox::turn`]), so that a time-out cannot overtake a pause.
+
+mod act;
+mod create;
+mod door;
+mod find;
+mod reap;
+mod reconcile;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+pub(crate) use act::{Resumed, forget_memory, kill, pause, resume, set_end};
+pub(crate) use create::{NewSandbox, create, timeout_ms};
+pub(crate) use door::Door;
+pub(crate) use find::{find, no_sandbox, shown};
+use hearth_domain::SandboxSettings;
+use hearth_ids::{MachineId, ProjectId, SandboxId};
+use hearth_store::SandboxRow;
+pub(crate) use reap::run as reap;
+pub(crate) use reconcile::run as reconcile;
+use tokio::sync::{Mutex, Notify};
+
+/// The longest that a sandbox may last, in milliseconds: a month.
+pub(crate) const TIMEOUT_MAX_MS: u64 = 31 * 24 * 3600 * 1000;
+/// How long one lasts of which nobody says so, in milliseconds.
+pub(crate) const DEFAULT_TIMEOUT_MS: u64 = 300_000;
+
+/// Those that there are: what is asked at each request to a port is in memory.
+#[derive(Default)]
+pub(crate) struct Sandboxes {
+    known: RwLock<HashMap<SandboxId, Arc<Sandbox>>>,
+    /// Somebody's end is another one now.
+    pub(crate) changed: Notify,
+}
+
+/// What of a sandbox does not change, and whose turn it is to change the rest.
+pub(crate) struct Sandbox {
+    pub(crate) id: SandboxId,
+    pub(crate) project: ProjectId,
+    pub(crate) machine: MachineId,
+    pub(crate) auto_resume: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) private_traffic: bool,
+    pub(crate) timeout_ms: u64,
+    /// Held by whoever changes it.
+    pub(crate) turn: Mutex<()>,
+    /// When a port of it was last asked for something, in milliseconds since the Unix epoch; 0: never.
+    last_request_unix_ms: AtomicU64,
+}
+
+impl Sandbox {
+    fn of(row: &SandboxRow) -> Self {
+        let SandboxSettings {
+            auto_resume,
+            keep_alive,
+            private_traffic,
+            ..
+        } = row.settings;
+        Self {
+            id: row.id,
+            project: row.project,
+            machine: row.machine,
+            auto_resume,
+            keep_alive,
+            private_traffic,
+            timeout_ms: row.timeout_ms,
+            turn: Mutex::default(),
+            last_request_unix_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn note_request(&self, now_unix_ms: u64) {
+        self.last_request_unix_ms.fetch_max(now_unix_ms, Ordering::Relaxed);
+    }
+
+    /// The last request that puts its end off, if it had any.
+    fn last_request(&self) -> Option<u64> {
+        let last = self.last_request_unix_ms.load(Ordering::Relaxed);
+        (self.keep_alive && last > 0).then_some(last)
+    }
+}
+
+impl Sandboxes {
+    /// One that is there.
+    pub(crate) fn get(&self, id: SandboxId) -> Option<Arc<Sandbox>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&id).cloned()
+    }
+
+    /// Takes one up.
+    fn add(&self, row: &SandboxRow) -> Arc<Sandbox> {
+        let sandbox = Arc::new(Sandbox::of(row));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(row.id, Arc::clone(&sandbox));
+        drop(known);
+        self.changed.notify_one();
+        sandbox
+    }
+
+    fn remove(&self, id: SandboxId) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&id);
+    }
+}

@@ -1,0 +1,222 @@
+//! What COPY copies: archives that clients upload before a build, by the hash that the step names.
+//!
+//! The hash is the client's, of the files and not of the archive, so it proves nothing; archives are kept by project, and nobody
+//! reads another's.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use hearth_ids::ProjectId;
+use hearth_node_api::{ErrorKind, NodeError};
+use tokio::{io::AsyncWriteExt as _, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    machine::Builder,
+    steps::{Reason, quote},
+};
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+    extract,
+};
+
+/// The longest archive, in bytes.
+pub(crate) const ARCHIVE_MAX: u64 = 8 << 30;
+/// Archives that nobody has used for so long are removed.
+const UNUSED_AGE: Duration = Duration::from_hours(7 * 24);
+/// How long an upload may be begun after it was allowed, in seconds.
+pub(crate) const UPLOAD_S: u64 = 3600;
+const CHUNK: usize = 64 * 1024;
+const COPY_TIMEOUT: Duration = Duration::from_mins(30);
+
+/// The archives of a project.
+pub(crate) struct StepFiles {
+    folder: PathBuf,
+}
+
+impl StepFiles {
+    pub(crate) fn of(app: &App, project: ProjectId) -> Self {
+        Self {
+            folder: app.config.template_files_dir.join(project.to_string()),
+        }
+    }
+
+    fn path(&self, hash: &str) -> ApiResult<PathBuf> {
+        let valid = (32..=128).contains(&hash.len()) && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !valid {
+            return Err(ApiError::field(
+                "hash",
+                "the hash of files is a number in hexadecimal digits",
+            ));
+        }
+        Ok(self.folder.join(hash.to_ascii_lowercase()))
+    }
+
+    /// Whether there is an archive. One that there is will not be removed soon.
+    pub(crate) async fn has(&self, hash: &str) -> ApiResult<bool> {
+        let path = self.path(hash)?;
+        let touched = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::options().append(true).open(path)?;
+            file.set_modified(SystemTime::now())
+        });
+        Ok(matches!(touched.await, Ok(Ok(()))))
+    }
+
+    /// Keeps an archive, whole or not at all.
+    pub(crate) async fn put(&self, hash: &str, body: axum::body::Body) -> ApiResult<()> {
+        let path = self.path(hash)?;
+        let failed = |error: std::io::Error| ApiError::internal("cannot keep the files").caused_by(error);
+        tokio::fs::create_dir_all(&self.folder).await.map_err(failed)?;
+        let folder = self.folder.clone();
+        let temporary = tokio::task::spawn_blocking(move || tempfile::NamedTempFile::new_in(folder));
+        let temporary = temporary
+            .await
+            .map_err(std::io::Error::other)
+            .and_then(|made| made)
+            .map_err(failed)?;
+        let mut file = tokio::fs::File::from_std(temporary.reopen().map_err(failed)?);
+        let (mut chunks, mut length) = (extract::chunks(body), 0_u64);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            length += chunk.len() as u64;
+            if length > ARCHIVE_MAX {
+                return Err(ApiError::new(
+                    hearth_api::ProblemCode::BodyTooLarge,
+                    format!("the files are longer than the {ARCHIVE_MAX} bytes that are taken"),
+                ));
+            }
+            file.write_all(&chunk).await.map_err(failed)?;
+        }
+        file.sync_all().await.map_err(failed)?;
+        let kept = tokio::task::spawn_blocking(move || temporary.persist(path).map(drop).map_err(|error| error.error));
+        kept.await
+            .map_err(std::io::Error::other)
+            .and_then(|kept| kept)
+            .map_err(failed)
+    }
+
+    /// Copies what `source` matches within an archive to a place in the machine, by docker's rules: of a folder its content,
+    /// and a file under the place's name, unless that is a folder, or ends with `/`.
+    pub(super) async fn copy(
+        &self,
+        builder: &Builder,
+        hash: &str,
+        source: &str,
+        place: &str,
+        owner: &str,
+        mode: Option<&str>,
+    ) -> Result<(), Reason> {
+        let path = self.path(hash).map_err(|error| error.problem.detail)?;
+        let archive = open(&path).await?;
+        let staging = format!("/tmp/.hearth-copy-{}", &hash[..16]);
+        let prepared = format!("rm -rf {staging} && mkdir -m 700 {staging}");
+        builder.script(&prepared, COPY_TIMEOUT).await?;
+        builder.unpack(&staging, archive).await?;
+        let script = format!(
+            "staging={staging}; source={}; place={}; owner={}; mode={}\n{COPY_SCRIPT}",
+            quote(source),
+            quote(place),
+            quote(owner),
+            quote(mode.unwrap_or_default()),
+        );
+        builder.script(&script, COPY_TIMEOUT).await
+    }
+}
+
+/// Moves what was unpacked to where it belongs. Names are never expanded twice, and what a link points to is left alone.
+const COPY_SCRIPT: &str = r#"set -e
+trap 'rm -rf "$staging"' EXIT
+cd "$staging"
+shopt -s dotglob nullglob globstar
+source="${source#./}"
+IFS=''
+if [ "$source" = . ] || [ -z "$source" ]; then found=(.); else found=($source); fi
+if [ ${#found[@]} -eq 0 ]; then
+    if [ -e "$source" ] || [ -L "$source" ]; then found=("$source"); else echo "nothing matches $source" >&2; exit 1; fi
+fi
+chown -hR -- "$owner" .
+if [ -n "$mode" ]; then chmod -R -- "$mode" "${found[@]}"; fi
+one=${#found[@]}
+for item in "${found[@]}"; do
+    if [ -d "$item" ] && [ ! -L "$item" ]; then
+        mkdir -p -- "$place"
+        cp -a -- "$item/." "$place/"
+    elif [ "$one" -gt 1 ] || [ -d "$place" ] || [[ "$place" = */ ]]; then
+        mkdir -p -- "$place"
+        cp -a -- "$item" "$place/"
+    else
+        mkdir -p -- "$(dirname -- "$place")"
+        cp -aT -- "$item" "$place"
+    fi
+done
+"#;
+
+/// The archive as a tar stream, whether it is compressed or not.
+async fn open(path: &Path) -> Result<stream::BoxStream<'static, Result<Bytes, NodeError>>, Reason> {
+    let path = path.to_owned();
+    let (send, receive) = mpsc::channel(4);
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut file = std::fs::File::open(path)?;
+        let mut magic = [0; 2];
+        let length = file.read(&mut magic)?;
+        std::io::Seek::rewind(&mut file)?;
+        let is_gzip = length == 2 && magic == [0x1f, 0x8b];
+        Ok::<_, std::io::Error>((file, is_gzip))
+    });
+    let absent = |error| format!("the files of this step were not uploaded: {error}");
+    let (file, is_gzip) = opened.await.map_err(|error| error.to_string())?.map_err(absent)?;
+    tokio::task::spawn_blocking(move || {
+        let mut reader: Box<dyn std::io::Read> = if is_gzip {
+            Box::new(flate2::read::MultiGzDecoder::new(file))
+        } else {
+            Box::new(file)
+        };
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let piece = match reader.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => Ok(Bytes::copy_from_slice(&buffer[..length])),
+                Err(error) => Err(NodeError::new(
+                    ErrorKind::InvalidInput,
+                    format!("the files cannot be read: {error}"),
+                )),
+            };
+            let failed = piece.is_err();
+            if send.blocking_send(piece).is_err() || failed {
+                return;
+            }
+        }
+    });
+    Ok(ReceiverStream::new(receive).boxed())
+}
+
+/// Removes archives that nobody has used for long, and what was left of uploads that were cut off.
+pub(crate) async fn prune(app: &Arc<App>) {
+    let folder = app.config.template_files_dir.clone();
+    let pruned = tokio::task::spawn_blocking(move || {
+        let Ok(projects) = std::fs::read_dir(folder) else {
+            return;
+        };
+        for project in projects.flatten() {
+            let Ok(archives) = std::fs::read_dir(project.path()) else {
+                continue;
+            };
+            for archive in archives.flatten() {
+                let modified = archive.metadata().and_then(|of| of.modified());
+                let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED_AGE));
+                if old {
+                    // What cannot be removed now is tried at the next start.
+                    let _ = std::fs::remove_file(archive.path());
+                }
+            }
+        }
+    });
+    let _ = pruned.await;
+}

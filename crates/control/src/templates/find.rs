@@ -1,0 +1,164 @@
+//! Which template is meant.
+//!
+//! `NAME`, `NAME:TAG`, `PROJECT/NAME:TAG`, a template's ID with or without a tag, or the ID or name of a snapshot. A name of the
+//! own project goes before a public one of another.
+
+use hearth_api::ProblemCode;
+use hearth_domain::Action;
+use hearth_ids::TemplateId;
+use hearth_store::{BuildState, DEFAULT_TAG, SnapshotRow, SnapshotState, TemplateRow};
+
+use crate::{
+    app::App,
+    caller::Tenant,
+    error::{ApiError, ApiResult},
+    snapshots::find as snapshots,
+};
+
+/// What a sandbox is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) snapshot: SnapshotRow,
+    /// The template's ID, or the snapshot's where there is none.
+    pub(crate) template: String,
+    pub(crate) template_id: Option<TemplateId>,
+    /// The template's name.
+    pub(crate) alias: Option<String>,
+}
+
+/// A reference, in its parts.
+struct Reference<'t> {
+    project: Option<&'t str>,
+    name: &'t str,
+    tag: &'t str,
+}
+
+impl<'t> Reference<'t> {
+    fn of(text: &'t str) -> Self {
+        let (path, tag) = text.rsplit_once(':').unwrap_or((text, DEFAULT_TAG));
+        let (project, name) = match path.split_once('/') {
+            Some((project, name)) => (Some(project), name),
+            None => (None, path),
+        };
+        Self { project, name, tag }
+    }
+}
+
+/// What sandboxes of a reference are made of.
+pub(crate) async fn resolve(app: &App, tenant: &Tenant, text: &str) -> ApiResult<Source> {
+    let reference = Reference::of(text);
+    let Some(template) = visible(app, tenant, &reference).await? else {
+        return of_snapshot(app, tenant, text).await;
+    };
+    let tags = app.store.tags(template.id).await?;
+    let Some(tag) = tags.iter().find(|row| row.tag == reference.tag) else {
+        let has: Vec<_> = tags.iter().map(|row| row.tag.as_str()).collect();
+        let detail = if has.is_empty() {
+            format!("template {text:?} has no build that went well; build it first")
+        } else {
+            format!(
+                "template {text:?} has no tag {:?}; it has {}",
+                reference.tag,
+                has.join(", ")
+            )
+        };
+        return Err(ApiError::new(ProblemCode::TemplateNotFound, detail));
+    };
+    let build = app.store.build(tag.build).await?;
+    let snapshot = build
+        .filter(|build| build.state == BuildState::Ready)
+        .and_then(|build| build.snapshot);
+    let row = match snapshot {
+        Some(id) => app.store.snapshot(id).await?,
+        None => None,
+    };
+    let Some(snapshot) = row.filter(|row| row.state == SnapshotState::Ready) else {
+        return Err(ApiError::new(
+            ProblemCode::StateConflict,
+            format!("the node does not have what template {text:?} is made of any more; build it again"),
+        ));
+    };
+    Ok(Source {
+        snapshot,
+        template: template.id.to_string(),
+        template_id: Some(template.id),
+        alias: template.names.first().cloned(),
+    })
+}
+
+/// A snapshot of the project is a template, too.
+async fn of_snapshot(app: &App, tenant: &Tenant, text: &str) -> ApiResult<Source> {
+    let missing = |error: ApiError| match error.problem.code {
+        ProblemCode::SnapshotNotFound => no_template(text),
+        _ => error,
+    };
+    let name = text.strip_suffix(":default").unwrap_or(text);
+    let snapshot = snapshots::ready(app, tenant, name).await.map_err(missing)?;
+    if !snapshot.spec.workload.idle {
+        return Err(ApiError::field(
+            "template",
+            format!(
+                "snapshot {text:?} is of a machine with a program of its own, not of a sandbox; fork that machine instead"
+            ),
+        ));
+    }
+    Ok(Source {
+        template: snapshot.id.to_string(),
+        template_id: None,
+        alias: snapshot.name.clone(),
+        snapshot,
+    })
+}
+
+/// The template that is meant, if the tenant may make sandboxes of it.
+async fn visible(app: &App, tenant: &Tenant, reference: &Reference<'_>) -> ApiResult<Option<TemplateRow>> {
+    if let Ok(id) = reference.name.parse() {
+        let row = app.store.template(id).await?;
+        return Ok(row.filter(|row| row.public || row.project == tenant.project));
+    }
+    if let Some(project) = reference.project {
+        let Some(project) = app.store.find_project(project).await? else {
+            return Ok(None);
+        };
+        let row = app.store.template_named(project.id, reference.name).await?;
+        return Ok(row.filter(|row| row.public || row.project == tenant.project));
+    }
+    match app.store.template_named(tenant.project, reference.name).await? {
+        Some(row) => Ok(Some(row)),
+        None => Ok(app.store.public_template_named(reference.name).await?),
+    }
+}
+
+/// The tenant's own template of a name or an ID, to be changed.
+pub(crate) async fn owned(app: &App, tenant: &Tenant, text: &str) -> ApiResult<TemplateRow> {
+    debug_assert!(tenant.role.may(Action::MachineRead));
+    let reference = Reference::of(text);
+    let row = visible(app, tenant, &reference).await?;
+    let row = row.filter(|row| row.project == tenant.project);
+    row.ok_or_else(|| no_template(text))
+}
+
+/// There is none, or none that the caller may know of.
+pub(crate) fn no_template(text: &str) -> ApiError {
+    let text: String = text.chars().take(80).collect();
+    ApiError::new(
+        ProblemCode::TemplateNotFound,
+        format!("there is no template {text:?}; `hearth template ls` lists those there are"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_name_project_name_and_tag() {
+        let parts = |text| {
+            let Reference { project, name, tag } = Reference::of(text);
+            (project, name, tag)
+        };
+        assert_eq!(parts("base"), (None, "base", "default"));
+        assert_eq!(parts("base:v1"), (None, "base", "v1"));
+        assert_eq!(parts("team/base:v1"), (Some("team"), "base", "v1"));
+    }
+}

@@ -1,0 +1,58 @@
+//! Removing templates. Sandboxes that were made of one stay.
+
+use hearth_api::ProblemCode;
+use hearth_node_api::ErrorKind;
+use hearth_store::{SnapshotRow, TemplateRow};
+
+use super::find;
+use crate::{
+    app::App,
+    caller::Tenant,
+    error::{ApiError, ApiResult},
+    snapshots,
+};
+
+/// Removes the tenant's template of a name or an ID, or its snapshot.
+pub(crate) async fn remove(app: &App, tenant: &Tenant, wanted: &str) -> ApiResult<()> {
+    match find::owned(app, tenant, wanted).await {
+        Ok(template) => remove_template(app, &template).await,
+        Err(error) if error.problem.code == ProblemCode::TemplateNotFound => {
+            let name = wanted.strip_suffix(":default").unwrap_or(wanted);
+            let found = snapshots::find::find(app, tenant, name).await;
+            let row = found.map_err(|_| error)?;
+            remove_snapshot(app, &row).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn remove_template(app: &App, template: &TemplateRow) -> ApiResult<()> {
+    for build in app.store.builds(template.id).await? {
+        let Some(snapshot) = build.snapshot else { continue };
+        if let Some(row) = app.store.snapshot(snapshot).await? {
+            remove_snapshot(app, &row).await?;
+        }
+    }
+    Ok(app.store.remove_template(template.id).await?)
+}
+
+/// Removes a snapshot. What is cut off is finished at the next start.
+pub(crate) async fn remove_snapshot(app: &App, row: &SnapshotRow) -> ApiResult<()> {
+    if !app.store.begin_snapshot_removal(row.id).await? {
+        return Err(ApiError::new(
+            ProblemCode::StateConflict,
+            format!("snapshot {} is still being made; ask again", row.id),
+        ));
+    }
+    snapshots::warm::forget(app, row.id).await;
+    match app.node.remove_snapshot(row.id).await {
+        Ok(()) => {}
+        // What the node does not know is gone.
+        Err(error) if error.kind == ErrorKind::NotFound => {}
+        Err(error) => {
+            app.store.cancel_snapshot_removal(row.id).await?;
+            return Err(error.into());
+        }
+    }
+    Ok(app.store.forget_snapshot(row.id).await?)
+}

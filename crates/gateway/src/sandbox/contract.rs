@@ -1,0 +1,50 @@
+//! What the gateway has to know of sandboxes, and asks of whoever keeps them.
+
+use std::{net::IpAddr, sync::Arc};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use hearth_ids::SandboxId;
+use thiserror::Error;
+
+/// Knows sandboxes.
+#[async_trait]
+pub trait Sandboxes: Send + Sync {
+    /// Where a port of a sandbox is. One that is paused and resumes by traffic is resumed first, which may take seconds.
+    async fn find(&self, id: SandboxId, port: u16) -> Result<SandboxPlace, NoSandbox>;
+}
+
+/// Where a sandbox is, for as long as it is there.
+pub struct SandboxPlace {
+    /// Its machine's address.
+    pub address: IpAddr,
+    /// What a request has to show, unless it is for the agent's port.
+    pub traffic_token: Option<Arc<str>>,
+    /// The host that programs are told instead of the one that was asked for. `${PORT}` in it stands for the port.
+    pub mask_host: Option<String>,
+    /// Resolves when the sandbox is paused, killed, or its machine has ended: streams are cut. It must have resolved before
+    /// the address is given to another machine.
+    pub gone: BoxFuture<'static, ()>,
+}
+
+/// Why there is no place.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoSandbox {
+    /// It never was, is gone, or is paused and does not resume by traffic.
+    #[error("there is no such sandbox, or it does not run")]
+    NotFound,
+    /// It could not be resumed now; the text is for the log.
+    #[error("the sandbox could not be resumed: {0}")]
+    Unavailable(String),
+}
+
+/// Knows of no sandbox.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSandboxes;
+
+#[async_trait]
+impl Sandboxes for NoSandboxes {
+    async fn find(&self, _: SandboxId, _: u16) -> Result<SandboxPlace, NoSandbox> {
+        Err(NoSandbox::NotFound)
+    }
+}

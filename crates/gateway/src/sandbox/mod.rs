@@ -1,0 +1,5 @@
+//! Ports of sandboxes.
+
+mod contract;
+
+pub use contract::{NoSandbox, NoSandboxes, SandboxPlace, Sandboxes};
