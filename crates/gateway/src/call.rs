@@ -20,7 +20,7 @@ use crate::{
     pool::{Pool, PoolKey},
     proxy::{
         Exchange, Forwarded, Met, Outgoing, Progress, Returning, Sent, Spliced, clean_answer, clean_request, send,
-        splice,
+        splice, switching,
     },
 };
 
@@ -236,17 +236,7 @@ impl Gateway {
             recording,
         };
         self.tasks.spawn(splice(spliced, self.stop.clone()));
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let protocol = sent.response.headers().get(http::header::UPGRADE).cloned();
-        *response.headers_mut() = std::mem::take(sent.response.headers_mut());
-        clean_answer(response.headers_mut());
-        let headers = response.headers_mut();
-        headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(protocol) = protocol {
-            headers.insert(http::header::UPGRADE, protocol);
-        }
-        Ok(response)
+        Ok(switching(std::mem::take(sent.response.headers_mut())))
     }
 }
 

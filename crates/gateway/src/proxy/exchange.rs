@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{HeaderName, Method, Request, Response, Uri, request::Parts};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderName, Request, Response};
+use hyper::body::Incoming;
 use tracing::debug;
 
-use super::{Outgoing, Progress};
+use super::{Outgoing, Progress, Spare};
 use crate::{
     CallError, GatewayConfig,
     client::Client,
@@ -196,29 +196,5 @@ impl Exchange {
         CallError::Timeout {
             timeout_ms: self.timeout_ms,
         }
-    }
-}
-
-/// What is needed to send a request again that may be sent twice: one without body, and of a method that says so.
-struct Spare(Parts);
-
-impl Spare {
-    fn of(request: &Request<Outgoing>) -> Option<Self> {
-        let idempotent = matches!(
-            *request.method(),
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-        );
-        if !idempotent || !request.body().is_end_stream() {
-            return None;
-        }
-        let mut spare = Request::new(());
-        spare.method_mut().clone_from(request.method());
-        *spare.uri_mut() = Uri::clone(request.uri());
-        spare.headers_mut().clone_from(request.headers());
-        Some(Self(spare.into_parts().0))
-    }
-
-    fn request(self) -> Request<Outgoing> {
-        Request::from_parts(self.0, Outgoing::empty())
     }
 }

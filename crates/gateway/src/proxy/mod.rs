@@ -4,10 +4,12 @@ mod exchange;
 mod headers;
 mod outgoing;
 mod returning;
+mod spare;
 mod upgrade;
 
 pub(crate) use exchange::{Exchange, Met, Sent, send};
 pub(crate) use headers::{Forwarded, REQUEST_ID, clean_answer, clean_request, remove_where, upgrade_wanted};
 pub(crate) use outgoing::{Outgoing, Progress};
 pub(crate) use returning::Returning;
-pub(crate) use upgrade::{Spliced, splice};
+pub(crate) use spare::Spare;
+pub(crate) use upgrade::{Spliced, splice, switching};

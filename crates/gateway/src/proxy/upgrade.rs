@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::upgrade::OnUpgrade;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONNECTION, UPGRADE},
+};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
@@ -14,8 +18,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::clean_answer;
 use crate::{
-    CallError,
+    Body, CallError,
     observe::Recording,
     pool::{Conn, Place},
 };
@@ -44,29 +49,51 @@ pub(crate) async fn splice(spliced: Spliced, stop: CancellationToken) {
         place,
         recording,
     } = spliced;
-    let both = async { tokio::try_join!(client, instance) };
-    let (bytes_in, bytes_out, error) = match timeout(UPGRADE_TIMEOUT, both).await {
-        Ok(Ok((client, instance))) => {
-            let (client, instance) = (TokioIo::new(client), TokioIo::new(instance));
-            tokio::select! {
-                counted = pass(client, instance) => (counted.0, counted.1, None),
-                () = stop.cancelled() => (0, 0, Some(CallError::ShuttingDown)),
-                () = place.upstream().gone.cancelled() => (0, 0, Some(CallError::Crashed("its machine is gone".to_owned()))),
-            }
-        }
-        Ok(Err(error)) => {
-            debug!(%error, "a connection was not upgraded");
-            (0, 0, Some(CallError::Crashed(error.to_string())))
-        }
-        Err(_) => (0, 0, Some(CallError::Crashed("the upgrade took too long".to_owned()))),
+    let (bytes_in, bytes_out, error) = match both_upgraded(client, instance).await {
+        Ok((client, instance)) => tokio::select! {
+            counted = pass(client, instance, UPGRADED_IDLE) => (counted.0, counted.1, None),
+            () = stop.cancelled() => (0, 0, Some(CallError::ShuttingDown)),
+            () = place.upstream().gone.cancelled() => (0, 0, Some(CallError::Crashed("its machine is gone".to_owned()))),
+        },
+        Err(why) => (0, 0, Some(CallError::Crashed(why))),
     };
     drop(conn);
     drop(place);
     recording.finish(bytes_in, bytes_out, error);
 }
 
-/// Passes bytes both ways until one side ends. Bytes from the client and from the instance.
-async fn pass<C, I>(client: C, instance: I) -> (u64, u64)
+/// Both connections, once they carry the other protocol; or why they do not.
+pub(crate) async fn both_upgraded(
+    client: OnUpgrade,
+    instance: OnUpgrade,
+) -> Result<(TokioIo<Upgraded>, TokioIo<Upgraded>), String> {
+    let both = async { tokio::try_join!(client, instance) };
+    match timeout(UPGRADE_TIMEOUT, both).await {
+        Ok(Ok((client, instance))) => Ok((TokioIo::new(client), TokioIo::new(instance))),
+        Ok(Err(error)) => {
+            debug!(%error, "a connection was not upgraded");
+            Err(error.to_string())
+        }
+        Err(_) => Err("the upgrade took too long".to_owned()),
+    }
+}
+
+/// What a client is told whose request was answered by going over to another protocol, with these headers.
+pub(crate) fn switching(mut headers: HeaderMap) -> Response<Body> {
+    let protocol = headers.get(UPGRADE).cloned();
+    clean_answer(&mut headers);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        headers.insert(UPGRADE, protocol);
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Passes bytes both ways until one side ends, or both were silent for so long. Bytes from the client and from the instance.
+pub(crate) async fn pass<C, I>(client: C, instance: I, idle: Duration) -> (u64, u64)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     I: AsyncRead + AsyncWrite + Unpin,
@@ -77,7 +104,7 @@ where
     let silent = async {
         let mut before = 0;
         loop {
-            sleep(UPGRADED_IDLE).await;
+            sleep(idle).await;
             let now = bytes_in.load(Ordering::Relaxed) + bytes_out.load(Ordering::Relaxed);
             if now == before {
                 break;
