@@ -8,8 +8,8 @@ use hearth_coord::{EmbeddedQueue, EmbeddedRegistry, Instance, InstanceKey, Insta
 use hearth_domain::{Contract, FunctionSpec, ScaleRule, Traffic};
 use hearth_gateway::{
     AsyncCall, AsyncInvocations, CallObserver, CallRecord, Denied, Gateway, GatewayConfig, GatewayListener,
-    GatewayParts, InstanceHost, KeyCheck, NodeRoom, NotAccepted, RateLimit, RetireReason, Route, RouteTable,
-    VersionFacts,
+    GatewayParts, InstanceHost, KeyCheck, NoSandboxes, NodeRoom, NotAccepted, RateLimit, RetireReason, Route,
+    RouteTable, VersionFacts,
 };
 use hearth_ids::{FunctionId, InvocationId, MachineId, ProjectId};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,7 @@ pub(crate) fn run_gateway(listen: &str, to: &str) -> anyhow::Result<()> {
             nodes: nobody.clone(),
             rates: nobody.clone(),
             observer: nobody,
+            sandboxes: Arc::new(NoSandboxes),
         };
         let gateway = Gateway::new(GatewayConfig::default(), parts);
         let route = route("f");

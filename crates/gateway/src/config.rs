@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::SandboxLimits;
+
 /// The gateway's settings. Each has a default that suits a host of its own.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -17,6 +19,8 @@ pub struct GatewayConfig {
     pub waiting: WaitLimits,
     /// Bounds on connections to instances.
     pub upstream: UpstreamLimits,
+    /// Bounds on the way to sandboxes.
+    pub sandboxes: SandboxLimits,
 }
 
 impl Default for GatewayConfig {
@@ -28,6 +32,7 @@ impl Default for GatewayConfig {
             client: ClientLimits::default(),
             waiting: WaitLimits::default(),
             upstream: UpstreamLimits::default(),
+            sandboxes: SandboxLimits::default(),
         }
     }
 }

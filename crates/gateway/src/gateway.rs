@@ -15,13 +15,14 @@ use crate::{
     CallError, GatewayConfig, GatewayParts, ProvisionFailure, Route, RouteTable, keeper,
     pool::{Pool, PoolKey, PoolRule},
     room::Room,
+    sandbox::Ports,
     scale::{self, Scaling},
 };
 
 /// Parts of the map of pools: a call takes the lock of one part, for reading.
 const SHARDS: usize = 64;
 
-/// The data plane of functions.
+/// The data plane of functions and sandboxes.
 pub struct Gateway {
     pub(crate) config: Arc<GatewayConfig>,
     pub(crate) parts: GatewayParts,
@@ -37,6 +38,7 @@ pub struct Gateway {
     /// Wakes the keeper.
     pub(crate) routes_changed: Notify,
     pub(crate) scaling: Arc<Scaling>,
+    pub(crate) ports: Ports,
     routes: ArcSwap<RouteTable>,
 }
 
@@ -57,6 +59,7 @@ impl Gateway {
         let gateway = Arc::new(Self {
             room: Room::new(&config.client),
             lent: Room::new(&config.client),
+            ports: Ports::new(&config.sandboxes),
             config: Arc::new(config),
             parts,
             pools,
@@ -67,6 +70,7 @@ impl Gateway {
             routes: ArcSwap::default(),
         });
         tasks.spawn(keeper::run(Arc::clone(&gateway)));
+        tasks.spawn(gateway.ports.prune(gateway.stop.clone()));
         gateway
     }
 

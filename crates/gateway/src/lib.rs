@@ -1,4 +1,4 @@
-//! The data plane of functions.
+//! The data plane of functions and sandboxes.
 //!
 //! ```text
 //!  client ──► server ──► routes ──► pool ──► proxy ──► instance
@@ -13,6 +13,8 @@
 //! - A cold call waits for a place. One task a pool asks for instances, so many callers cause one start.
 //! - Whatever is waited for has a deadline; whoever goes away leaves queue, place and connection at once.
 //! - Clients and instances are hostile: sizes, counts and times of both are bounded.
+//!
+//! Requests for ports of sandboxes leave behind `server` ([`sandbox`]): they know no pools.
 //!
 //! The order in which a request is looked at: its form, the function, the key, the project's rate, and then its pool.
 
@@ -48,5 +50,5 @@ pub use parts::{
     NotAccepted, ProvisionFailure, RateLimit, RetireReason, RoomLeft,
 };
 pub use routes::{Qualifier, Route, RouteTable, VersionFacts};
-pub use sandbox::{NoSandbox, NoSandboxes, SandboxPlace, Sandboxes};
+pub use sandbox::{NoSandbox, NoSandboxes, SandboxLimits, SandboxPlace, Sandboxes};
 pub use server::GatewayListener;

@@ -175,6 +175,18 @@ pub const METRICS: &[Metric] = &[
         "connections",
         "Connections that were refused because there were too many.",
     ),
+    counter(
+        "hearth_gateway_sandbox_requests_total",
+        &["class"],
+        "requests",
+        "Requests for ports of sandboxes that were answered, by class of status: 1xx to 5xx.",
+    ),
+    gauge(
+        "hearth_gateway_sandbox_streams",
+        &[],
+        "requests",
+        "Requests for ports of sandboxes that are under way, upgraded connections among them.",
+    ),
     // Instances.
     gauge(
         "hearth_instances",

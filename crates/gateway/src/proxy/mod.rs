@@ -12,4 +12,4 @@ pub(crate) use headers::{Forwarded, REQUEST_ID, clean_answer, clean_request, rem
 pub(crate) use outgoing::{Outgoing, Progress};
 pub(crate) use returning::Returning;
 pub(crate) use spare::Spare;
-pub(crate) use upgrade::{Spliced, splice, switching};
+pub(crate) use upgrade::{Spliced, both_upgraded, pass, splice, switching};

@@ -29,6 +29,11 @@ impl RouteTable {
         Some(self.find(host, path)?.route.function.id)
     }
 
+    /// Whether the host is one of functions, be there such a function or not.
+    pub(crate) fn is_function_host(&self, host: &str) -> bool {
+        self.function_host(host).is_some()
+    }
+
     /// What stands before `.fn.<domain>`, in lower case.
     fn function_host<'h>(&self, host: &'h str) -> Option<Cow<'h, str>> {
         let host = without_port(host);

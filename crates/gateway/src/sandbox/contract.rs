@@ -11,6 +11,8 @@ use thiserror::Error;
 #[async_trait]
 pub trait Sandboxes: Send + Sync {
     /// Where a port of a sandbox is. One that is paused and resumes by traffic is resumed first, which may take seconds.
+    ///
+    /// Asked for each request. Whoever asks may go away before it is answered, also in the midst of a resume.
     async fn find(&self, id: SandboxId, port: u16) -> Result<SandboxPlace, NoSandbox>;
 }
 

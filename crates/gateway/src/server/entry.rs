@@ -1,4 +1,4 @@
-//! One request from outside: which function, whether the caller may, and how it is called.
+//! One request from outside: which function or sandbox, whether the caller may, and how it is called.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::{
     client::Client,
     proxy::{REQUEST_ID, clean_request, remove_where, upgrade_wanted},
     routes::Found,
+    sandbox::{self, Asked},
 };
 
 const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-hearth-invocation-type");
@@ -79,7 +80,21 @@ async fn handle(
     mut request: Box<Request<Incoming>>,
     caller: &mut Caller,
 ) -> Result<Response<Body>, CallError> {
-    let (found, host) = find(gateway, &request)?;
+    let host = named(gateway, &request)?;
+    let name = host.as_ref().and_then(|host| host.to_str().ok());
+    let of_functions = |host: &str| gateway.routes().is_function_host(host);
+    if let Some(target) = sandbox::target(name, request.headers(), of_functions) {
+        let asked = Asked {
+            id: caller.id,
+            client,
+            host,
+            target,
+        };
+        // Boxed, since most calls do not go this way and should not carry its state.
+        return Ok(Box::pin(sandbox::serve(gateway, asked, *request)).await);
+    }
+    let found = gateway.routes().find(name, request.uri().path());
+    let found = found.ok_or(CallError::NoRoute)?;
     let (function, project) = (found.route.function.id, found.route.function.project);
     let token = authorize(gateway, &found, request.headers_mut(), caller).await?;
     let rate = gateway.parts.rates.take(project);
@@ -102,8 +117,8 @@ async fn handle(
     }
 }
 
-/// What the request is for, and the host by which that was found.
-fn find<B>(gateway: &Gateway, request: &Request<B>) -> Result<(Found, Option<HeaderValue>), CallError> {
+/// The host that the request names, if its form is one that is served here.
+fn named<B>(gateway: &Gateway, request: &Request<B>) -> Result<Option<HeaderValue>, CallError> {
     let max = gateway.config.client.uri_bytes;
     let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     if length > max {
@@ -112,10 +127,7 @@ fn find<B>(gateway: &Gateway, request: &Request<B>) -> Result<(Found, Option<Hea
     if *request.method() == Method::CONNECT {
         return Err(CallError::BadRequest("CONNECT is not served here"));
     }
-    let host = host(request)?;
-    let name = host.as_ref().and_then(|host| host.to_str().ok());
-    let found = gateway.routes().find(name, request.uri().path());
-    Ok((found.ok_or(CallError::NoRoute)?, host))
+    host(request)
 }
 
 /// Makes the request a call: with the path that the function is to see, and without what is not for it.

@@ -13,6 +13,7 @@ mod lambda;
 mod large;
 mod memory;
 mod room;
+mod sandbox;
 mod scaling;
 mod shutdown;
 mod slow;

@@ -11,7 +11,9 @@ use hearth_coord::{
     Claim, EmbeddedQueue, EmbeddedRegistry, Instance, InstanceKey, InstanceRegistry as _, LeaseId, ProvisionQueue as _,
 };
 use hearth_domain::{Contract, FunctionSpec, ScaleRule, Traffic};
-use hearth_gateway::{Gateway, GatewayConfig, GatewayListener, GatewayParts, Route, RouteTable, VersionFacts};
+use hearth_gateway::{
+    Gateway, GatewayConfig, GatewayListener, GatewayParts, NoSandboxes, Route, RouteTable, Sandboxes, VersionFacts,
+};
 use hearth_ids::{FunctionId, MachineId, ProjectId};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +46,10 @@ impl World {
     }
 
     pub(crate) async fn with(config: GatewayConfig, routes: Vec<Route>) -> Self {
+        Self::of(config, routes, Arc::new(NoSandboxes)).await
+    }
+
+    pub(crate) async fn of(config: GatewayConfig, routes: Vec<Route>, sandboxes: Arc<dyn Sandboxes>) -> Self {
         let (registry, queue, told) = (
             Arc::new(EmbeddedRegistry::new()),
             Arc::new(EmbeddedQueue::new(10_000)),
@@ -63,6 +69,7 @@ impl World {
             nodes: nodes.clone(),
             rates: told.clone(),
             observer: told.clone(),
+            sandboxes,
         };
         let gateway = Gateway::new(config, parts);
         gateway.set_routes(RouteTable::new("localhost", routes));
