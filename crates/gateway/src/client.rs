@@ -1,6 +1,9 @@
 //! Who is at the other end of a connection.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +17,8 @@ pub(crate) struct Client {
     pub(crate) tls: bool,
     /// Cancelled to end the connection.
     pub(crate) connection: CancellationToken,
+    /// Streams for which it may let us wait.
+    patient: AtomicUsize,
 }
 
 impl Client {
@@ -24,6 +29,21 @@ impl Client {
             value: value.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             tls,
             connection,
+            patient: AtomicUsize::new(0),
         }
+    }
+
+    /// From now on it may let us wait, until [`Self::hurry`] was called as often.
+    pub(crate) fn be_patient(&self) {
+        self.patient.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn hurry(&self) {
+        self.patient.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether it may let us wait.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.patient.load(Ordering::Relaxed) > 0
     }
 }

@@ -58,7 +58,7 @@ async fn pass_on(
     let port = target.port;
     check_path(port, request.uri().path())?;
     let id = target.id.ok_or(Refusal::NotFound)?;
-    let stream = gateway.ports.streams.begin(id).ok_or(Refusal::Busy)?;
+    let stream = gateway.ports.streams.begin(id, &asked.client).ok_or(Refusal::Busy)?;
     let place = find(gateway, id, port).await?;
     check_token(port, place.traffic_token.as_deref(), request.headers())?;
     let protocol = upgrade_wanted(request.version(), request.headers());

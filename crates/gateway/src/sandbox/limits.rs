@@ -20,6 +20,8 @@ pub struct SandboxLimits {
     /// How long a connection may be idle. Less than the 5 s after which the servers of Node and of uvicorn close theirs, so
     /// that no request meets one that is just being closed.
     pub idle_timeout: Duration,
+    /// How long a client may not read what there is for it.
+    pub stalled: Duration,
     /// How long an upgraded connection may be silent in both directions.
     pub upgraded_idle: Duration,
 }
@@ -34,6 +36,7 @@ impl Default for SandboxLimits {
             idle_connections: 1024,
             idle_connections_per_port: 8,
             idle_timeout: Duration::from_secs(4),
+            stalled: Duration::from_hours(1),
             upgraded_idle: Duration::from_hours(24),
         }
     }

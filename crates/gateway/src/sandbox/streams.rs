@@ -9,6 +9,7 @@ use hearth_ids::SandboxId;
 use metrics::{Gauge, gauge};
 
 use super::SandboxLimits;
+use crate::client::Client;
 
 /// Counts streams.
 pub(super) struct Streams {
@@ -24,10 +25,11 @@ struct Open {
     by_sandbox: HashMap<SandboxId, usize>,
 }
 
-/// A request under way. Over when it is dropped.
+/// A request under way: its client may let us wait. Over when it is dropped.
 pub(super) struct Stream {
     streams: Arc<Streams>,
     id: SandboxId,
+    client: Arc<Client>,
 }
 
 impl Streams {
@@ -45,7 +47,7 @@ impl Streams {
     }
 
     /// Begins a stream, if there may be one more.
-    pub(super) fn begin(self: &Arc<Self>, id: SandboxId) -> Option<Stream> {
+    pub(super) fn begin(self: &Arc<Self>, id: SandboxId, client: &Arc<Client>) -> Option<Stream> {
         let mut open = self.open();
         let of_it = open.by_sandbox.get(&id).copied().unwrap_or_default();
         if open.all >= self.max || of_it >= self.max_per_sandbox {
@@ -54,15 +56,18 @@ impl Streams {
         open.all += 1;
         open.by_sandbox.insert(id, of_it + 1);
         self.gauge.increment(1);
+        client.be_patient();
         Some(Stream {
             streams: Arc::clone(self),
             id,
+            client: Arc::clone(client),
         })
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.client.hurry();
         let mut open = self.streams.open();
         open.all -= 1;
         if let Some(count) = open.by_sandbox.get_mut(&self.id) {

@@ -156,7 +156,7 @@ where
     let limits = &server.gateway.config.client;
     let gateway = Arc::clone(&server.gateway);
     let client = Arc::new(client);
-    let ended = client.connection.clone();
+    let (ended, stalling) = (client.connection.clone(), Arc::clone(&client));
     // Not a type of its own: so hyper keeps the future of an HTTP/1 request in one place for the whole connection.
     let service = service_fn(move |request| {
         let (gateway, client) = (Arc::clone(&gateway), Arc::clone(&client));
@@ -169,7 +169,8 @@ where
             })
         }
     });
-    let io = TokioIo::new(Stalling::new(Joining(stream), limits.body_idle));
+    let patience = server.gateway.config.sandboxes.stalled;
+    let io = TokioIo::new(Stalling::new(Joining(stream), limits.body_idle, stalling, patience));
     // Both kinds of connection have the same methods, but no trait for them.
     macro_rules! drive {
         ($connection:expr) => {{

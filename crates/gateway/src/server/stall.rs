@@ -3,10 +3,14 @@
 //! Each connection may keep us waiting for a time. Waiting to write uses that up, and what is written gives it back, at
 //! [`BYTES_PER_SECOND`]. So who reads nothing has that time, who reads one byte now and then has hardly more, and who has
 //! nothing to read loses none.
+//!
+//! Streams of sandboxes are their callers' own and hold nobody else's place. A client that has one may keep us waiting for
+//! longer: its reader may be a person at a breakpoint.
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,6 +20,8 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use crate::client::Client;
+
 /// What a client must read, on average, while there is something to read.
 const BYTES_PER_SECOND: u32 = 1024;
 
@@ -23,6 +29,9 @@ const BYTES_PER_SECOND: u32 = 1024;
 pub(super) struct Stalling<S> {
     stream: S,
     max: Duration,
+    client: Arc<Client>,
+    /// How long one wait may be if the client has a stream of a sandbox.
+    patience: Duration,
     /// What is left of the time.
     left: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -30,10 +39,12 @@ pub(super) struct Stalling<S> {
 }
 
 impl<S> Stalling<S> {
-    pub(super) fn new(stream: S, max: Duration) -> Self {
+    pub(super) fn new(stream: S, max: Duration, client: Arc<Client>, patience: Duration) -> Self {
         Self {
             stream,
             max,
+            client,
+            patience,
             left: max,
             timer: None,
             stalled: None,
@@ -63,15 +74,22 @@ impl<S> Stalling<S> {
         }
         let left = self.left;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
-        if self.stalled.is_none() {
+        let since = *self.stalled.get_or_insert_with(|| {
             let now = Instant::now();
-            self.stalled = Some(now);
             timer.as_mut().reset(now + left);
+            now
+        });
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
         }
-        match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        let later = since + self.patience;
+        if self.client.may_wait() && later > Instant::now() {
+            timer.as_mut().reset(later);
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
         }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -115,12 +133,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
+    fn client() -> Arc<Client> {
+        Arc::new(Client::new([127, 0, 0, 1].into(), false, CancellationToken::new()))
+    }
+
     /// Reads `bytes` each second. Whether the writer goes on after an hour.
-    async fn goes_on(bytes: usize) -> bool {
+    async fn goes_on(bytes: usize, client: Arc<Client>) -> bool {
         let (ours, mut theirs) = duplex(1024);
-        let mut stream = Stalling::new(ours, Duration::from_mins(1));
+        let mut stream = Stalling::new(ours, Duration::from_mins(1), client, Duration::from_hours(2));
         let reading = async {
             let mut buffer = vec![0; bytes];
             loop {
@@ -138,8 +162,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_reads_too_slowly_is_let_go() {
-        assert!(!goes_on(1).await);
-        assert!(!goes_on(500).await);
-        assert!(goes_on(1100).await);
+        assert!(!goes_on(1, client()).await);
+        assert!(!goes_on(500, client()).await);
+        assert!(goes_on(1100, client()).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_a_stream_of_its_own_may_take_longer() {
+        let client = client();
+        client.be_patient();
+        assert!(goes_on(1, Arc::clone(&client)).await);
+        client.hurry();
+        assert!(!goes_on(1, client).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_may_take_for_ever() {
+        let client = client();
+        client.be_patient();
+        let (ours, _theirs) = duplex(1024);
+        let mut stream = Stalling::new(ours, Duration::from_mins(1), client, Duration::from_hours(2));
+        let began = Instant::now();
+        assert!(stream.write_all(&[7; 4096]).await.is_err());
+        assert_eq!(began.elapsed().as_secs() / 60, 120);
     }
 }

@@ -121,7 +121,10 @@ async fn trailers_pass_both_ways() {
 #[tokio::test]
 async fn who_does_not_read_holds_the_program_back() {
     const ALL: u64 = 4096;
-    let (world, house) = world(GatewayConfig::default(), Vec::new()).await;
+    let mut config = GatewayConfig::default();
+    // It may do so for longer than who calls a function.
+    config.client.body_idle = Duration::from_millis(100);
+    let (world, house) = world(config, Vec::new()).await;
     let told = Arc::new(AtomicU64::default());
     let counted = Arc::clone(&told);
     let program = FakeInstance::serve(move |_| {
