@@ -9,7 +9,7 @@ PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 HEARTH := $(CARGO_TARGET_DIR)/release/hearth
 
-.PHONY: help demo runtimes build test unit e2e lint bench fuzz dev install install-files tools-build tools-test
+.PHONY: help demo runtimes templates build test unit e2e lint bench fuzz dev install install-files tools-build tools-test
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ demo: build ## A Python function in real microVMs: called, scaled to zero and ba
 runtimes: tools-build ## Make the images that functions' sources run over, from Debian packages
 	@scripts/runtimes
 
+templates: tools-build ## Make the images of sandboxes' templates, from Debian and PyPI packages
+	@scripts/templates
+
 build: tools-build ## Build the release binary
 	cargo build --release --locked -p hearth-cli
 
@@ -28,7 +31,7 @@ test: tools-test lint ## Everything that must hold: lint, unit, integration, rea
 
 lint: tools-test ## rustfmt, shellcheck, clippy, cargo-deny, rustdoc
 	cargo fmt --all --check
-	shellcheck --external-sources .ci/run scripts/*
+	shellcheck --external-sources .ci/run scripts/* templates/*/setup
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --locked --document-private-items
