@@ -37,6 +37,7 @@ pub const SANDBOX_POINTS: &[&str] = &[
     "build.snapshot",
     "sandbox.booked",
     "sandbox.made",
+    "sandbox.copied",
     "sandbox.paused",
     "sandbox.resumed",
     "sandbox.stopping",

@@ -21,6 +21,7 @@ CREATE TABLE sandbox_templates (
     id              TEXT    NOT NULL PRIMARY KEY,
     project         TEXT    NOT NULL REFERENCES projects (id),
     public          BOOLEAN NOT NULL, -- whether others may make sandboxes of it
+    sandbox         TEXT,             -- the one that it is a snapshot of, if it is one
     created_unix_ms BIGINT  NOT NULL,
     updated_unix_ms BIGINT  NOT NULL,
     last_unix_ms    BIGINT,           -- when a sandbox was last made of it

@@ -36,6 +36,16 @@ fn status(code: ProblemCode) -> u16 {
     }
 }
 
+/// The error as a body has it.
+pub(super) fn body(error: &ApiError) -> serde_json::Value {
+    let problem = &error.problem;
+    serde_json::json!({
+        "code": status(problem.code),
+        "message": problem.detail,
+        "error_code": problem.code.as_str(),
+    })
+}
+
 fn written(error: &ApiError) -> Response {
     let problem = &error.problem;
     metrics::problem(problem.code);
@@ -45,11 +55,7 @@ fn written(error: &ApiError) -> Response {
     } else {
         debug!(status, detail = problem.detail, cause = error.chain(), "refused");
     }
-    let body = serde_json::json!({
-        "code": status,
-        "message": problem.detail,
-        "error_code": problem.code.as_str(),
-    });
+    let body = body(error);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Body::from(body.to_string())).into_response();
     let headers = response.headers_mut();

@@ -16,6 +16,8 @@ pub(crate) mod files;
 mod life;
 mod list;
 mod sandbox;
+mod snapshot;
+mod tag;
 mod template;
 mod view;
 mod wire;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    routing::{delete, get, post, put},
+    routing::{get, patch, post, put},
 };
 use http::{Method, Uri};
 
@@ -50,6 +52,16 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("POST", "/sandboxes/{sandbox}/refreshes", "e2b_refresh_sandbox"),
     ("POST", "/sandboxes/{sandbox}/pause", "e2b_pause_sandbox"),
     ("POST", "/sandboxes/{sandbox}/resume", "e2b_resume_sandbox"),
+    ("POST", "/sandboxes/{sandbox}/fork", "e2b_fork_sandbox"),
+    ("POST", "/sandboxes/{sandbox}/snapshots", "e2b_create_snapshot"),
+    ("GET", "/snapshots", "e2b_list_snapshots"),
+    ("POST", "/templates/tags", "e2b_assign_template_tags"),
+    ("DELETE", "/templates/tags", "e2b_delete_template_tags"),
+    ("GET", "/templates/{template}/tags", "e2b_list_template_tags"),
+    ("GET", "/templates/{template}", "e2b_get_template"),
+    ("PATCH", "/templates/{template}", "e2b_update_template"),
+    ("PATCH", "/v2/templates/{template}", "e2b_update_template_v2"),
+    ("GET", "/v2/templates", "e2b_list_templates_v2"),
     ("POST", "/v3/templates", "e2b_create_template"),
     ("GET", "/templates", "e2b_list_templates"),
     ("GET", "/templates/aliases/{alias}", "e2b_get_template_alias"),
@@ -108,7 +120,17 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v3/templates", post(template::create))
         .route("/templates", get(template::list))
         .route("/templates/aliases/{alias}", get(template::alias))
-        .route("/templates/{template}", delete(template::remove))
+        .route(
+            "/templates/{template}",
+            get(tag::get).patch(tag::update).delete(template::remove),
+        )
+        .route("/v2/templates", get(template::list))
+        .route("/v2/templates/{template}", patch(tag::update))
+        .route("/templates/{template}/tags", get(tag::list))
+        .route("/templates/tags", post(tag::assign).delete(tag::remove))
+        .route("/snapshots", get(snapshot::list))
+        .route("/sandboxes/{sandbox}/fork", post(snapshot::fork))
+        .route("/sandboxes/{sandbox}/snapshots", post(snapshot::create))
         .route(
             "/templates/{template}/files/{hash}",
             get(files::place)

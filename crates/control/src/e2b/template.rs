@@ -94,8 +94,9 @@ fn new(tenant: &Tenant, name: String) -> NewTemplate {
     NewTemplate {
         id: hearth_ids::TemplateId::new(),
         project: tenant.project,
-        name,
+        name: Some(name),
         public: false,
+        sandbox: None,
         created_unix_ms: now_unix_ms(),
     }
 }
@@ -109,7 +110,7 @@ fn number<T>(
 }
 
 /// Reads `NAME`, `NAME:TAG` or `PROJECT/NAME:TAG`, where the project is the caller's.
-fn name_and_tag(tenant: &Tenant, given: &str) -> ApiResult<(String, Option<String>)> {
+pub(super) fn name_and_tag(tenant: &Tenant, given: &str) -> ApiResult<(String, Option<String>)> {
     let (path, tag) = match given.split_once(':') {
         Some((path, tag)) => (path, Some(tag.to_owned())),
         None => (given, None),
@@ -131,7 +132,7 @@ fn name_and_tag(tenant: &Tenant, given: &str) -> ApiResult<(String, Option<Strin
     Ok((name.to_owned(), tag))
 }
 
-fn check_label(field: &'static str, text: &str) -> ApiResult<()> {
+pub(super) fn check_label(field: &'static str, text: &str) -> ApiResult<()> {
     let valid = (1..=128).contains(&text.len())
         && text
             .bytes()
@@ -243,6 +244,10 @@ pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResu
     let tenant = caller.may(&app, Action::MachineRead).await?;
     let mut listed = Vec::new();
     for row in app.store.templates_of(tenant.project).await? {
+        // Snapshots have a list of their own.
+        if row.sandbox.is_some() {
+            continue;
+        }
         let builds = app.store.builds(row.id).await?;
         listed.extend(view::template(&row, &builds));
     }

@@ -163,7 +163,8 @@ pub(super) async fn kill_in_turn(app: &App, sandbox: &Sandbox) -> ApiResult<()> 
     Ok(())
 }
 
-async fn read(app: &App, sandbox: &Sandbox) -> ApiResult<SandboxRow> {
+/// The row of a sandbox that is not to be gone.
+pub(crate) async fn read(app: &App, sandbox: &Sandbox) -> ApiResult<SandboxRow> {
     let row = app.store.sandbox(sandbox.id).await?;
     let row = row.filter(|row| row.state != SandboxState::Killed);
     row.ok_or_else(|| no_sandbox(&sandbox.id.to_string()))

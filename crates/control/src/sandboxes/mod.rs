@@ -13,6 +13,7 @@ mod act;
 mod create;
 mod door;
 mod find;
+mod fork;
 mod reap;
 mod reconcile;
 
@@ -24,10 +25,11 @@ use std::{
     },
 };
 
-pub(crate) use act::{Resumed, forget_memory, kill, pause, resume, set_end};
+pub(crate) use act::{Resumed, forget_memory, kill, pause, read, resume, set_end};
 pub(crate) use create::{NewSandbox, create, timeout_ms};
 pub(crate) use door::Door;
 pub(crate) use find::{find, no_sandbox, shown};
+pub(crate) use fork::fork;
 use hearth_domain::SandboxSettings;
 use hearth_ids::{MachineId, ProjectId, SandboxId};
 use hearth_store::SandboxRow;

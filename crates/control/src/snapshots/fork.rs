@@ -300,7 +300,7 @@ where
 }
 
 /// Removes the snapshot of a fork whose machines are made. If that fails, it is done at the next start.
-async fn finish(app: &App, id: SnapshotId) {
+pub(crate) async fn finish(app: &App, id: SnapshotId) {
     if let Err(error) = app.node.remove_snapshot(id).await {
         warn!(%id, %error, "cannot remove the snapshot of a fork; it is tried again at the next start");
         return;

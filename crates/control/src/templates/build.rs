@@ -170,6 +170,12 @@ async fn snapshot(
     log.line("info", "making the snapshot");
     let mut spec: MachineSpec = builder.spec.clone();
     setting.apply(&mut spec.workload);
+    save(app, spec, build.id).await
+}
+
+/// Makes a snapshot of a machine for a build. It is there whole, or not at all.
+pub(super) async fn save(app: &App, spec: MachineSpec, build: BuildId) -> ApiResult<SnapshotId> {
+    let machine = spec.id;
     let new = NewSnapshot {
         id: SnapshotId::new(),
         name: None,
@@ -177,14 +183,10 @@ async fn snapshot(
         args: Vec::new(),
         created_unix_ms: now_unix_ms(),
         key: None,
-        build: Some(build.id),
+        build: Some(build),
     };
     app.store.insert_snapshot(&new).await?;
-    let request = SnapshotRequest {
-        id: new.id,
-        machine: builder.spec.id,
-    };
-    match app.node.snapshot(request).await {
+    match app.node.snapshot(SnapshotRequest { id: new.id, machine }).await {
         Ok(info) => {
             app.store.note_snapshot_made(new.id, &view::facts(info)).await?;
             Ok(new.id)

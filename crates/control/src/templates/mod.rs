@@ -7,8 +7,10 @@ mod log;
 mod machine;
 mod ready;
 mod remove;
+mod snapshot;
 mod steps;
 
 pub(crate) use build::{recover, start};
 pub(crate) use find::{Source, owned, resolve};
 pub(crate) use remove::remove;
+pub(crate) use snapshot::of_sandbox;

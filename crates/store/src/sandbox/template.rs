@@ -1,6 +1,6 @@
 //! Templates of sandboxes: their names, and which build each tag means.
 
-use hearth_ids::{BuildId, ProjectId, TemplateId};
+use hearth_ids::{BuildId, ProjectId, SandboxId, TemplateId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
 
@@ -23,6 +23,8 @@ pub struct TemplateRow {
     pub project: ProjectId,
     /// Whether others may make sandboxes of it.
     pub public: bool,
+    /// The sandbox that it is a snapshot of, if it is one.
+    pub sandbox: Option<SandboxId>,
     /// When it was made.
     pub created_unix_ms: u64,
     /// When it was last built or changed.
@@ -42,10 +44,12 @@ pub struct NewTemplate {
     pub id: TemplateId,
     /// Whose it is.
     pub project: ProjectId,
-    /// What it is called.
-    pub name: String,
+    /// What it is called, if it is called anything.
+    pub name: Option<String>,
     /// Whether others may make sandboxes of it.
     pub public: bool,
+    /// The sandbox that it is a snapshot of, if it is one.
+    pub sandbox: Option<SandboxId>,
     /// Now.
     pub created_unix_ms: u64,
 }
@@ -73,14 +77,14 @@ pub enum TemplateError {
 }
 
 impl Store {
-    /// The template of this name in its project: the one that is there, or this new one.
+    /// The template of this name in its project: the one that is there, or this new one. One without a name is new.
     pub async fn upsert_template(&self, new: &NewTemplate) -> Result<TemplateRow, TemplateError> {
         let failed = StoreError::query("make a template");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
         let there: Option<String> =
             sqlx::query_scalar("SELECT template FROM template_names WHERE project = $1 AND name = $2")
                 .bind(new.project.to_string())
-                .bind(&new.name)
+                .bind(new.name.as_deref())
                 .fetch_optional(&mut *transaction)
                 .await
                 .map_err(&failed)?;
@@ -281,19 +285,23 @@ async fn insert(connection: &mut SqliteConnection, new: &NewTemplate) -> Result<
         return Err(TemplateError::TooMany);
     }
     sqlx::query(
-        "INSERT INTO sandbox_templates (id, project, public, created_unix_ms, updated_unix_ms, spawned) \
-         VALUES ($1, $2, $3, $4, $4, 0)",
+        "INSERT INTO sandbox_templates (id, project, public, sandbox, created_unix_ms, updated_unix_ms, spawned) \
+         VALUES ($1, $2, $3, $4, $5, $5, 0)",
     )
     .bind(new.id.to_string())
     .bind(new.project.to_string())
     .bind(new.public)
+    .bind(new.sandbox.map(|id| id.to_string()))
     .bind(signed(new.created_unix_ms))
     .execute(&mut *connection)
     .await
     .map_err(&failed)?;
+    let Some(name) = &new.name else {
+        return Ok(new.id.to_string());
+    };
     sqlx::query("INSERT INTO template_names (project, name, template) VALUES ($1, $2, $3)")
         .bind(new.project.to_string())
-        .bind(&new.name)
+        .bind(name)
         .bind(new.id.to_string())
         .execute(&mut *connection)
         .await
@@ -315,6 +323,7 @@ fn read(row: &SqliteRow) -> Result<TemplateRow, StoreError> {
         id: columns.parse("id")?,
         project: columns.parse("project")?,
         public: columns.get("public")?,
+        sandbox: columns.optional_parse("sandbox")?,
         created_unix_ms: columns.unsigned("created_unix_ms")?,
         updated_unix_ms: columns.unsigned("updated_unix_ms")?,
         last_unix_ms: columns.optional_unsigned("last_unix_ms")?,
