@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -20,6 +21,11 @@ use super::sessions::Sessions;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// For one who connects while no connection more is taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a client may still send, and for how long, once it was answered and will be heard no more.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+const LINGER_BUFFER_BYTES: usize = 16 * 1024;
 
 /// What a port's connections may cost.
 #[derive(Debug, Clone, Copy)]
@@ -78,5 +84,31 @@ where
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(READ_BUFFER_BYTES);
     // A connection that breaks is its client's loss; there is nobody else to tell.
-    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    if let Ok(parts) = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown()
+        .await
+    {
+        linger(parts.io.into_inner()).await;
+    }
+}
+
+/// Closes as RFC 9112, 9.6 has it: a socket closed while its client still sends is reset, which takes away the answer that the
+/// client has not read yet, such as why its upload was refused.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut buffer = vec![0; LINGER_BUFFER_BYTES];
+    let drained = async {
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut buffer).await {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                _ => return,
+            }
+        }
+    };
+    // Whether it ended in time makes no difference: the socket is closed now.
+    let _ = tokio::time::timeout(LINGER_TIMEOUT, drained).await;
 }

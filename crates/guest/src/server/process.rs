@@ -16,6 +16,7 @@ use hearth_guest_api::process::{
 };
 use hearth_guest_api::signals;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::body::Response;
 use super::rpc::{self, Call, Messages, Sink};
@@ -81,20 +82,20 @@ async fn start(agent: Rc<Agent>, call: Call) -> Response {
         // In the same step, so that they are not held again before it runs.
         let process = start_process(&agent, user.as_deref(), request)?;
         let events = process.listen();
-        let limit = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-        if let Some(limit) = limit {
-            tokio::task::spawn_local(kill_at(Rc::clone(&process), limit));
+        let deadline = rpc::deadline(timeout);
+        if let Some(deadline) = deadline {
+            tokio::task::spawn_local(kill_at(Rc::clone(&process), deadline));
         }
-        forward_events(&process, events, sink, keepalive, timeout, start_response).await
+        forward_events(&process, events, sink, keepalive, deadline, start_response).await
     })
     .await
 }
 
 /// Ends with the process at the latest.
-async fn kill_at(process: Rc<Process>, limit: tokio::time::Instant) {
+async fn kill_at(process: Rc<Process>, deadline: Instant) {
     tokio::select! {
         () = process.exited() => {}
-        () = tokio::time::sleep_until(limit) => {
+        () = tokio::time::sleep_until(deadline) => {
             // Its whole session's first group, as it may be a shell with children. Gone already is fine.
             let _ = process.signal(9, true);
         }
@@ -108,7 +109,8 @@ async fn connect(agent: Rc<Agent>, call: Call) -> Response {
         async move |request: ConnectRequest, sink: &Sink<ConnectResponse>| {
             let process = agent.processes.find(request.process)?;
             let events = process.listen();
-            forward_events(&process, events, sink, keepalive, timeout, connect_response).await
+            let deadline = rpc::deadline(timeout);
+            forward_events(&process, events, sink, keepalive, deadline, connect_response).await
         },
     )
     .await
@@ -119,7 +121,7 @@ async fn forward_events<A: hearth_guest_api::connect::Message>(
     mut events: mpsc::Receiver<ProcessEvent>,
     sink: &Sink<A>,
     keepalive: std::time::Duration,
-    timeout: Option<std::time::Duration>,
+    deadline: Option<Instant>,
     wrap: fn(WireEvent) -> A,
 ) -> Result<(), ConnectError> {
     let wire = |event| wrap(WireEvent { event: Some(event) });
@@ -133,7 +135,7 @@ async fn forward_events<A: hearth_guest_api::connect::Message>(
         return Ok(());
     }
     let ping = wire(Event::Keepalive(KeepAlive {}));
-    rpc::forward(sink, (keepalive, ping), timeout, async || {
+    rpc::forward(sink, (keepalive, ping), deadline, async || {
         events.recv().await.map(|event| wire(on_wire(event)))
     })
     .await

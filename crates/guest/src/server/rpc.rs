@@ -13,12 +13,15 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::body::{self, Body, Response};
 use super::{header, named_user};
 
-/// For a request's message to arrive.
+/// For the next piece of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// For the next message of a client that streams: somebody may be typing. Some SDKs tell that they are there, some do not.
+const STREAM_SILENCE: Duration = Duration::from_mins(15);
 const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(90);
 
 /// A call that was let in, its message not yet read.
@@ -62,14 +65,14 @@ impl Call {
     async fn message<M: Message>(&mut self) -> Result<M, ConnectError> {
         let bytes = match self.kind {
             Kind::Unary => self.whole_body().await?,
-            Kind::Stream => self.first_frame().await?,
+            Kind::Stream => self.only_frame().await?,
         };
         decode(self.codec, bytes)
     }
 
     async fn whole_body(&mut self) -> Result<Bytes, ConnectError> {
         let mut collected = Vec::new();
-        while let Some(data) = next_data(&mut self.body).await? {
+        while let Some(data) = next_data(&mut self.body, REQUEST_TIMEOUT).await? {
             if collected.len() + data.len() > MAX_MESSAGE_BYTES {
                 return Err(ConnectError::new(
                     Code::ResourceExhausted,
@@ -81,11 +84,17 @@ impl Call {
         Ok(collected.into())
     }
 
-    async fn first_frame(&mut self) -> Result<Bytes, ConnectError> {
+    /// Reads the request to its end, too: a connection with something unread cannot serve another call.
+    async fn only_frame(&mut self) -> Result<Bytes, ConnectError> {
+        let invalid = |message| ConnectError::new(Code::InvalidArgument, message);
         let mut frames = FrameDecoder::new(MAX_MESSAGE_BYTES);
-        next_message(&mut frames, &mut self.body)
+        let message = next_message(&mut frames, &mut self.body, REQUEST_TIMEOUT)
             .await?
-            .ok_or_else(|| ConnectError::new(Code::InvalidArgument, "the request has no message"))
+            .ok_or_else(|| invalid("the request has no message"))?;
+        match next_message(&mut frames, &mut self.body, REQUEST_TIMEOUT).await? {
+            None => Ok(message),
+            Some(_) => Err(invalid("the request has more than one message")),
+        }
     }
 
     fn expect(&self, kind: Kind) -> Result<(), ConnectError> {
@@ -105,14 +114,11 @@ fn decode<M: Message>(codec: Codec, bytes: Bytes) -> Result<M, ConnectError> {
     })
 }
 
-async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, ConnectError> {
+async fn next_data(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, ConnectError> {
     let late = |_| ConnectError::new(Code::DeadlineExceeded, "the request took too long to arrive");
     let broken = |error| ConnectError::new(Code::Canceled, format!("the request broke off: {error}"));
     loop {
-        let Some(frame) = tokio::time::timeout(REQUEST_TIMEOUT, body.frame())
-            .await
-            .map_err(late)?
-        else {
+        let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(late)? else {
             return Ok(None);
         };
         if let Ok(data) = frame.map_err(broken)?.into_data() {
@@ -121,7 +127,11 @@ async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, ConnectError> {
     }
 }
 
-async fn next_message(frames: &mut FrameDecoder, body: &mut Incoming) -> Result<Option<Bytes>, ConnectError> {
+async fn next_message(
+    frames: &mut FrameDecoder,
+    body: &mut Incoming,
+    patience: Duration,
+) -> Result<Option<Bytes>, ConnectError> {
     loop {
         match frames
             .next_frame()
@@ -131,7 +141,7 @@ async fn next_message(frames: &mut FrameDecoder, body: &mut Incoming) -> Result<
             Some(Frame::End(_)) => return Ok(None),
             None => {}
         }
-        match next_data(body).await? {
+        match next_data(body, patience).await? {
             Some(data) => frames.push(&data),
             None if frames.is_partial() => {
                 return Err(ConnectError::new(Code::InvalidArgument, "the last frame is cut short"));
@@ -162,6 +172,11 @@ fn parse_timeout(value: &str) -> Result<Option<Duration>, String> {
 
 fn deadline_error() -> ConnectError {
     ConnectError::new(Code::DeadlineExceeded, "the call's time-out has passed")
+}
+
+/// The moment that a caller's time-out, from now, ends at.
+pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 /// Ends as the work does, or when the caller's time-out passes.
@@ -255,7 +270,7 @@ pub(crate) struct Messages<'a, M> {
 impl<M: Message> Messages<'_, M> {
     /// The next message; `None` when the client is done.
     pub(crate) async fn next(&mut self) -> Result<Option<M>, ConnectError> {
-        let bytes = next_message(&mut self.frames, self.body).await?;
+        let bytes = next_message(&mut self.frames, self.body, STREAM_SILENCE).await?;
         bytes.map(|bytes| decode(self.codec, bytes)).transpose()
     }
 }
@@ -318,14 +333,13 @@ where
 }
 
 /// Forwards events until `next` has none, with a keepalive whenever there was none for the interval.
-/// Errors when the time-out passes; ends quietly when the client is gone.
+/// Errors when the deadline passes, whatever else happens at that moment; ends quietly when the client is gone.
 pub(crate) async fn forward<A: Message>(
     sink: &Sink<A>,
     keepalive: (Duration, A),
-    timeout: Option<Duration>,
+    deadline: Option<Instant>,
     mut next: impl AsyncFnMut() -> Option<A>,
 ) -> Result<(), ConnectError> {
-    let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
     let expired = async {
         match deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -350,8 +364,9 @@ pub(crate) async fn forward<A: Message>(
         }
     };
     tokio::select! {
-        result = work => result,
+        biased;
         () = expired => Err(deadline_error()),
+        result = work => result,
     }
 }
 

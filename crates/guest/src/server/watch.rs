@@ -41,7 +41,7 @@ pub(super) async fn watch_dir(user: Identity, call: Call) -> Response {
             }
             let mut pending: VecDeque<FilesystemEvent> = VecDeque::new();
             let ping = response(Event::Keepalive(KeepAlive {}));
-            rpc::forward(sink, (keepalive, ping), timeout, async || {
+            rpc::forward(sink, (keepalive, ping), rpc::deadline(timeout), async || {
                 while pending.is_empty() {
                     pending.extend(watch.next().await.ok()?);
                 }
