@@ -196,9 +196,13 @@ fn start_process(agent: &Rc<Agent>, user: Option<&str>, request: StartRequest) -
                 rows: size.rows,
             })
     });
+    let mut env = agent.environment(&identity, config.envs.clone(), pty.is_some());
+    for name in ["USER", "LOGNAME"] {
+        env.entry(name.to_owned()).or_insert_with(|| identity.name.clone());
+    }
     let plan = SpawnPlan {
         args: std::iter::once(&config.cmd).chain(&config.args).cloned().collect(),
-        env: agent.environment(&identity, config.envs.clone(), pty.is_some()),
+        env,
         cwd,
         identity,
         // Absent means a pipe: clients from before the field rely on it.

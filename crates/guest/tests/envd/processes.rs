@@ -7,6 +7,18 @@ use serde_json::json;
 
 use crate::rig::{Agent, chunk, frame, shell, stream_head, wait_until};
 
+#[test]
+fn names_of_the_user_are_in_the_environment() {
+    let agent = Agent::start();
+    // "root root\n"
+    let frames = agent.stream("process.Process/Start", "", &shell("echo $USER $LOGNAME"));
+    assert_eq!(frames[1]["event"]["data"]["stdout"], "cm9vdCByb290Cg==");
+    let mut own = shell("echo $USER");
+    own["process"]["envs"] = json!({"USER": "me"});
+    let frames = agent.stream("process.Process/Start", "", &own);
+    assert_eq!(frames[1]["event"]["data"]["stdout"], "bWUK");
+}
+
 /// The process dies at that very moment, but what its caller is told is that time is up.
 #[test]
 fn a_deadline_ends_call_and_process() {
