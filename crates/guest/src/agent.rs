@@ -11,6 +11,7 @@ use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::guest::{InitRequest, Tokens};
 
 use crate::log::{self, Log};
+use crate::metrics::LastAsked;
 use crate::names::NameFiles;
 use crate::process::cgroup::Groups;
 use crate::process::spawn::DEFAULT_PATH;
@@ -69,6 +70,7 @@ pub(crate) struct Agent {
     pub(crate) sessions: Rc<Sessions>,
     pub(crate) restore: RestoreState,
     pub(crate) names: NameFiles,
+    pub(crate) metrics_asked: Cell<LastAsked>,
 }
 
 impl Agent {
@@ -88,6 +90,7 @@ impl Agent {
             sessions: Rc::default(),
             restore: RestoreState::default(),
             names: NameFiles::default(),
+            metrics_asked: Cell::default(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! What the guest uses, from /proc and the root's file system.
 
+use std::cell::Cell;
 use std::fs;
 
 use hearth_guest_api::guest::MetricsResponse;
@@ -38,23 +39,40 @@ pub(crate) fn read() -> MetricsResponse {
     }
 }
 
+/// What `/metrics` counts from: the contract's share of the CPUs is that since somebody last asked.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct LastAsked {
+    uptime_ns: u64,
+    cpu_usage_ns: u64,
+}
+
+impl LastAsked {
+    /// In hundredths of a per cent, of all CPUs.
+    fn used_since(&self, now: &MetricsResponse) -> u32 {
+        let wall_ns = now.uptime_ns.saturating_sub(self.uptime_ns);
+        let capacity_ns = wall_ns.saturating_mul(now.cpus.into()).max(1);
+        let busy_ns = now.cpu_usage_ns.saturating_sub(self.cpu_usage_ns);
+        let used = u128::from(busy_ns) * 10_000 / u128::from(capacity_ns);
+        u32::try_from(used.min(10_000)).unwrap_or_default()
+    }
+}
+
 /// `/metrics` of the envd wire contract.
-pub(crate) fn envd_json() -> serde_json::Value {
+pub(crate) fn envd_json(last: &Cell<LastAsked>) -> serde_json::Value {
     const MIB: u64 = 1024 * 1024;
     let now = read();
-    let capacity = now.uptime_ns.saturating_mul(now.cpus.into()).max(1);
-    // Since boot: the contract has no interval.
-    let percent = now
-        .cpu_usage_ns
-        .saturating_mul(10_000)
-        .checked_div(capacity)
-        .unwrap_or_default();
+    let used = last.get().used_since(&now);
+    last.set(LastAsked {
+        uptime_ns: now.uptime_ns,
+        cpu_usage_ns: now.cpu_usage_ns,
+    });
     serde_json::json!({
         "ts": now.unix_ns / 1_000_000_000,
         "cpu_count": now.cpus,
-        "cpu_used_pct": f64::from(u32::try_from(percent.min(10_000)).unwrap_or_default()) / 100.0,
+        "cpu_used_pct": f64::from(used) / 100.0,
         "mem_total": now.memory_total_bytes,
         "mem_used": now.memory_used_bytes,
+        "mem_cache": parse_meminfo(&read_text("/proc/meminfo")).cached,
         "mem_total_mib": now.memory_total_bytes / MIB,
         "mem_used_mib": now.memory_used_bytes / MIB,
         "disk_total": now.disk_total_bytes,
@@ -84,6 +102,8 @@ fn disk() -> (u64, u64) {
 struct Memory {
     total: u64,
     available: u64,
+    /// Files that are kept in memory.
+    cached: u64,
 }
 
 fn parse_meminfo(text: &str) -> Memory {
@@ -95,6 +115,7 @@ fn parse_meminfo(text: &str) -> Memory {
     Memory {
         total: bytes("MemTotal:"),
         available: bytes("MemAvailable:"),
+        cached: bytes("Cached:"),
     }
 }
 
@@ -168,14 +189,41 @@ mod tests {
 
     #[test]
     fn parses_what_the_kernel_writes() {
-        let memory = parse_meminfo("MemTotal:         248000 kB\nMemFree: 1 kB\nMemAvailable:     200000 kB\n");
-        assert_eq!((memory.total, memory.available), (248_000 * 1024, 200_000 * 1024));
+        let memory = parse_meminfo(
+            "MemTotal:         248000 kB\nMemFree: 1 kB\nMemAvailable:     200000 kB\nCached: 7 kB\nSwapCached: 1 kB\n",
+        );
+        assert_eq!(
+            (memory.total, memory.available, memory.cached),
+            (248_000 * 1024, 200_000 * 1024, 7 * 1024)
+        );
         let dev = "Inter-| Receive | Transmit\n face |bytes\n    lo: 9 1 0 0 0 0 0 0 9 1 0\n  eth0: 100 1 0 0 0 0 0 0 200 2 0 0 0 0 0 0\n";
         assert_eq!(parse_net_dev(dev), (100, 200));
         let stat = parse_stat("cpu  10 1 5 1000 50 2 3 4 9 9\ncpu0 1 1 1 1\ncpu1 1 1 1 1\nintr 5\n");
         assert_eq!((stat.cpus, stat.busy_ticks), (2, 25));
         assert_eq!(parse_loadavg("0.50 0.10 0.00 1/42 99\n"), (0.5, 42));
         assert_eq!(parse_oom_kills("pgfault 1\noom_kill 2\n"), 2);
+    }
+
+    #[test]
+    fn the_share_of_the_cpus_is_that_since_last_time() {
+        let last = LastAsked {
+            uptime_ns: 10_000_000_000,
+            cpu_usage_ns: 5_000_000_000,
+        };
+        let at = |uptime_ns, cpu_usage_ns| MetricsResponse {
+            uptime_ns,
+            cpu_usage_ns,
+            cpus: 2,
+            ..Default::default()
+        };
+        assert_eq!(last.used_since(&at(12_000_000_000, 6_000_000_000)), 2500);
+        assert_eq!(
+            LastAsked::default().used_since(&at(10_000_000_000, 5_000_000_000)),
+            2500
+        );
+        // Ticks are coarser than the clock, and a snapshot may be from before.
+        assert_eq!(last.used_since(&at(10_000_000_000, 6_000_000_000)), 10_000);
+        assert_eq!(last.used_since(&at(1, 1)), 0);
     }
 
     #[test]

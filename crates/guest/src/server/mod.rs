@@ -79,7 +79,7 @@ async fn route(agent: Rc<Agent>, caller: Caller, request: Request<Incoming>) -> 
         },
         (&Method::GET, "/envs" | "/metrics") => match agent.check_access(request.headers()) {
             Ok(()) if path == "/envs" => json(&serde_json::json!(agent.settings.borrow().env)),
-            Ok(()) => json(&crate::metrics::envd_json()),
+            Ok(()) => json(&crate::metrics::envd_json(&agent.metrics_asked)),
             Err(error) => rpc::unary_error(&error),
         },
         _ => body::json_error(
