@@ -122,13 +122,14 @@ impl Agent {
         }
     }
 
-    /// The named user, or the default one.
+    /// The named user, or the default one. The wire contract has the user's name as credentials, so one who does not exist is
+    /// not let in.
     pub(crate) fn identity(&self, named: Option<&str>) -> Result<Identity, ConnectError> {
         let default = self.settings.borrow().default_user.clone();
         let spec = named.filter(|name| !name.is_empty()).unwrap_or(&default);
         Accounts::load()
             .resolve(spec)
-            .map_err(|error| ConnectError::new(Code::InvalidArgument, error.to_string()))
+            .map_err(|error| ConnectError::new(Code::Unauthenticated, error.to_string()))
     }
 
     /// The folder that a process starts in: the caller's, the machine's, the user's home.

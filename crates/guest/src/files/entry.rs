@@ -15,6 +15,7 @@ use crate::process::users::{Accounts, group_name, user_name};
 /// Extended attributes that clients set, under this name space.
 pub(crate) const METADATA_PREFIX: &str = "user.e2b.";
 const MAX_METADATA_BYTES: usize = 64 * 1024;
+const FEW_METADATA_BYTES: usize = 1024;
 
 /// The entry at a path; a symbolic link is described as itself, with the type of its target.
 pub(crate) fn read(path: &Path, accounts: &Accounts) -> Result<EntryInfo, ConnectError> {
@@ -101,18 +102,33 @@ fn permissions(metadata: &Metadata) -> String {
 
 /// What clients attached; nothing where the file system keeps no such attributes.
 fn read_metadata(path: &Path) -> BTreeMap<String, String> {
-    let mut names = vec![0; MAX_METADATA_BYTES];
-    let length = rustix::fs::listxattr(path, &mut names[..]).unwrap_or_default();
-    let names = names[..length]
-        .split(|byte| *byte == 0)
-        .filter_map(|name| std::str::from_utf8(name).ok());
-    names
+    let attached = attached_names(path).into_iter();
+    attached
         .filter_map(|name| {
             Some((
                 name.strip_prefix(METADATA_PREFIX)?.to_owned(),
-                read_attribute(path, name)?,
+                read_attribute(path, &name)?,
             ))
         })
+        .collect()
+}
+
+/// The names of the attributes that clients attached.
+fn attached_names(path: &Path) -> Vec<String> {
+    // Most files have few or none.
+    let mut names = vec![0; FEW_METADATA_BYTES];
+    let length = match rustix::fs::listxattr(path, &mut names[..]) {
+        Err(rustix::io::Errno::RANGE) => {
+            names.resize(MAX_METADATA_BYTES, 0);
+            rustix::fs::listxattr(path, &mut names[..]).unwrap_or_default()
+        }
+        listed => listed.unwrap_or_default(),
+    };
+    names[..length]
+        .split(|byte| *byte == 0)
+        .filter_map(|name| std::str::from_utf8(name).ok())
+        .filter(|name| name.starts_with(METADATA_PREFIX))
+        .map(str::to_owned)
         .collect()
 }
 
@@ -122,8 +138,11 @@ fn read_attribute(path: &Path, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&value[..length]).into_owned())
 }
 
-/// Attaches metadata to a file.
-pub(crate) fn write_metadata(path: &Path, metadata: &[(String, String)]) -> std::io::Result<()> {
+/// Attaches metadata to a file, in the place of what was attached before: it is the content's.
+pub(crate) fn replace_metadata(path: &Path, metadata: &[(String, String)]) -> std::io::Result<()> {
+    for name in attached_names(path) {
+        rustix::fs::removexattr(path, name)?;
+    }
     for (key, value) in metadata {
         rustix::fs::setxattr(
             path,

@@ -28,6 +28,15 @@ impl From<&Identity> for Owner {
 }
 
 impl Owner {
+    /// Takes an open file, if it is an ordinary one.
+    pub(crate) fn take_open(&self, file: &std::fs::File) -> std::io::Result<()> {
+        if !file.metadata()?.is_file() {
+            return Ok(());
+        }
+        let (uid, gid) = (rustix::fs::Uid::from_raw(self.uid), rustix::fs::Gid::from_raw(self.gid));
+        Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
+    }
+
     pub(crate) fn take(&self, path: &Path) -> std::io::Result<()> {
         let (uid, gid) = (rustix::fs::Uid::from_raw(self.uid), rustix::fs::Gid::from_raw(self.gid));
         Ok(rustix::fs::chownat(
@@ -66,11 +75,17 @@ pub(crate) fn rpc_error(what: &str, path: &Path, error: &std::io::Error) -> Conn
         Kind::AlreadyExists => Code::AlreadyExists,
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => Code::PermissionDenied,
         Kind::NotADirectory | Kind::IsADirectory | Kind::InvalidInput | Kind::InvalidFilename => Code::InvalidArgument,
+        _ if is_loop(error) => Code::InvalidArgument,
         Kind::StorageFull | Kind::QuotaExceeded => Code::ResourceExhausted,
         Kind::DirectoryNotEmpty => Code::FailedPrecondition,
         _ => Code::Internal,
     };
     ConnectError::new(code, format!("cannot {what} '{}': {error}", path.display()))
+}
+
+/// Links that lead to each other.
+pub(crate) fn is_loop(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 pub(crate) fn not_found(path: &Path) -> ConnectError {

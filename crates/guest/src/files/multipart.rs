@@ -69,18 +69,25 @@ fn parameter(parameters: &str, wanted: &str) -> Option<String> {
     None
 }
 
-/// Up to the closing quote. Clients escape a quote as `\"` or `%22`.
+/// Up to the closing quote. Clients escape a quote as `\"` or `%22`, line breaks as `%0A` and `%0D`; a backslash may stand for itself.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
         match character {
-            '"' => return Some((value.replace("%22", "\""), &text[at + 1..])),
-            '\\' => value.push(characters.next()?.1),
+            '"' => return Some((unescape(&value), &text[at + 1..])),
+            '\\' if text[at + 1..].starts_with(['"', '\\']) => value.push(characters.next()?.1),
             other => value.push(other),
         }
     }
     None
+}
+
+fn unescape(value: &str) -> String {
+    let escapes = [("%22", "\""), ("%0A", "\n"), ("%0D", "\r")];
+    escapes.iter().fold(value.to_owned(), |text, (escape, character)| {
+        text.replace(escape, character)
+    })
 }
 
 impl Multipart {
@@ -246,6 +253,15 @@ mod tests {
         );
         assert_eq!(boundary("application/octet-stream"), None);
         assert_eq!(boundary("multipart/form-data; boundary="), None);
+    }
+
+    #[test]
+    fn names_as_clients_quote_them() {
+        let of = |quoted: &str| parameter(&format!(" name=\"file\"; filename=\"{quoted}\""), "filename");
+        assert_eq!(of(r"a\b").as_deref(), Some(r"a\b"));
+        assert_eq!(of(r"a\\b").as_deref(), Some(r"a\b"));
+        assert_eq!(of(r#"a\"b"#).as_deref(), Some("a\"b"));
+        assert_eq!(of("a%22b%0Ac%25").as_deref(), Some("a\"b\nc%25"));
     }
 
     #[test]

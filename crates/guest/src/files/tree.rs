@@ -1,6 +1,7 @@
 //! Folders: list, make, move, remove.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use hearth_guest_api::connect::{Code, ConnectError};
@@ -11,6 +12,8 @@ use crate::process::users::Accounts;
 
 /// A longer list is refused: it would be megabytes of an answer.
 const MAX_ENTRIES: usize = 50_000;
+
+const NO_DIRECTORY: &str = "already exists but is not a directory";
 
 /// A folder's entries, `depth` levels deep, by name. Links are listed, not followed, but for the folder itself.
 pub(crate) fn list(path: &Path, depth: u32, accounts: &Accounts) -> Result<Vec<EntryInfo>, ConnectError> {
@@ -56,10 +59,14 @@ pub(crate) fn make(path: &Path, owner: &Owner) -> Result<(), ConnectError> {
                 format!("directory already exists: {}", path.display()),
             ));
         }
-        Ok(_) => return Err(invalid(path, "already exists but is not a directory")),
+        Ok(_) => return Err(invalid(path, NO_DIRECTORY)),
         Err(_) => {}
     }
-    make_folders(path, owner).map_err(|error| rpc_error("make the directory", path, &error))
+    make_folders(path, owner).map_err(|error| match error.kind() {
+        // A link that leads nowhere.
+        ErrorKind::AlreadyExists => invalid(path, NO_DIRECTORY),
+        _ => rpc_error("make the directory", path, &error),
+    })
 }
 
 /// Moves a file or folder, making the destination's parents.
@@ -79,7 +86,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), ConnectError> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
     removed.map_err(|error| rpc_error("remove", path, &error))

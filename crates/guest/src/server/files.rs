@@ -1,32 +1,34 @@
 //! `/files`: a file's content, up or down, of any size, with tokens or signed addresses.
 
 pub(super) mod compose;
+mod content;
+mod upload;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hearth_guest_api::files::{FileOperation, same_secret, signature};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use rustix::fs::OFlags;
 
 use super::body::{self, Body, Response};
-use super::{header, named_user};
+use super::named_user;
 use crate::agent::Agent;
 use crate::clock::unix_ns;
-use crate::files::multipart::{Multipart, Part, boundary};
-use crate::files::{Owner, entry, make_folders};
-use crate::paths::expand;
+use crate::files::is_loop;
+use crate::paths::{PathError, resolve};
 use crate::process::users::Identity;
 
 /// Moved between disk and socket at once.
 const PIECE_BYTES: usize = 256 * 1024;
-const METADATA_HEADER: &str = "x-metadata-";
 /// A silent uploader is given up.
 const UPLOAD_SILENCE: std::time::Duration = std::time::Duration::from_mins(2);
 
@@ -53,7 +55,12 @@ impl Refused {
         match error.kind() {
             io::ErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, format!("path '{shown}' does not exist")),
             io::ErrorKind::IsADirectory => Self::bad(format!("path '{shown}' is a directory")),
-            io::ErrorKind::NotADirectory => Self::bad(format!("a part of path '{shown}' is not a directory")),
+            // The latter of a link that leads nowhere, where a directory was to be made.
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                Self::bad(format!("a part of path '{shown}' is not a directory"))
+            }
+            io::ErrorKind::InvalidFilename => Self::bad(format!("a name in the path '{shown:.200}' is too long")),
+            _ if is_loop(error) => Self::bad(format!("path '{shown}' leads through too many links")),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 format!("not enough disk space for '{shown}'"),
@@ -76,7 +83,7 @@ pub(super) async fn serve(agent: Rc<Agent>, request: Request<Incoming>) -> Respo
     let served = match authorize(&agent, request.headers(), &query, operation) {
         Err(refused) => Err(refused),
         Ok(user) if operation == FileOperation::Read => download(&user, &query).await,
-        Ok(user) => upload(&user, &query, request).await,
+        Ok(user) => upload::serve(&user, &query, request).await,
     };
     served.unwrap_or_else(|refused| body::json_error(refused.status, &refused.message))
 }
@@ -116,9 +123,7 @@ fn authorize(
         .cloned()
         .filter(|name| !name.is_empty())
         .or_else(|| named_user(headers));
-    agent
-        .identity(named.as_deref())
-        .map_err(|error| Refused::bad(error.message))
+    agent.identity(named.as_deref()).map_err(|error| denied(&error.message))
 }
 
 fn check_signature(
@@ -166,10 +171,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> +
 }
 
 fn path_in(user: &Identity, path: &str) -> Result<PathBuf, Refused> {
-    if path.contains('\0') {
-        return Err(Refused::bad("the path has a zero byte"));
-    }
-    Ok(expand(path, &user.home))
+    resolve(path, &user.home).map_err(|error: PathError| Refused::bad(error.to_string()))
+}
+
+/// Nothing that is made to be read or written by waiting: a pipe that nobody holds the other end of would keep a helper thread.
+fn without_waiting() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    options
 }
 
 async fn download(user: &Identity, query: &HashMap<String, String>) -> Result<Response, Refused> {
@@ -210,7 +219,8 @@ fn open_regular(path: &Path) -> Result<(io::Take<File>, u64), Refused> {
     if !metadata.is_file() {
         return Err(Refused::bad(format!("path '{}' is not a regular file", path.display())));
     }
-    let file = File::open(path).map_err(|error| Refused::io(path, &error))?;
+    let opened = without_waiting().read(true).open(path);
+    let file = opened.map_err(|error| Refused::io(path, &error))?;
     let limit = if metadata.len() == 0 { u64::MAX } else { metadata.len() };
     Ok((file.take(limit), metadata.len()))
 }
@@ -220,185 +230,6 @@ fn read_piece(mut file: io::Take<File>) -> io::Result<(io::Take<File>, Bytes)> {
     let length = file.read(&mut piece)?;
     piece.truncate(length);
     Ok((file, piece.into()))
-}
-
-async fn upload(
-    user: &Identity,
-    query: &HashMap<String, String>,
-    request: Request<Incoming>,
-) -> Result<Response, Refused> {
-    if !matches!(header(request.headers(), CONTENT_ENCODING.as_str()), "" | "identity") {
-        return Err(Refused::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send the content without compression",
-        ));
-    }
-    let content_type = header(request.headers(), CONTENT_TYPE.as_str()).to_owned();
-    let writing = Writing {
-        user: user.clone(),
-        metadata: metadata_of(request.headers()),
-    };
-    let path = query.get("path").filter(|path| !path.is_empty()).cloned();
-    let body = request.into_body();
-    let written = match boundary(&content_type) {
-        Some(boundary) => writing.multipart(path, &boundary, body).await?,
-        None if content_type.starts_with("multipart/") => {
-            return Err(Refused::bad("the multipart content type has no usable boundary"));
-        }
-        None => vec![
-            writing
-                .whole(&path.ok_or_else(|| Refused::bad("the query has no `path`"))?, body)
-                .await?,
-        ],
-    };
-    let answer: Vec<_> = written.iter().map(|path| describe_written(path)).collect();
-    let text = serde_json::Value::from(answer).to_string();
-    Ok(body::with_type(StatusCode::OK, "application/json", Body::full(text)))
-}
-
-fn describe_written(path: &Path) -> serde_json::Value {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    serde_json::json!({ "path": path.to_string_lossy(), "name": name, "type": "file" })
-}
-
-fn metadata_of(headers: &HeaderMap) -> Vec<(String, String)> {
-    let pair = |(name, value): (&http::HeaderName, &HeaderValue)| {
-        let key = name
-            .as_str()
-            .strip_prefix(METADATA_HEADER)
-            .filter(|key| !key.is_empty())?;
-        Some((key.to_owned(), value.to_str().ok()?.to_owned()))
-    };
-    headers.iter().filter_map(pair).collect()
-}
-
-/// An upload under way.
-struct Writing {
-    user: Identity,
-    metadata: Vec<(String, String)>,
-}
-
-/// A file being written, in pieces big enough to be worth a helper thread.
-struct Target {
-    path: PathBuf,
-    file: Option<File>,
-    pending: BytesMut,
-}
-
-impl Writing {
-    async fn begin(&self, path: &str) -> Result<Target, Refused> {
-        let path = path_in(&self.user, path)?;
-        let (opened, owner) = (path.clone(), Owner::from(&self.user));
-        let file = blocking(move || create(&opened, &owner).map_err(|error| Refused::io(&opened, &error))).await?;
-        Ok(Target {
-            path,
-            file: Some(file),
-            pending: BytesMut::new(),
-        })
-    }
-
-    async fn end(&self, mut target: Target) -> Result<PathBuf, Refused> {
-        target.flush().await?;
-        let (path, metadata) = (target.path, self.metadata.clone());
-        if !metadata.is_empty() {
-            let file = path.clone();
-            blocking(move || {
-                entry::write_metadata(&file, &metadata)
-                    .map_err(|error| Refused::bad(format!("cannot keep the metadata of '{}': {error}", file.display())))
-            })
-            .await?;
-        }
-        Ok(path)
-    }
-
-    async fn whole(&self, path: &str, mut body: Incoming) -> Result<PathBuf, Refused> {
-        let mut target = self.begin(path).await?;
-        while let Some(data) = next_data(&mut body).await? {
-            target.write(&data).await?;
-        }
-        self.end(target).await
-    }
-
-    /// Each part named `file` goes to `path`, or else to its own file name.
-    async fn multipart(
-        &self,
-        path: Option<String>,
-        boundary: &str,
-        mut body: Incoming,
-    ) -> Result<Vec<PathBuf>, Refused> {
-        let malformed = |error: crate::files::multipart::Malformed| Refused::bad(error.to_string());
-        let mut parser = Multipart::new(boundary);
-        let (mut written, mut target): (Vec<PathBuf>, Option<Target>) = (Vec::new(), None);
-        while let Some(data) = next_data(&mut body).await? {
-            parser.push(&data);
-            while let Some(part) = parser.next().map_err(malformed)? {
-                match (part, &mut target) {
-                    (Part::Begin { name, filename }, _) if name == "file" => {
-                        let wanted = path
-                            .clone()
-                            .or(filename)
-                            .ok_or_else(|| Refused::bad("a part has no file name"))?;
-                        target = Some(self.begin(&wanted).await?);
-                    }
-                    (Part::Data(data), Some(target)) => target.write(&data).await?,
-                    (Part::End, _) => {
-                        if let Some(complete) = target.take() {
-                            written.push(self.end(complete).await?);
-                        }
-                    }
-                    (Part::Done, _) => return Ok(written),
-                    // Other fields of the form.
-                    (Part::Begin { .. } | Part::Data(_), _) => {}
-                }
-            }
-        }
-        Err(Refused::bad("the multipart body is cut short"))
-    }
-}
-
-impl Target {
-    async fn write(&mut self, data: &[u8]) -> Result<(), Refused> {
-        self.pending.extend_from_slice(data);
-        if self.pending.len() >= PIECE_BYTES {
-            self.flush().await
-        } else {
-            Ok(())
-        }
-    }
-
-    async fn flush(&mut self) -> Result<(), Refused> {
-        let (Some(mut file), piece, path) = (self.file.take(), self.pending.split(), self.path.clone()) else {
-            return Ok(());
-        };
-        let written = blocking(move || {
-            file.write_all(&piece)
-                .map(|()| file)
-                .map_err(|error| Refused::io(&path, &error))
-        })
-        .await?;
-        self.file = Some(written);
-        Ok(())
-    }
-}
-
-/// Opens a file to be written from its start. A new one, and folders made for it, belong to the user; an old one keeps its owner.
-fn create(path: &Path, owner: &Owner) -> io::Result<File> {
-    if path.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if let Some(parent) = path.parent() {
-        make_folders(parent, owner)?;
-    }
-    let is_new = !path.exists();
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    if is_new {
-        rustix::fs::fchown(
-            &file,
-            Some(rustix::fs::Uid::from_raw(owner.uid)),
-            Some(rustix::fs::Gid::from_raw(owner.gid)),
-        )?;
-    }
-    Ok(file)
 }
 
 async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Refused> {

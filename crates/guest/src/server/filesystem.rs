@@ -15,7 +15,7 @@ use super::rpc::{self, Call};
 use super::watch;
 use crate::agent::Agent;
 use crate::files::{Owner, entry, tree};
-use crate::paths::expand;
+use crate::paths::resolve;
 use crate::process::users::{Accounts, Identity};
 
 pub(super) async fn serve(agent: Rc<Agent>, method: &str, call: Call) -> Response {
@@ -73,11 +73,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
-fn path_of(user: &Identity, path: &str) -> Result<PathBuf, ConnectError> {
-    if path.contains('\0') {
-        return Err(ConnectError::new(Code::InvalidArgument, "the path has a zero byte"));
-    }
-    Ok(expand(path, &user.home))
+pub(super) fn path_of(user: &Identity, path: &str) -> Result<PathBuf, ConnectError> {
+    resolve(path, &user.home).map_err(|error| ConnectError::new(Code::InvalidArgument, error.to_string()))
 }
 
 async fn entry_of(path: PathBuf) -> Result<Option<EntryInfo>, ConnectError> {

@@ -3,5 +3,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+mod files;
 mod processes;
 mod rig;

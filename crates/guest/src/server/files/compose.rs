@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::super::body::{self, Body, Response};
 use super::super::named_user;
-use super::{Refused, blocking, describe_written, next_data, open_regular, path_in};
+use super::upload::describe_written;
+use super::{Refused, blocking, next_data, open_regular, path_in};
 use crate::agent::Agent;
 use crate::files::{Owner, make_folders};
 
@@ -31,7 +32,7 @@ async fn compose(agent: &Agent, request: Request<Incoming>) -> Result<Response, 
     let wanted = read_request(request.into_body()).await?;
     let plan = plan(agent, &headers, &wanted)?;
     let destination = blocking(move || plan.carry_out()).await?;
-    let answer = describe_written(&destination).to_string();
+    let answer = describe_written(&destination, &[]).to_string();
     Ok(body::with_type(StatusCode::OK, "application/json", Body::full(answer)))
 }
 
@@ -59,7 +60,7 @@ fn plan(agent: &Agent, headers: &HeaderMap, wanted: &Value) -> Result<Plan, Refu
     let named = named.map(str::to_owned).or_else(|| named_user(headers));
     let user = agent
         .identity(named.as_deref())
-        .map_err(|error| Refused::bad(error.message))?;
+        .map_err(|error| Refused::new(StatusCode::UNAUTHORIZED, error.message))?;
     let path = |value: &Value, field: &str| match value.as_str() {
         Some(text) if !text.is_empty() => path_in(&user, text),
         _ => Err(Refused::bad(format!("`{field}` is missing or no path"))),
