@@ -102,6 +102,8 @@ fn set_defaults() {
         ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
         ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
         ("/proc/self/oom_score_adj", "-1000"),
+        // Each watch of a folder is one, the agent's as well as those of root's programs.
+        ("/proc/sys/fs/inotify/max_user_instances", "1024"),
         // Ctrl-Alt-Del reaches us as SIGINT instead of resetting the machine on the spot.
         ("/proc/sys/kernel/ctrl-alt-del", "0"),
     ];

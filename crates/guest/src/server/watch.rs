@@ -13,9 +13,9 @@ use hearth_guest_api::filesystem::{
 use tokio::task::JoinHandle;
 
 use super::body::Response;
+use super::filesystem::path_of;
 use super::rpc::{self, Call, Sink};
-use crate::inotify::Watch;
-use crate::paths::expand;
+use crate::inotify::{Wanted, Watch};
 use crate::process::users::Identity;
 
 const MAX_WATCHERS: usize = 256;
@@ -31,31 +31,43 @@ pub(super) async fn watch_dir(user: Identity, call: Call) -> Response {
     rpc::server_stream(
         call,
         async move |request: WatchDirRequest, sink: &Sink<WatchDirResponse>| {
-            let mut watch = Watch::new(
-                &expand(&request.path, &user.home),
-                request.recursive,
-                request.include_entry,
-            )?;
+            let wanted = Wanted {
+                is_recursive: request.recursive,
+                include_entry: request.include_entry,
+                allow_remote: request.allow_network_mounts,
+            };
+            let mut watch = Watch::new(&path_of(&user, &request.path)?, wanted)?;
             if sink.send(&response(Event::Start(StartEvent {}))).await.is_err() {
                 return Ok(());
             }
             let mut pending: VecDeque<FilesystemEvent> = VecDeque::new();
+            let mut failed = None;
             let ping = response(Event::Keepalive(KeepAlive {}));
             rpc::forward(sink, (keepalive, ping), rpc::deadline(timeout), async || {
-                while pending.is_empty() {
-                    pending.extend(watch.next().await.ok()?);
+                if pending.is_empty() {
+                    let events = watch.next().await.map_err(|error| failed = Some(error));
+                    pending.extend(events.unwrap_or_default());
                 }
                 pending.pop_front().map(|event| response(Event::Filesystem(event)))
             })
-            .await
+            .await?;
+            failed.map_or(Ok(()), Err)
         },
     )
     .await
 }
 
-/// A watcher's events, and the task that collects them, which ends with it.
+/// What a watcher has seen and nobody has asked for yet.
+#[derive(Default)]
+struct Seen {
+    events: VecDeque<FilesystemEvent>,
+    /// Why it sees no more.
+    failed: Option<ConnectError>,
+}
+
+/// A watcher, and the task that collects its events, which ends with it.
 struct Watcher {
-    events: Rc<RefCell<VecDeque<FilesystemEvent>>>,
+    seen: Rc<RefCell<Seen>>,
     collecting: JoinHandle<()>,
 }
 
@@ -84,26 +96,31 @@ impl Watchers {
                 format!("{MAX_WATCHERS} watchers exist; remove some first"),
             ));
         }
-        let watch = Watch::new(
-            &expand(&request.path, &user.home),
-            request.recursive,
-            request.include_entry,
-        )?;
-        let events = Rc::new(RefCell::new(VecDeque::new()));
-        let collecting = tokio::task::spawn_local(collect(watch, Rc::clone(&events)));
+        let wanted = Wanted {
+            is_recursive: request.recursive,
+            include_entry: request.include_entry,
+            allow_remote: request.allow_network_mounts,
+        };
+        let watch = Watch::new(&path_of(user, &request.path)?, wanted)?;
+        let seen = Rc::default();
+        let collecting = tokio::task::spawn_local(collect(watch, Rc::clone(&seen)));
         self.made.set(self.made.get() + 1);
         let watcher_id = format!("w{}", self.made.get());
         self.watchers
             .borrow_mut()
-            .insert(watcher_id.clone(), Watcher { events, collecting });
+            .insert(watcher_id.clone(), Watcher { seen, collecting });
         Ok(CreateWatcherResponse { watcher_id })
     }
 
     pub(super) fn take_events(&self, id: &str) -> Result<GetWatcherEventsResponse, ConnectError> {
         let watchers = self.watchers.borrow();
         let watcher = watchers.get(id).ok_or_else(|| unknown(id))?;
-        let events = watcher.events.borrow_mut().drain(..).collect();
-        Ok(GetWatcherEventsResponse { events })
+        let mut seen = watcher.seen.borrow_mut();
+        let events: Vec<_> = seen.events.drain(..).collect();
+        match &seen.failed {
+            Some(error) if events.is_empty() => Err(error.clone()),
+            _ => Ok(GetWatcherEventsResponse { events }),
+        }
     }
 
     pub(super) fn remove(&self, id: &str) -> Result<RemoveWatcherResponse, ConnectError> {
@@ -119,9 +136,17 @@ fn unknown(id: &str) -> ConnectError {
     ConnectError::new(Code::NotFound, format!("watcher with id {id} not found"))
 }
 
-async fn collect(mut watch: Watch, events: Rc<RefCell<VecDeque<FilesystemEvent>>>) {
-    while let Ok(more) = watch.next().await {
-        let mut events = events.borrow_mut();
+async fn collect(mut watch: Watch, seen: Rc<RefCell<Seen>>) {
+    loop {
+        let more = match watch.next().await {
+            Ok(events) if events.is_empty() => return,
+            Ok(events) => events,
+            Err(error) => {
+                seen.borrow_mut().failed = Some(error);
+                return;
+            }
+        };
+        let events = &mut seen.borrow_mut().events;
         events.extend(more);
         let excess = events.len().saturating_sub(MAX_PENDING_EVENTS);
         events.drain(..excess);

@@ -6,3 +6,4 @@ mod connections;
 mod files;
 mod processes;
 mod rig;
+mod watches;

@@ -136,6 +136,23 @@ impl Agent {
         agent
     }
 
+    pub(crate) fn inotify_instances(&self) -> usize {
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        let target = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.ok()?.path()).ok();
+        folder
+            .filter_map(target)
+            .filter(|target| target.to_string_lossy().contains("inotify"))
+            .count()
+    }
+
+    /// Does something while the agent stands still.
+    pub(crate) fn stopped(&self, work: impl FnOnce()) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        work();
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    }
+
     /// The most that it ever had in memory at once.
     pub(crate) fn peak_memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
