@@ -20,7 +20,7 @@ use crate::{
     error::{ApiError, ApiResult},
     functions::{calls::Calls, plane::Plane},
     ready::Ready,
-    sandboxes::Sandboxes,
+    sandboxes::{Measurements, Sandboxes},
     snapshots::warm::WarmMachines,
     tenancy::limit::Limits,
     time::now_unix_ms,
@@ -50,6 +50,8 @@ pub(crate) struct App {
     pub(crate) calls: Calls,
     /// Sandboxes.
     pub(crate) sandboxes: Sandboxes,
+    /// What sandboxes use.
+    pub(crate) measurements: Measurements,
     /// Builds of templates that are under way.
     pub(crate) builds: TaskTracker,
     /// Machines of snapshots that wait.
@@ -88,6 +90,7 @@ impl App {
             limits: Limits::new(),
             calls: Calls::default(),
             sandboxes: Sandboxes::default(),
+            measurements: Measurements::default(),
             builds: TaskTracker::new(),
             plane: OnceLock::new(),
             ready: Ready::default(),

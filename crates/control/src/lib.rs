@@ -165,6 +165,7 @@ impl Control {
             stop_background.clone(),
         ));
         background.spawn(triggers::run::run(weak.clone(), stop_background.clone()));
+        background.spawn(sandboxes::measure_all(weak.clone(), stop_background.clone()));
         background.spawn(sandboxes::reap(weak.clone(), stop_background.clone()));
         background.spawn(snapshots::warm::keep(weak.clone(), stop_background.clone()));
         background.spawn(snapshots::warm::make_room_for_restarts(

@@ -35,6 +35,7 @@ pub(crate) fn read() -> MetricsResponse {
         network_tx_bytes: tx,
         load1,
         processes,
+        memory_cache_bytes: memory.cached,
         oom_kills: parse_oom_kills(&read_text("/proc/vmstat")),
     }
 }
@@ -72,7 +73,7 @@ pub(crate) fn envd_json(last: &Cell<LastAsked>) -> serde_json::Value {
         "cpu_used_pct": f64::from(used) / 100.0,
         "mem_total": now.memory_total_bytes,
         "mem_used": now.memory_used_bytes,
-        "mem_cache": parse_meminfo(&read_text("/proc/meminfo")).cached,
+        "mem_cache": now.memory_cache_bytes,
         "mem_total_mib": now.memory_total_bytes / MIB,
         "mem_used_mib": now.memory_used_bytes / MIB,
         "disk_total": now.disk_total_bytes,

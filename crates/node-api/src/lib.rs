@@ -24,7 +24,7 @@ use futures::stream::BoxStream;
 use hearth_domain::MachineSpec;
 use hearth_ids::{MachineId, SnapshotId};
 pub use info::{Check, CheckOutcome, DriverInfo, NodeBooks, NodeInfo, TurnedAway};
-pub use machine::{GuestBoot, HISTORY_MAX, MachineStats, MachineStatus, NodeEvent, Transition};
+pub use machine::{GuestBoot, GuestUse, HISTORY_MAX, MachineStats, MachineStatus, NodeEvent, Transition};
 pub use session::{
     Attachment, EntryKind, ExecEvent, ExecRequest, ExecSession, FileStat, Input, LogChunk, LogQuery, LogStream,
     TerminalSize,

@@ -102,4 +102,27 @@ pub struct MachineStats {
     pub disk_write_bytes: u64,
     /// Processes in the guest.
     pub processes: Option<u64>,
+    /// What the guest says of itself, while its agent answers.
+    pub guest: Option<GuestUse>,
+}
+
+/// What a guest says that it has and uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestUse {
+    /// CPUs that it has.
+    pub cpus: u32,
+    /// CPU time since its boot, of all CPUs, in nanoseconds.
+    pub cpu_usage_ns: u64,
+    /// Since its boot, in nanoseconds; it stands still while the machine does.
+    pub uptime_ns: u64,
+    /// Memory that it has, in bytes.
+    pub memory_total_bytes: u64,
+    /// That of it which could not be had without swapping.
+    pub memory_used_bytes: u64,
+    /// That of it which holds files, and could be dropped.
+    pub memory_cache_bytes: u64,
+    /// Room in its root's file system.
+    pub disk_total_bytes: u64,
+    /// That of it which is used.
+    pub disk_used_bytes: u64,
 }

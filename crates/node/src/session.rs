@@ -9,8 +9,8 @@ use hearth_guest_api::{
     GuestClient, GuestError, client as guest_client, connect::Code, filesystem::FileType, guest::TerminalSize,
 };
 use hearth_node_api::{
-    Attachment, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat, Input, LogChunk, LogQuery,
-    MachineStats, NodeError,
+    Attachment, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat, GuestUse, Input, LogChunk,
+    LogQuery, MachineStats, NodeError,
 };
 use tokio::sync::mpsc;
 
@@ -330,6 +330,16 @@ pub(crate) async fn stats(services: &Services, owner: &OwnerHandle) -> Result<Ma
         stats.net_rx_bytes = claimed.network_rx_bytes;
         stats.net_tx_bytes = claimed.network_tx_bytes;
         stats.processes = Some(claimed.processes.into());
+        stats.guest = Some(GuestUse {
+            cpus: claimed.cpus,
+            cpu_usage_ns: claimed.cpu_usage_ns,
+            uptime_ns: claimed.uptime_ns,
+            memory_total_bytes: claimed.memory_total_bytes,
+            memory_used_bytes: claimed.memory_used_bytes,
+            memory_cache_bytes: claimed.memory_cache_bytes,
+            disk_total_bytes: claimed.disk_total_bytes,
+            disk_used_bytes: claimed.disk_used_bytes,
+        });
     }
     Ok(stats)
 }

@@ -15,6 +15,8 @@ pub(crate) mod error;
 pub(crate) mod files;
 mod life;
 mod list;
+mod logs;
+mod metrics;
 mod sandbox;
 mod snapshot;
 mod tag;
@@ -55,6 +57,10 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("POST", "/sandboxes/{sandbox}/fork", "e2b_fork_sandbox"),
     ("POST", "/sandboxes/{sandbox}/snapshots", "e2b_create_snapshot"),
     ("GET", "/snapshots", "e2b_list_snapshots"),
+    ("GET", "/sandboxes/{sandbox}/logs", "e2b_list_sandbox_logs"),
+    ("GET", "/v2/sandboxes/{sandbox}/logs", "e2b_list_sandbox_logs_v2"),
+    ("GET", "/sandboxes/metrics", "e2b_list_sandboxes_metrics"),
+    ("GET", "/sandboxes/{sandbox}/metrics", "e2b_get_sandbox_metrics"),
     ("POST", "/templates/tags", "e2b_assign_template_tags"),
     ("DELETE", "/templates/tags", "e2b_delete_template_tags"),
     ("GET", "/templates/{template}/tags", "e2b_list_template_tags"),
@@ -129,6 +135,10 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/templates/{template}/tags", get(tag::list))
         .route("/templates/tags", post(tag::assign).delete(tag::remove))
         .route("/snapshots", get(snapshot::list))
+        .route("/sandboxes/{sandbox}/logs", get(logs::list))
+        .route("/v2/sandboxes/{sandbox}/logs", get(logs::list_v2))
+        .route("/sandboxes/metrics", get(metrics::of_many))
+        .route("/sandboxes/{sandbox}/metrics", get(metrics::of_one))
         .route("/sandboxes/{sandbox}/fork", post(snapshot::fork))
         .route("/sandboxes/{sandbox}/snapshots", post(snapshot::create))
         .route(

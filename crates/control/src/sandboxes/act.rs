@@ -160,6 +160,7 @@ pub(super) async fn kill_in_turn(app: &App, sandbox: &Sandbox) -> ApiResult<()> 
     app.forget(machine).await?;
     app.store.forget_sandbox(sandbox.id).await?;
     app.sandboxes.remove(sandbox.id);
+    app.measurements.forget(sandbox.id);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod create;
 mod door;
 mod find;
 mod fork;
+mod measure;
 mod reap;
 mod reconcile;
 
@@ -33,6 +34,7 @@ pub(crate) use fork::fork;
 use hearth_domain::SandboxSettings;
 use hearth_ids::{MachineId, ProjectId, SandboxId};
 use hearth_store::SandboxRow;
+pub(crate) use measure::{Measured, Measurements, measure, run as measure_all};
 pub(crate) use reap::run as reap;
 pub(crate) use reconcile::run as reconcile;
 use tokio::sync::{Mutex, Notify};
@@ -102,6 +104,12 @@ impl Sandboxes {
     pub(crate) fn get(&self, id: SandboxId) -> Option<Arc<Sandbox>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(&id).cloned()
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Sandbox>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().cloned().collect()
     }
 
     /// Takes one up.

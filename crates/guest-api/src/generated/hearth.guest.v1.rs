@@ -300,6 +300,9 @@ pub struct MetricsResponse {
     pub processes: u32,
     #[prost(uint64, tag = "13")]
     pub oom_kills: u64,
+    /// Files that are kept in memory, and could be dropped.
+    #[prost(uint64, tag = "14")]
+    pub memory_cache_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FreezeRequest {

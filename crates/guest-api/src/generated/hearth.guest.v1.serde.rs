@@ -1190,6 +1190,9 @@ impl serde::Serialize for MetricsResponse {
         if self.oom_kills != 0 {
             len += 1;
         }
+        if self.memory_cache_bytes != 0 {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.MetricsResponse", len)?;
         if self.unix_ns != 0 {
             #[allow(clippy::needless_borrow)]
@@ -1250,6 +1253,11 @@ impl serde::Serialize for MetricsResponse {
             #[allow(clippy::needless_borrows_for_generic_args)]
             struct_ser.serialize_field("oomKills", ToString::to_string(&self.oom_kills).as_str())?;
         }
+        if self.memory_cache_bytes != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("memoryCacheBytes", ToString::to_string(&self.memory_cache_bytes).as_str())?;
+        }
         struct_ser.end()
     }
 }
@@ -1283,6 +1291,8 @@ impl<'de> serde::Deserialize<'de> for MetricsResponse {
             "processes",
             "oom_kills",
             "oomKills",
+            "memory_cache_bytes",
+            "memoryCacheBytes",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -1300,6 +1310,7 @@ impl<'de> serde::Deserialize<'de> for MetricsResponse {
             Load1,
             Processes,
             OomKills,
+            MemoryCacheBytes,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -1335,6 +1346,7 @@ impl<'de> serde::Deserialize<'de> for MetricsResponse {
                             "load1" => Ok(GeneratedField::Load1),
                             "processes" => Ok(GeneratedField::Processes),
                             "oomKills" | "oom_kills" => Ok(GeneratedField::OomKills),
+                            "memoryCacheBytes" | "memory_cache_bytes" => Ok(GeneratedField::MemoryCacheBytes),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -1367,6 +1379,7 @@ impl<'de> serde::Deserialize<'de> for MetricsResponse {
                 let mut load1__ = None;
                 let mut processes__ = None;
                 let mut oom_kills__ = None;
+                let mut memory_cache_bytes__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::UnixNs => {
@@ -1473,6 +1486,14 @@ impl<'de> serde::Deserialize<'de> for MetricsResponse {
                                 Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
                             ;
                         }
+                        GeneratedField::MemoryCacheBytes => {
+                            if memory_cache_bytes__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("memoryCacheBytes"));
+                            }
+                            memory_cache_bytes__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -1492,6 +1513,7 @@ impl<'de> serde::Deserialize<'de> for MetricsResponse {
                     load1: load1__.unwrap_or_default(),
                     processes: processes__.unwrap_or_default(),
                     oom_kills: oom_kills__.unwrap_or_default(),
+                    memory_cache_bytes: memory_cache_bytes__.unwrap_or_default(),
                 })
             }
         }
