@@ -1,0 +1,42 @@
+"""ipykernel's application with this package's parts in it."""
+
+import os
+import sys
+
+from ipykernel import kernelapp
+from ipykernel.ipkernel import IPythonKernel
+
+from . import environment, formats, output, renew
+
+# What the server gives with an execution, in the request's metadata.
+METADATA = "hearth"
+
+
+class InterpreterKernel(IPythonKernel):
+    """Runs cells with the variables that came with them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._generation = renew.Generation(os.environ.get("HEARTH_GENERATION_FILE", "/run/hearth/generation"))
+        # Of this process, whatever a cell has put in their places.
+        self._streams = (sys.stdout, sys.stderr)
+        formats.install(self.shell)
+
+    async def do_execute(self, code, *args, cell_meta=None, cell_id=None, **kwargs):
+        self._generation.renew()
+        given = (cell_meta or {}).get(METADATA, {})
+        environment.set_all(given.get("sandbox_env", {}))
+        with environment.set_for_a_while(given.get("env", {})):
+            reply = await super().do_execute(code, *args, cell_meta=cell_meta, cell_id=cell_id, **kwargs)
+        for stream in self._streams:
+            stream.settle()
+        return reply
+
+
+def main():
+    """Serves the connection file that the command line names."""
+    kernelapp.IOPubThread = output.BoundedPublisher
+    kernelapp.IPKernelApp.launch_instance(
+        kernel_class=InterpreterKernel,
+        outstream_class="interpreter_kernel.output.BoundedStream",
+    )
