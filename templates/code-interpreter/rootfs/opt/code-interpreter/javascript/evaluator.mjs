@@ -11,6 +11,8 @@ import { parentPort, workerData } from "node:worker_threads";
 
 import { rewriteImports } from "./modules.mjs";
 
+// Before this, the code runs within the inspector's dispatch of the order to run it, where no other order is heard of.
+const LEAVE_DISPATCH = "await void 0;";
 const session = new Session();
 session.connectToMainThread();
 const server = new net.Socket({ fd: workerData.socket, readable: true, writable: true });
@@ -61,14 +63,14 @@ async function compile({ code, types }) {
 }
 
 async function evaluate(order) {
-  const source = `${await compile(order)}\n//# sourceURL=cell-${order.count}.${order.types ? "ts" : "js"}`;
+  const source = `${LEAVE_DISPATCH}${await compile(order)}\n//# sourceURL=cell-${order.count}.${order.types ? "ts" : "js"}`;
   const value = valueOf(await post("Runtime.evaluate", { expression: source, replMode: true, awaitPromise: true, objectGroup: "cell" }));
   if (value.subtype !== "promise") return value;
   return valueOf(await post("Runtime.awaitPromise", { promiseObjectId: value.objectId }));
 }
 
 async function execute(order) {
-  interrupted = Promise.withResolvers?.() ?? resolvers();
+  interrupted = resolvers();
   try {
     valueOf(await callHost("prepare", JSON.stringify(order.sandbox_env), JSON.stringify(order.env)));
     const value = await Promise.race([evaluate(order), interrupted.promise]);
@@ -103,15 +105,12 @@ async function tellOf(error) {
   await callHost("showError", details.exception, `${details.text} (${at})`);
 }
 
-/** Ends the code that runs, or gives up what it waits for. */
-function interrupt() {
-  if (!interrupted) return;
-  const error = Object.assign(new Error("the code was interrupted"), { interrupted: true });
-  interrupted.promise.catch(() => {});
-  interrupted.reject(error);
-  session.post("Runtime.terminateExecution", () => {});
-  // Where nothing runs, it is the next code that is ended; this one is nobody's.
-  session.post("Runtime.evaluate", { expression: "0" }, () => {});
+/** Ends the code that runs, and gives up what it waits for. Nothing else may be run there before the end was told of. */
+async function interrupt() {
+  const cell = interrupted;
+  if (!cell) return;
+  await post("Runtime.terminateExecution").catch(() => {});
+  cell.reject(Object.assign(new Error("the code was interrupted"), { interrupted: true }));
 }
 
 async function main() {

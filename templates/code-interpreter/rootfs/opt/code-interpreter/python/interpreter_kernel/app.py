@@ -1,6 +1,9 @@
 """ipykernel's application with this package's parts in it."""
 
+import asyncio
+import contextlib
 import os
+import signal
 import sys
 
 from ipykernel import kernelapp
@@ -31,6 +34,22 @@ class InterpreterKernel(IPythonKernel):
         for stream in self._streams:
             stream.settle()
         return reply
+
+    @contextlib.contextmanager
+    def _cancel_on_sigint(self, future):
+        """Interrupts a cell that awaits. ipykernel's own tells another thread's loop, from which this one does not wake."""
+        loop = asyncio.get_running_loop()
+
+        def interrupt(*_):
+            if asyncio.current_task(loop) is future:
+                raise KeyboardInterrupt
+            loop.call_soon_threadsafe(future.cancel)
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def main():

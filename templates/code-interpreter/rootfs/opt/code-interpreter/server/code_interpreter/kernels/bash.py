@@ -7,7 +7,6 @@ import shlex
 import signal
 
 from .. import events
-from ..faults import KernelGone
 from .piped import PipedKernel
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -63,8 +62,7 @@ class BashKernel(PipedKernel):
         self._process.child.stdin.write(self._lines)
         line = await self._statuses.readline()
         if not line.endswith(b"\n"):
-            await asyncio.sleep(1)
-            raise KernelGone("KernelDied", "the shell closed its pipes; its state is lost")
+            raise await self._closed()
         return int(line)
 
     def _write(self, name, text):

@@ -7,7 +7,6 @@ import signal
 import socket
 
 from .. import events
-from ..faults import KernelGone
 from .piped import PipedKernel
 
 # A line from the kernel: one thing that is shown.
@@ -57,7 +56,6 @@ class NodeKernel(PipedKernel):
                     "sandbox_env": cell.sandbox_env,
                 }
             )
-            await self._writer.drain()
             while (said := await self._receive())["say"] != "done":
                 # What was written before the thing was shown comes before it.
                 await self._drain()
@@ -80,9 +78,7 @@ class NodeKernel(PipedKernel):
                 return json.loads(line)
         except ConnectionError:
             pass
-        # The process is about to end, which says why.
-        await asyncio.sleep(1)
-        raise KernelGone("KernelDied", "the kernel closed its connection; its state is lost")
+        raise await self._closed()
 
     def _close(self):
         super()._close()

@@ -1,7 +1,12 @@
 """Kernels whose stdout and stderr are pipes."""
 
+import asyncio
+
+from ..faults import KernelGone
 from .kernel import Kernel
 from .pipes import Pump
+
+CLOSED_GRACE_S = 1
 
 
 class PipedKernel(Kernel):
@@ -18,6 +23,12 @@ class PipedKernel(Kernel):
         finally:
             for pump in self._pumps:
                 pump.start()
+
+    async def _closed(self):
+        """What to raise where the process closed its connection. Mostly it is about to end, which says why; else it is ended."""
+        await asyncio.sleep(CLOSED_GRACE_S)
+        await self._process.kill()
+        return KernelGone("KernelDied", "the kernel closed its connection; its state is lost, and the next execution has a new one")
 
     def _give_output_to(self, emit):
         for pump in self._pumps:

@@ -1,0 +1,84 @@
+"""Much output, and readers that are slow: nothing grows, nothing is lost."""
+
+import http.client
+import json
+import pathlib
+import time
+
+import pytest
+from conftest import is_alive, rss_mib, wait_until
+
+LINES = 400_000
+FLOODS = {
+    "python": ("import os\nprint(os.getpid(), flush=True)\nwhile True:\n    print('x' * 1000)", "1 + 1"),
+    "js": ("console.log(process.pid); while (true) console.log('x'.repeat(1000));", "1 + 1"),
+    "bash": ("echo $$; while true; do printf '%01000d\\n' 0; done", "echo 2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", f"for n in range({LINES}):\n    print(n)"),
+        ("python", f"import subprocess\nsubprocess.run(['seq', '0', '{LINES - 1}'])"),
+        ("js", f"for (let n = 0; n < {LINES}; n++) console.log(n)"),
+        ("bash", f"seq 0 {LINES - 1}"),
+    ],
+)
+def test_much_output_arrives_whole(sandbox, language, code):
+    execution = sandbox.run_code(code, language=language)
+    assert execution.error is None, execution.error
+    assert "".join(execution.logs.stdout) == "".join(f"{n}\n" for n in range(LINES))
+
+
+@pytest.mark.parametrize("language", FLOODS)
+def test_a_reader_that_stands_still_holds_the_code_up(sandbox, server, language):
+    code, question = FLOODS[language]
+    context = sandbox.create_code_context(language=language)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+    connection.request("POST", "/execute", json.dumps({"code": code, "context_id": context.id}))
+    response = connection.getresponse()
+    while (event := json.loads(response.readline()))["type"] != "stdout":
+        pass
+    kernel = int(event["text"].split()[0])
+    # Nobody reads any more. It stands still once all buffers are full.
+    wait_until(lambda: stands_still(kernel), "the kernel waits")
+    assert rss_mib(server.process.pid) < 200 and rss_mib(kernel) < 400
+    response.close()
+    connection.close()
+    execution = sandbox.run_code(question, context=context, timeout=30)
+    assert (execution.text or execution.logs.stdout[0].strip()) == "2"
+    # It is the same kernel: it was interrupted.
+    assert is_alive(kernel)
+
+
+def stands_still(pid):
+    """Whether it takes no processor time for a while."""
+    before = cpu_ticks(pid)
+    time.sleep(0.5)
+    return cpu_ticks(pid) - before <= 1
+
+
+def cpu_ticks(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_one_write_of_much(sandbox):
+    execution = sandbox.run_code("print('y' * 20_000_000)")
+    assert sum(map(len, execution.logs.stdout)) == 20_000_001
+    assert max(map(len, execution.logs.stdout)) < 1_000_000
+
+
+@pytest.mark.parametrize(("language", "code"), [("python", "'x' * 100_000_000"), ("js", "'x'.repeat(100_000_000)")])
+def test_a_value_that_is_too_large_is_an_error(sandbox, language, code):
+    execution = sandbox.run_code(code, language=language)
+    assert execution.error.name in ("ValueError", "RangeError") and "at most" in execution.error.value
+    assert sandbox.run_code("1 + 1", language=language).text == "2"
+
+
+def test_threads_print_between_cells_without_holding_anything_up(sandbox):
+    context = sandbox.create_code_context()
+    code = "import threading\ncount = 0\ndef flood():\n    global count\n    while count < 200_000:\n        count += 1\n        print('x' * 100)\nthreading.Thread(target=flood).start()"
+    sandbox.run_code(code, context=context)
+    wait_until(lambda: sandbox.run_code("count", context=context).text == "200000", "the thread is done")
