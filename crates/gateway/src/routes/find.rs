@@ -29,9 +29,9 @@ impl RouteTable {
         Some(self.find(host, path)?.route.function.id)
     }
 
-    /// Whether the host is one of functions, be there such a function or not.
+    /// Whether the host is one of functions, be there such a function or not. A table that nobody has made has no domain.
     pub(crate) fn is_function_host(&self, host: &str) -> bool {
-        self.function_host(host).is_some()
+        !self.suffix.is_empty() && self.function_host(host).is_some()
     }
 
     /// What stands before `.fn.<domain>`, in lower case.

@@ -95,7 +95,7 @@ impl Conn {
         self.gone.clone()
     }
 
-    /// Whether the machine is gone: then the end of the connection is no end of an answer.
+    /// Whether the machine is gone: then it is why there was no answer.
     pub(super) fn is_gone(&self) -> bool {
         self.gone().now_or_never().is_some()
     }
@@ -143,10 +143,6 @@ impl Connections {
         };
         let late = |_| NotOpened::Closed(io::ErrorKind::TimedOut.into());
         let (sender, connection) = connected.map_err(late)?.map_err(NotOpened::Closed)?;
-        // Whoever has answered may be another machine already.
-        if gone.clone().now_or_never().is_some() {
-            return Err(NotOpened::Gone);
-        }
         let driver = drive(connection, gone.clone(), Arc::downgrade(self), key);
         Ok(Conn {
             key,
@@ -222,7 +218,8 @@ async fn connect(address: SocketAddr) -> io::Result<(SendRequest<Body>, Connecti
     handshake.await.map_err(io::Error::other)
 }
 
-/// Moves a connection until its end or its machine's.
+/// Moves a connection until its end or its machine's. That is asked for first each time, so that nothing is sent any more once
+/// the machine is gone: whoever is there then may be another.
 async fn drive(connection: Connection, gone: Gone, connections: Weak<Connections>, key: Key) {
     tokio::select! {
         biased;

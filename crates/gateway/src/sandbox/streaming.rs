@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{Body, BodyError, proxy::clean_answer};
 
-/// The body of a sandbox's answer.
+/// The body of a sandbox's answer. A connection that is closed because the machine is gone fails it, also where it has neither
+/// length nor chunks.
 struct Streaming {
     body: Incoming,
     /// Absent once the end is reached.
@@ -72,10 +73,6 @@ impl Streaming {
         }
     }
 
-    fn is_cut(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.conn.is_gone())
-    }
-
     /// It breaks off. The server drops what it has not written when it is told of an error: it has a turn for that before.
     fn fail(&mut self, error: BodyError, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.held = None;
@@ -98,8 +95,6 @@ impl HttpBody for Streaming {
             return Poll::Ready(None);
         }
         match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-            // A connection that was closed because the machine is gone ends bodies as if they were whole.
-            None if this.is_cut() => this.fail("the sandbox is gone".into(), cx),
             None => {
                 this.end();
                 Poll::Ready(None)

@@ -77,3 +77,11 @@ fn requests_find_their_function() {
         assert_eq!(found(host, path), expected, "{host} {path}");
     }
 }
+
+#[test]
+fn hosts_of_functions_are_known_without_functions() {
+    let table = RouteTable::new("Example.org", Vec::new());
+    assert!(table.is_function_host("any.thing.fn.example.org:80"));
+    assert!(!table.is_function_host("any.example.org"));
+    assert!(!RouteTable::default().is_function_host("any.example.org"));
+}

@@ -1,6 +1,6 @@
 //! What is said in a sandbox's stead.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use hearth_gateway::{Body, GatewayConfig, NoSandbox};
 use hearth_ids::SandboxId;
@@ -16,7 +16,7 @@ use super::{own_address, post, soon, to, world};
 use crate::{
     client::{get, text},
     instance::FakeInstance,
-    world::World,
+    world::{LONG, World},
 };
 
 async fn refusal(world: &World, request: Request<Body>) -> (u16, Value) {
@@ -27,7 +27,7 @@ async fn refusal(world: &World, request: Request<Body>) -> (u16, Value) {
 }
 
 /// A port at which nobody listens.
-async fn closed() -> std::net::SocketAddr {
+async fn closed() -> SocketAddr {
     let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
     listener.local_addr().unwrap()
 }
@@ -52,20 +52,57 @@ async fn a_port_that_says_nothing_is_not_open() {
     let mut config = GatewayConfig::default();
     config.sandboxes.connect_timeout = Duration::from_millis(300);
     let (world, house) = world(config, Vec::new()).await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((own_address(), 0).into()).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let at = listener.local_addr().unwrap();
-    // Once nobody takes what has come, further attempts are dropped.
-    let mut waiting = Vec::new();
-    while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(at)).await {
-        waiting.push(stream.unwrap());
-        assert!(waiting.len() < 100, "the kernel takes any number");
-    }
+    let silent = Silent::new().await;
+    let at = silent.at;
     let id = house.enter(at, |_| ());
     let (status, body) = refusal(&world, to(at, id, "/")).await;
     assert_eq!(status, 502);
     assert_eq!(body["message"], "The sandbox is running but port is not open");
+}
+
+/// A port at which nobody takes what comes, so that the kernel drops whatever comes after.
+struct Silent {
+    at: SocketAddr,
+    _held: (TcpListener, Vec<TcpStream>),
+}
+
+impl Silent {
+    async fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((own_address(), 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(at)).await {
+            waiting.push(stream.unwrap());
+            assert!(waiting.len() < 100, "the kernel takes any number");
+        }
+        Self {
+            at,
+            _held: (listener, waiting),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_port_of_who_is_gone() {
+    let mut config = GatewayConfig::default();
+    config.sandboxes.connect_timeout = LONG * 2;
+    let (world, house) = world(config, Vec::new()).await;
+    let silent = Silent::new().await;
+    let at = silent.at;
+    let id = house.enter(at, |_| ());
+    let client = world.client();
+    let sending = tokio::spawn(async move { client.send(to(at, id, "/")).await });
+    soon("the request", async {
+        while house.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    house.go(id);
+    let response = soon("the refusal", sending).await.unwrap();
+    assert!(text(response).await.contains("The sandbox was not found"));
 }
 
 #[tokio::test]
