@@ -6,6 +6,7 @@
 mod access;
 mod capacity;
 mod cron;
+mod egress;
 mod error;
 mod function;
 mod idempotency;
@@ -27,6 +28,9 @@ mod warm;
 pub use access::{Action, InvalidRole, Role};
 pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk, room_for};
 pub use cron::{CronPlan, CronSpec, InvalidCron, MissedRuns, ON_TIME_MS, SKIPPED_MAX, plan_cron};
+pub use egress::{
+    DomainPattern, EGRESS_ENTRIES_MAX, EgressList, EgressRules, EgressTarget, InvalidDomain, InvalidEgress,
+};
 pub use error::{chain, one_line};
 pub use function::{
     CONCURRENCY_MAX, Contract, DEFAULT_PORT, FunctionName, FunctionSpec, Handler, IDLE_MAX_MS, INSTANCES_MAX,
