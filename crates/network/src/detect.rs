@@ -2,7 +2,7 @@
 
 use std::{fs::OpenOptions, io, net::Ipv4Addr, path::Path};
 
-use hearth_domain::NetworkMode;
+use hearth_domain::{EgressRules, NetworkMode};
 use ipnet::Ipv4Net;
 use nix::sched::{CloneFlags, unshare};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::{
     netlink::Netlink,
     netns::on_own_thread,
     nft::Batch,
-    policy::{self, HostPolicy},
+    policy::{self, Holder, HostPolicy},
     sysctl,
     tap::open_tap,
 };
@@ -112,10 +112,17 @@ fn try_rules() -> io::Result<String> {
         owner_uid: 0,
         bridge: None,
     };
+    let rules = EgressRules::parse(&["192.0.2.1", "example.com"], &["0.0.0.0/0"]).map_err(io::Error::other)?;
     let mut netfilter = Netlink::netfilter()?;
     let batches: [Batch; 3] = [
         policy::inside(&plan.addresses(0)),
-        policy::inside_egress(Some(NetworkMode::Default), &[]),
+        policy::inside_egress(Some(Holder {
+            mode: NetworkMode::Default,
+            resolvers: &[],
+            rules: &rules,
+            uid: 0,
+            doors: &[],
+        })),
         host.replace(),
     ];
     for batch in batches {

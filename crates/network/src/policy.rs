@@ -5,19 +5,23 @@
 //! published ports, and two refusals that hold whatever the namespace lets through: a slot reaches neither the node
 //! (any of its addresses) nor another slot.
 
+mod holder;
 mod host;
 mod inside;
+mod interval;
+mod world;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use hearth_domain::NetworkMode;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use crate::nft::{Rule, Transport};
 
+use self::world::near;
 pub(crate) use self::{
+    holder::{DoorPorts, Holder, inside_egress},
     host::{BridgePolicy, BridgePort, HostPolicy, Published},
-    inside::{inside, inside_egress},
+    inside::{inside, inside_must_stand},
 };
 
 /// The tap's name in a slot's namespace.
@@ -26,6 +30,10 @@ pub(crate) const TAP: &str = "tap0";
 pub(crate) const UPLINK: &str = "up0";
 /// The chain that holds what a guest may reach.
 const EGRESS: &str = "to-world";
+/// The chain that refuses what is not the world.
+const NEAR: &str = "near";
+/// The chain that refuses.
+const REFUSE: &str = "refuse";
 
 /// Connections that one guest may have open to the world. The host's own table holds 262,144 by default: one guest
 /// that opens all it can must not take the network from the others.
@@ -41,71 +49,11 @@ const ICMPV6_ECHO_REQUEST: u8 = 128;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
-/// Ranges that are not the world (RFC 6890 and its registry): this host, private networks, carrier networks,
-/// link-local with the metadata addresses of clouds, benchmarks, relays, multicast, reserved.
-const NOT_THE_WORLD_V4: [(Ipv4Addr, u8); 12] = [
-    (Ipv4Addr::UNSPECIFIED, 8),
-    (Ipv4Addr::new(10, 0, 0, 0), 8),
-    (Ipv4Addr::new(100, 64, 0, 0), 10),
-    (Ipv4Addr::new(127, 0, 0, 0), 8),
-    (Ipv4Addr::new(169, 254, 0, 0), 16),
-    (Ipv4Addr::new(172, 16, 0, 0), 12),
-    (Ipv4Addr::new(192, 0, 0, 0), 24),
-    (Ipv4Addr::new(192, 88, 99, 0), 24),
-    (Ipv4Addr::new(192, 168, 0, 0), 16),
-    (Ipv4Addr::new(198, 18, 0, 0), 15),
-    (Ipv4Addr::new(224, 0, 0, 0), 4),
-    (Ipv4Addr::new(240, 0, 0, 0), 4),
-];
-
-/// The networks of [`NOT_THE_WORLD_V4`].
-fn not_the_world_v4() -> impl Iterator<Item = Ipv4Net> {
-    NOT_THE_WORLD_V4
-        .into_iter()
-        .map(|(address, prefix_len)| Ipv4Net::new_assert(address, prefix_len))
-}
-
-/// The rules of the world in IPv6. The world is `2000::/3` without the tunnels that carry an IPv4 address inside, and
-/// NAT64 to the world of IPv4; all else (unique local, link-local, mapped, multicast, the metadata address
-/// `fd00:ec2::254`) is refused by not being that.
-fn world_v6() -> Vec<Rule> {
-    let nat64 = [0x64, 0xff9b, 0, 0, 0, 0, 0, 0];
-    let mut rules: Vec<Rule> = not_the_world_v4()
-        .map(|net| {
-            let [a, b, c, d] = net.network().octets();
-            let mut segments = nat64;
-            segments[6] = u16::from_be_bytes([a, b]);
-            segments[7] = u16::from_be_bytes([c, d]);
-            Rule::new()
-                .to(Ipv6Net::new_assert(segments.into(), 96 + net.prefix_len()))
-                .reject()
-        })
-        .collect();
-    rules.push(Rule::new().to(Ipv6Net::new_assert(nat64.into(), 96)).accept());
-    for (tunnel, prefix_len) in [(0x2001, 32), (0x2002, 16)] {
-        rules.push(
-            Rule::new()
-                .to(Ipv6Net::new_assert([tunnel, 0, 0, 0, 0, 0, 0, 0].into(), prefix_len))
-                .reject(),
-        );
-    }
-    rules.push(
-        Rule::new()
-            .not_to(Ipv6Net::new_assert([0x2000, 0, 0, 0, 0, 0, 0, 0].into(), 3))
-            .reject(),
-    );
-    rules
-}
-
-/// What a guest with this mode may open, in order; only new connections come here.
-fn egress(mode: NetworkMode, resolvers: &[IpAddr]) -> Vec<Rule> {
-    if mode == NetworkMode::None {
-        return vec![Rule::new().counter().reject()];
-    }
+/// What a guest of the bridge may open, in order; only new connections come here.
+fn bridge_egress(resolvers: &[IpAddr]) -> Vec<Rule> {
     let mut rules = vec![Rule::new().connections_over(CONNECTIONS_PER_SLOT).counter().drop()];
     rules.extend(resolver_rules(resolvers));
-    rules.extend(not_the_world_v4().map(|net| Rule::new().to(net).counter().reject()));
-    rules.extend(world_v6());
+    rules.extend(near());
     rules.push(Rule::new().accept());
     rules
 }
@@ -124,6 +72,8 @@ fn host(address: Ipv4Addr) -> IpNet {
 #[cfg(test)]
 mod tests {
     use std::{path::Path, process::Command};
+
+    use hearth_domain::{EgressRules, NetworkMode};
 
     use super::*;
     use crate::{
@@ -186,22 +136,92 @@ mod tests {
         ["192.168.1.1".parse().unwrap(), "2001:db8::53".parse().unwrap()]
     }
 
+    fn held(mode: NetworkMode, rules: &EgressRules) -> Batch {
+        let doors = |is_v4, first| DoorPorts {
+            is_v4,
+            http: first,
+            https: first + 1,
+            dns_tcp: first + 2,
+            dns_udp: first + 3,
+        };
+        inside_egress(Some(Holder {
+            mode,
+            resolvers: &resolvers(),
+            rules,
+            uid: 0,
+            doors: &[doors(true, 40_000), doors(false, 40_010)],
+        }))
+    }
+
+    fn domains() -> EgressRules {
+        EgressRules::parse(&["192.0.2.1", "198.51.100.0/24", "example.com"], &["0.0.0.0/0"]).unwrap()
+    }
+
     #[test]
     fn the_rules_of_a_slot() {
         let inside = || inside(&plan().addresses(3));
+        let open = EgressRules::default();
         check("slot-idle.nft", vec![inside()]);
-        check(
-            "slot-default.nft",
-            vec![inside(), inside_egress(Some(NetworkMode::Default), &resolvers())],
-        );
-        let (first, then) = (
-            inside_egress(Some(NetworkMode::Default), &resolvers()),
-            NetworkMode::None,
-        );
+        check("slot-default.nft", vec![inside(), held(NetworkMode::Default, &open)]);
         check(
             "slot-none.nft",
-            vec![inside(), first, inside_egress(Some(then), &resolvers())],
+            vec![
+                inside(),
+                held(NetworkMode::Default, &open),
+                held(NetworkMode::None, &open),
+            ],
         );
+    }
+
+    #[test]
+    fn the_rules_of_a_slot_whose_holder_may_not_reach_everything() {
+        let inside = || inside(&plan().addresses(3));
+        let some = EgressRules::parse(
+            &["192.0.2.128/25", "203.0.113.0/31"],
+            &["192.0.2.0/24", "203.0.113.0/24", "192.168.1.0/24", "2001:db8:9::/48"],
+        );
+        check(
+            "slot-some.nft",
+            vec![inside(), held(NetworkMode::Default, &some.unwrap())],
+        );
+        let by_name = held(NetworkMode::Default, &domains());
+        check("slot-domains.nft", vec![inside(), by_name]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_the_last_holders_rules() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: root is needed");
+            return;
+        }
+        let inside = || inside(&plan().addresses(3));
+        let used = listing(vec![
+            inside(),
+            held(NetworkMode::Default, &domains()),
+            inside_egress(None),
+        ]);
+        assert_eq!(used, listing(vec![inside()]));
+        let renewed = listing(vec![
+            inside().then(held(NetworkMode::Default, &domains())),
+            inside().then(held(NetworkMode::Default, &EgressRules::default())),
+        ]);
+        assert_eq!(
+            renewed,
+            listing(vec![inside(), held(NetworkMode::Default, &EgressRules::default())])
+        );
+    }
+
+    #[test]
+    fn as_many_networks_as_there_may_be_are_taken() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: root is needed");
+            return;
+        }
+        let net = |index: usize| format!("11.{}.{}.0/25", index / 256, index % 256);
+        let nets: Vec<String> = (0..hearth_domain::EGRESS_ENTRIES_MAX).map(net).collect();
+        let rules = EgressRules::parse(&nets, &nets).unwrap();
+        let listed = listing(vec![inside(&plan().addresses(3)), held(NetworkMode::Default, &rules)]);
+        assert_eq!(listed.matches("11.3.231.0/25").count(), 2, "{listed}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod state;
 use std::{collections::HashSet, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use hearth_domain::PortMapping;
+use hearth_domain::{EgressRules, PortMapping};
 use hearth_ids::MachineId;
 use ipnet::Ipv4Net;
 use tokio::{
@@ -178,6 +178,11 @@ impl Network for SlotPool {
     async fn release(&self, machine: MachineId) -> Result<(), NetworkError> {
         let turn = self.turn().await;
         self.run(turn, move |core| core.release(machine)).await
+    }
+
+    async fn set_egress(&self, machine: MachineId, rules: EgressRules) -> Result<(), NetworkError> {
+        let turn = self.turn().await;
+        self.run(turn, move |core| core.set_egress(machine, &rules)).await
     }
 
     fn slot_of(&self, machine: MachineId) -> Option<Slot> {

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hearth_domain::EgressRules;
 use hearth_ids::MachineId;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub(crate) struct Record {
     pub(crate) index: u32,
     pub(crate) machine: MachineId,
     pub(crate) request: SlotRequest,
+    /// What the machine may reach; older records have none.
+    #[serde(default)]
+    pub(crate) egress: EgressRules,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

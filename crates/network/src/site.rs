@@ -9,26 +9,31 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     os::fd::AsFd,
     path::PathBuf,
+    thread,
+    time::Duration,
 };
 
-use hearth_domain::NetworkMode;
+use hearth_domain::{EgressRules, NetworkMode};
 
 use crate::{
     address::{
         AddressPlan, GATEWAY_IPV4, GATEWAY_IPV6, GATEWAY_MAC, GUEST_IPV4, GUEST_IPV6, GUEST_MAC, GUEST_PREFIX_LEN,
         GUEST_PREFIX_LEN_V6, InstanceId, LINK_PREFIX_LEN, LINK_PREFIX_LEN_V6, SlotAddresses,
     },
-    conntrack,
+    conntrack::{self, Connection},
     link::Links,
     netlink::Netlink,
     netns,
-    policy::{self, HostPolicy, TAP, UPLINK},
+    policy::{self, DoorPorts, Holder, HostPolicy, TAP, UPLINK},
     slot::{NetworkError, TapOwner},
     sysctl, tap,
 };
 
 /// Called with a step's name once it is done; for tests that end the process there.
 pub type FaultHook = fn(&'static str);
+
+/// Longer than the kernel takes with one packet.
+const LAST_PACKET: Duration = Duration::from_millis(20);
 
 /// The steps after which [`FaultHook`] is called.
 pub const STEPS: [&str; 13] = [
@@ -144,25 +149,58 @@ impl Site {
         Ok(())
     }
 
+    /// What a holder may reach, and by what.
+    pub(crate) fn holder<'a>(
+        &'a self,
+        mode: NetworkMode,
+        rules: &'a EgressRules,
+        doors: &'a [DoorPorts],
+    ) -> Holder<'a> {
+        Holder {
+            mode,
+            resolvers: &self.resolvers,
+            rules,
+            uid: rustix::process::geteuid().as_raw(),
+            doors,
+        }
+    }
+
     /// Opens the slot for a holder.
-    pub(crate) fn grant(&self, index: u32, mode: NetworkMode, owner: TapOwner) -> Result<(), NetworkError> {
+    pub(crate) fn grant(&self, index: u32, owner: TapOwner, holder: Holder<'_>) -> Result<(), NetworkError> {
         let path = self.netns(index);
         netns::in_netns(&path, || {
             tap::set_owner(TAP, owner.uid, owner.gid)?;
-            let batch = policy::inside_egress(Some(mode), &self.resolvers);
+            let batch = policy::inside_egress(Some(holder));
             batch.commit(&mut Netlink::netfilter()?).map_err(io::Error::other)
         })
         .map_err(NetworkError::at(format!("set the policy of {}", path.display())))
     }
 
-    /// Puts the policy of an adopted slot in place again. Its tap is a running VMM's: it is left alone.
-    pub(crate) fn renew(&self, index: u32, mode: NetworkMode) -> Result<(), NetworkError> {
+    /// Puts the policy of an adopted slot in place again, all of it: an older daemon may have made the slot. Its tap is a
+    /// running VMM's, which is left alone; connections that are open stay so.
+    pub(crate) fn renew(&self, index: u32, holder: Holder<'_>) -> Result<(), NetworkError> {
         let path = self.netns(index);
         netns::in_netns(&path, || {
-            let batch = policy::inside_egress(Some(mode), &self.resolvers);
+            // Rules are what a slot is given last: where there are none it was left half made, and is refused here.
+            let batch = policy::inside_must_stand()
+                .then(policy::inside(&self.plan.addresses(index)))
+                .then(policy::inside_egress(Some(holder)));
             batch.commit(&mut Netlink::netfilter()?).map_err(io::Error::other)
         })
         .map_err(NetworkError::at(format!("renew the policy of {}", path.display())))
+    }
+
+    /// Changes what the holder may reach, at once, and cuts the connections that it may have no longer.
+    pub(crate) fn change(&self, index: u32, holder: Holder<'_>) -> Result<(), NetworkError> {
+        let path = self.netns(index);
+        netns::in_netns(&path, || {
+            let mut netfilter = Netlink::netfilter()?;
+            policy::inside_egress(Some(holder))
+                .commit(&mut netfilter)
+                .map_err(io::Error::other)?;
+            cut(&mut netfilter, holder)
+        })
+        .map_err(NetworkError::at(format!("change the policy of {}", path.display())))
     }
 
     /// Makes the slot as good as new: closed, with a new tap, and no connection remembered here or there.
@@ -170,7 +208,7 @@ impl Site {
         let path = self.netns(index);
         netns::in_netns(&path, || {
             let mut netfilter = Netlink::netfilter()?;
-            policy::inside_egress(None, &[])
+            policy::inside_egress(None)
                 .commit(&mut netfilter)
                 .map_err(io::Error::other)?;
             (self.fault)("policy-reset");
@@ -259,6 +297,20 @@ impl Site {
             self.instance.table_name()
         )))
     }
+}
+
+/// Forgets the guest's connections to where it may open none now: their next packet finds itself refused. Those that were
+/// led to a door of ours are cut there.
+fn cut(netfilter: &mut Netlink, holder: Holder<'_>) -> io::Result<()> {
+    let forbidden = |connection: &Connection| {
+        let by_guest = [IpAddr::from(GUEST_IPV4), GUEST_IPV6.into()].contains(&connection.from);
+        let at_door = [IpAddr::from(GATEWAY_IPV4), GATEWAY_IPV6.into()].contains(&connection.answered_by);
+        by_guest && !at_door && !holder.rules.permits(connection.to)
+    };
+    conntrack::forget_where(netfilter, forbidden)?;
+    // Once more for the packet that the old rules were just letting through: its connection may have come after.
+    thread::sleep(LAST_PACKET);
+    conntrack::forget_where(netfilter, forbidden)
 }
 
 /// Lets the host pass packets on between its interfaces.

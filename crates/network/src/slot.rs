@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hearth_domain::{NetworkMode, PortMapping};
+use hearth_domain::{EgressRules, NetworkMode, PortMapping};
 use hearth_ids::MachineId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -90,6 +90,18 @@ pub enum NetworkError {
     /// The machine's slot was released before it was there.
     #[error("the network slot of machine {machine} was released while it was made")]
     Released {
+        /// Which.
+        machine: MachineId,
+    },
+    /// There is nothing to set rules for.
+    #[error("machine {machine} has no network slot: set what it may reach once it has one")]
+    NoSlot {
+        /// Which.
+        machine: MachineId,
+    },
+    /// Guests of the bridge share its rules.
+    #[error("machine {machine} is on the bridge, where rules of its own cannot be set: use network mode default")]
+    EgressOnBridge {
         /// Which.
         machine: MachineId,
     },
@@ -183,6 +195,10 @@ pub trait Network: Send + Sync {
     /// Takes the machine's slot back; fine if it has none. Its VMM has ended before.
     async fn release(&self, machine: MachineId) -> Result<(), NetworkError>;
 
+    /// Sets what the machine that holds a slot may reach, in place of what it could, in one step; connections that it may
+    /// have no longer are cut. Lasts until the slot is given back, over restarts of the daemon too.
+    async fn set_egress(&self, machine: MachineId, rules: EgressRules) -> Result<(), NetworkError>;
+
     /// The slot that the machine holds.
     fn slot_of(&self, machine: MachineId) -> Option<Slot>;
 
@@ -220,6 +236,10 @@ impl Network for NoNetwork {
     }
 
     async fn release(&self, _: MachineId) -> Result<(), NetworkError> {
+        Ok(())
+    }
+
+    async fn set_egress(&self, _: MachineId, _: EgressRules) -> Result<(), NetworkError> {
         Ok(())
     }
 

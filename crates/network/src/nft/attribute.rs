@@ -1,6 +1,8 @@
 //! Netlink attributes: length, type, value, padded to four bytes.
 
 const NESTED: u16 = 1 << 15;
+/// Without the marks for nested values and network order.
+const TYPE_MASK: u16 = 0x3fff;
 
 /// Appends one attribute.
 pub(crate) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
@@ -30,6 +32,19 @@ pub(crate) fn put_nested(bytes: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut 
     fill(bytes);
     let length = u16::try_from(bytes.len() - start).unwrap_or(u16::MAX);
     bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+}
+
+/// The value of the first attribute of the kind; none if there is none, or it is cut.
+pub(crate) fn find(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    loop {
+        let length = u16::from_ne_bytes(*bytes.first_chunk()?).into();
+        let found = u16::from_ne_bytes(*bytes.get(2..)?.first_chunk()?) & TYPE_MASK;
+        let value = bytes.get(4..length)?;
+        if found == kind {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
 }
 
 /// Appends one nfnetlink message: `nlmsghdr`, `nfgenmsg`, attributes.

@@ -1,4 +1,4 @@
-//! The transaction: tables, chains, rules.
+//! The transaction: tables, chains, rules (and sets, in `set.rs`).
 
 use std::io;
 
@@ -21,7 +21,7 @@ const DEL_RULE: u16 = 8;
 
 const FLAG_REQUEST: u16 = 1;
 const FLAG_ACK: u16 = 4;
-const FLAG_CREATE: u16 = 0x400;
+pub(super) const FLAG_CREATE: u16 = 0x400;
 const FLAG_APPEND: u16 = 0x800;
 
 /// A transaction that the kernel refused.
@@ -47,6 +47,10 @@ impl Table {
             family: 1,
             name: name.into(),
         }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Frames between the ports of a bridge.
@@ -133,7 +137,14 @@ impl Batch {
         Self::default()
     }
 
-    fn push(&mut self, label: String, table: &Table, kind: u16, flags: u16, fill: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn push(
+        &mut self,
+        label: String,
+        table: &Table,
+        kind: u16,
+        flags: u16,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
         let mut attributes = Vec::new();
         fill(&mut attributes);
         self.requests.push(Request {
@@ -201,6 +212,12 @@ impl Batch {
             put_text(to, 1, &table.name);
             put_text(to, 2, chain);
         });
+    }
+
+    /// Appends the other's requests: one transaction of both.
+    pub(crate) fn then(mut self, other: Self) -> Self {
+        self.requests.extend(other.requests);
+        self
     }
 
     /// Appends a rule.

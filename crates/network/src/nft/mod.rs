@@ -7,6 +7,8 @@
 pub(crate) mod attribute;
 mod batch;
 mod rule;
+mod set;
 
 pub(crate) use batch::{Batch, Chain, Hook, Table};
 pub(crate) use rule::{Rule, Transport};
+pub(crate) use set::{Interval, Set};

@@ -7,7 +7,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::attribute::{put, put_nested, put_text, put_u32};
+use super::{
+    attribute::{put, put_nested, put_text, put_u32},
+    set::Set,
+};
 
 const REG_VERDICT: u32 = 0;
 const REG_1: u32 = 1;
@@ -154,7 +157,13 @@ impl Rule {
         self.meta(META_SKUID).cmp(Op::Unequal, &uid.to_ne_bytes())
     }
 
-    fn nfproto(self, is_v4: bool) -> Self {
+    /// Is sent by a socket of the user.
+    pub(crate) fn by_user(self, uid: u32) -> Self {
+        self.meta(META_SKUID).cmp(Op::Equal, &uid.to_ne_bytes())
+    }
+
+    /// Is of the family (in an inet table).
+    pub(crate) fn nfproto(self, is_v4: bool) -> Self {
         self.meta(META_NFPROTO)
             .cmp(Op::Equal, &[if is_v4 { NFPROTO_IPV4 } else { NFPROTO_IPV6 }])
     }
@@ -209,6 +218,17 @@ impl Rule {
             .address((16, 24), net, Op::Unequal)
     }
 
+    /// Goes to an address that is in the set.
+    pub(crate) fn within(self, set: Set) -> Self {
+        let (offset, length) = if set.is_v4 { (16, 4) } else { (24, 16) };
+        self.nfproto(set.is_v4)
+            .payload(BASE_NETWORK, offset, length)
+            .expression("lookup", |to| {
+                put_text(to, 1, set.name);
+                put_u32(to, 2, REG_1);
+            })
+    }
+
     /// Is a frame with another sender's hardware address.
     pub(crate) fn not_from_mac(self, mac: [u8; 6]) -> Self {
         self.meta(META_IIFTYPE)
@@ -236,10 +256,14 @@ impl Rule {
             .cmp(Op::Unequal, &address.octets())
     }
 
+    /// Is of the transport.
+    pub(crate) fn transport(self, transport: Transport) -> Self {
+        self.meta(META_L4PROTO).cmp(Op::Equal, &[transport as u8])
+    }
+
     /// Goes to the port.
     pub(crate) fn port(self, transport: Transport, port: u16) -> Self {
-        self.meta(META_L4PROTO)
-            .cmp(Op::Equal, &[transport as u8])
+        self.transport(transport)
             .payload(BASE_TRANSPORT, 2, 2)
             .cmp(Op::Equal, &port.to_be_bytes())
     }
@@ -349,6 +373,15 @@ impl Rule {
         self.expression("reject", |to| {
             put_u32(to, 1, ICMPX);
             put(to, 2, &[ADMIN_PROHIBITED]);
+        })
+    }
+
+    /// Refuses a packet of TCP with a reset, which ends a connection also where it was open for long.
+    pub(crate) fn reset(self) -> Self {
+        const TCP_RESET: u32 = 1;
+        self.transport(Transport::Tcp).expression("reject", |to| {
+            put_u32(to, 1, TCP_RESET);
+            put(to, 2, &[0]);
         })
     }
 

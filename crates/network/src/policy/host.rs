@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hearth_domain::{NetworkMode, PortMapping, Protocol};
+use hearth_domain::{PortMapping, Protocol};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     EGRESS, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, PRIORITY_DNAT, PRIORITY_FILTER, PRIORITY_RAW,
-    PRIORITY_SNAT, egress,
+    PRIORITY_SNAT, bridge_egress,
 };
 use crate::{
     address::InstanceId,
@@ -103,11 +103,7 @@ impl HostPolicy<'_> {
             &Chain::filter("output", Hook::Output, PRIORITY_FILTER),
             self.output(),
         );
-        batch.chain_with(
-            &table,
-            &Chain::regular(EGRESS),
-            egress(NetworkMode::Bridge, self.resolvers),
-        );
+        batch.chain_with(&table, &Chain::regular(EGRESS), bridge_egress(self.resolvers));
         batch.chain_with(
             &table,
             &Chain::filter("forward", Hook::Forward, PRIORITY_FILTER),

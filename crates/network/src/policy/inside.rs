@@ -2,29 +2,39 @@
 
 use std::net::IpAddr;
 
-use hearth_domain::NetworkMode;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::{
-    EGRESS, ICMP_ECHO_REQUEST, ICMPV6_ECHO_REQUEST, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, PRIORITY_DNAT,
-    PRIORITY_FILTER, PRIORITY_RAW, PRIORITY_SNAT, TAP, UPLINK, egress, host,
+    CONNECTIONS_PER_SLOT, EGRESS, ICMP_ECHO_REQUEST, ICMPV6_ECHO_REQUEST, NEAR, NEIGHBOUR_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION, PRIORITY_DNAT, PRIORITY_FILTER, PRIORITY_RAW, PRIORITY_SNAT, REFUSE, TAP, UPLINK,
+    holder::{DIAL, SETS, STEER, refuse},
+    host, near,
 };
 use crate::{
     address::{GUEST_IPV4, GUEST_IPV6, GUEST_MAC, SlotAddresses},
     nft::{Batch, Chain, Hook, Rule, Table},
 };
 
-fn inside_table() -> Table {
+pub(super) fn inside_table() -> Table {
     Table::inet("hearth")
 }
 
-/// The rules of a slot's namespace that are the same for every holder. Nothing goes out until [`inside_egress`].
+/// The rules of a slot's namespace that are the same for every holder. Nothing goes out until
+/// [`inside_egress`](super::inside_egress).
 pub(crate) fn inside(addresses: &SlotAddresses) -> Batch {
     let table = inside_table();
     let mut batch = Batch::new();
     batch.delete_table(&table);
     batch.table(&table);
     batch.chain_with(&table, &Chain::filter("guard", Hook::Prerouting, PRIORITY_RAW), guard());
+    for (set, number) in SETS.into_iter().zip(1..) {
+        batch.set(&table, set, number);
+    }
+    batch.chain_with(&table, &Chain::regular(NEAR), near());
+    batch.chain_with(&table, &Chain::regular(REFUSE), refuse());
+    for chain in [STEER, DIAL, EGRESS] {
+        batch.chain(&table, &Chain::regular(chain));
+    }
     batch.chain_with(
         &table,
         &Chain::nat("translate", Hook::Prerouting, PRIORITY_DNAT),
@@ -37,6 +47,7 @@ pub(crate) fn inside(addresses: &SlotAddresses) -> Batch {
                 .iif(UPLINK)
                 .to(IpNet::from(IpAddr::V6(addresses.slot_ipv6)))
                 .dnat(GUEST_IPV6.into(), None),
+            Rule::new().iif(TAP).jump(STEER),
         ],
     );
     let answers = Rule::new().iif(TAP);
@@ -46,12 +57,21 @@ pub(crate) fn inside(addresses: &SlotAddresses) -> Batch {
         [
             Rule::new().established().accept(),
             answers.clone().icmp(ICMP_ECHO_REQUEST).accept(),
-            answers.icmpv6(ICMPV6_ECHO_REQUEST).accept(),
+            answers.clone().icmpv6(ICMPV6_ECHO_REQUEST).accept(),
+            // What was led to a door of ours.
+            answers
+                .clone()
+                .translated()
+                .connections_over(CONNECTIONS_PER_SLOT)
+                .counter()
+                .drop(),
+            answers.translated().accept(),
             Rule::new().icmpv6(NEIGHBOUR_SOLICITATION).accept(),
             Rule::new().icmpv6(NEIGHBOUR_ADVERTISEMENT).accept(),
         ],
     );
-    // A VMM that was taken over has the namespace's sockets: they are worth nothing.
+    // A VMM that was taken over has the namespace's sockets: they are worth nothing. Those of the daemon are, while it
+    // speaks for the guest.
     batch.chain_with(
         &table,
         &Chain::filter("output", Hook::Output, PRIORITY_FILTER).or_drop(),
@@ -59,9 +79,9 @@ pub(crate) fn inside(addresses: &SlotAddresses) -> Batch {
             Rule::new().established().accept(),
             Rule::new().icmpv6(NEIGHBOUR_SOLICITATION).accept(),
             Rule::new().icmpv6(NEIGHBOUR_ADVERTISEMENT).accept(),
+            Rule::new().oif(UPLINK).jump(DIAL),
         ],
     );
-    batch.chain(&table, &Chain::regular(EGRESS));
     batch.chain_with(
         &table,
         &Chain::filter("forward", Hook::Forward, PRIORITY_FILTER).or_drop(),
@@ -76,6 +96,13 @@ pub(crate) fn inside(addresses: &SlotAddresses) -> Batch {
         &Chain::nat("outward", Hook::Postrouting, PRIORITY_SNAT),
         [Rule::new().oif(TAP).masquerade(), Rule::new().oif(UPLINK).masquerade()],
     );
+    batch
+}
+
+/// Refused by a namespace that was not given [`inside`] yet, by this daemon or an older one.
+pub(crate) fn inside_must_stand() -> Batch {
+    let mut batch = Batch::new();
+    batch.flush(&inside_table(), EGRESS);
     batch
 }
 
@@ -100,15 +127,4 @@ fn guard() -> Vec<Rule> {
             .drop(),
     );
     rules
-}
-
-/// Sets what the holder of the slot may reach; without a holder that is nothing.
-pub(crate) fn inside_egress(holder: Option<NetworkMode>, resolvers: &[IpAddr]) -> Batch {
-    let table = inside_table();
-    let mut batch = Batch::new();
-    batch.flush(&table, EGRESS);
-    for rule in holder.map(|mode| egress(mode, resolvers)).unwrap_or_default() {
-        batch.rule(&table, EGRESS, &rule);
-    }
-    batch
 }

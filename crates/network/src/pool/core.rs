@@ -1,5 +1,6 @@
 //! The doing: each function here runs from start to end on one thread, and leaves state and host in agreement.
 
+mod egress;
 mod open;
 mod release;
 
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_domain::{NetworkMode, PortMapping};
+use hearth_domain::{EgressRules, NetworkMode, PortMapping};
 use hearth_ids::MachineId;
 use ipnet::Ipv4Net;
 use tokio::sync::Notify;
@@ -155,6 +156,7 @@ impl Core {
                 claim.phase = Phase::Held {
                     slot: slot.clone(),
                     reservations,
+                    busy: false,
                 };
             }
             released
@@ -184,6 +186,7 @@ impl Core {
         check_claims(&state, &request.ports)?;
         let claim = Claim {
             request: request.clone(),
+            egress: EgressRules::default(),
             phase: Phase::Acquiring { released: false },
         };
         state.claims.insert(machine, claim);
@@ -242,6 +245,7 @@ impl Core {
                 index,
                 machine,
                 request: request.clone(),
+                egress: EgressRules::default(),
             })
             .map_err(NetworkError::at(format!("write the record of slot {index}")))?;
         (self.site.fault)("record-written");
@@ -252,7 +256,9 @@ impl Core {
             if !place.stands {
                 self.site.build(index)?;
             }
-            self.site.grant(index, request.mode, request.tap_owner)?;
+            let rules = EgressRules::default();
+            self.site
+                .grant(index, request.tap_owner, self.site.holder(request.mode, &rules, &[]))?;
         }
         (self.site.fault)("policy-set");
         if needs_host_rules(request) {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_domain::PortMapping;
+use hearth_domain::{EgressRules, PortMapping};
 use hearth_ids::MachineId;
 
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) request: SlotRequest,
+    /// What the machine may reach.
+    pub(super) egress: EgressRules,
     pub(super) phase: Phase,
 }
 
@@ -27,8 +29,12 @@ pub(super) struct Claim {
 pub(super) enum Phase {
     /// On its way; if it was released meanwhile it is given back on arrival.
     Acquiring { released: bool },
-    /// The machine's own.
-    Held { slot: Slot, reservations: Vec<Reservation> },
+    /// The machine's own. While it is busy its rules are being changed.
+    Held {
+        slot: Slot,
+        reservations: Vec<Reservation>,
+        busy: bool,
+    },
     /// On its way back.
     Releasing,
 }

@@ -99,6 +99,7 @@ impl Core {
             index,
             machine,
             request,
+            egress,
         } = record;
         let bridged = request.mode == NetworkMode::Bridge;
         let renewed = if bridged {
@@ -107,7 +108,7 @@ impl Core {
                 bridge.find_or_plug(&self.config.instance, &port, request.tap_owner)
             })
         } else if self.site.stands(index) {
-            self.site.renew(index, request.mode)
+            self.site.renew(index, self.site.holder(request.mode, &egress, &[]))
         } else {
             Err(NetworkError::at("find it on this host")(io::Error::from(
                 io::ErrorKind::NotFound,
@@ -135,7 +136,12 @@ impl Core {
             machine,
             Claim {
                 request,
-                phase: Phase::Held { slot, reservations },
+                egress,
+                phase: Phase::Held {
+                    slot,
+                    reservations,
+                    busy: false,
+                },
             },
         );
         Ok(())

@@ -28,7 +28,11 @@ impl Core {
             // Held as before, so that the next try finds all that there is to undo.
             Err(_) => {
                 if let Some(claim) = state.claims.get_mut(&machine) {
-                    claim.phase = Phase::Held { slot, reservations };
+                    claim.phase = Phase::Held {
+                        slot,
+                        reservations,
+                        busy: false,
+                    };
                 }
             }
         }
@@ -47,7 +51,13 @@ impl Core {
                 return Ok(None);
             };
             match std::mem::replace(&mut claim.phase, Phase::Releasing) {
-                Phase::Held { slot, reservations } => return Ok(Some((slot, claim.request.clone(), reservations))),
+                Phase::Held {
+                    slot,
+                    reservations,
+                    busy: false,
+                } => return Ok(Some((slot, claim.request.clone(), reservations))),
+                // Its rules are being changed.
+                held @ Phase::Held { busy: true, .. } => claim.phase = held,
                 Phase::Acquiring { .. } => claim.phase = Phase::Acquiring { released: true },
                 Phase::Releasing => {}
             }

@@ -1,0 +1,93 @@
+//! What a machine may reach, changed while it runs.
+
+use std::{sync::PoisonError, time::Instant};
+
+use hearth_domain::{EgressRules, NetworkMode};
+use hearth_ids::MachineId;
+
+use super::{super::state::Phase, Core, WORK_TIMEOUT};
+use crate::{
+    record::Record,
+    slot::{NetworkError, SlotRequest},
+};
+
+/// A slot whose rules are being changed; nobody else changes or releases it meanwhile.
+struct Turn {
+    index: u32,
+    request: SlotRequest,
+    before: EgressRules,
+}
+
+impl Core {
+    /// Sets the rules of the slot that the machine holds. Written before done: whoever takes the slot up again goes by
+    /// what is written.
+    pub(in crate::pool) fn set_egress(&self, machine: MachineId, rules: &EgressRules) -> Result<(), NetworkError> {
+        let turn = self.take_turn(machine)?;
+        let changed = self.change_egress(machine, &turn, rules);
+        let mut state = self.state();
+        if let Some(claim) = state.claims.get_mut(&machine) {
+            if changed.is_ok() {
+                claim.egress = rules.clone();
+            }
+            if let Phase::Held { busy, .. } = &mut claim.phase {
+                *busy = false;
+            }
+        }
+        drop(state);
+        self.worked.notify_all();
+        changed
+    }
+
+    fn change_egress(&self, machine: MachineId, turn: &Turn, rules: &EgressRules) -> Result<(), NetworkError> {
+        if turn.request.mode == NetworkMode::Bridge {
+            return if rules.is_open() {
+                Ok(())
+            } else {
+                Err(NetworkError::EgressOnBridge { machine })
+            };
+        }
+        self.record_egress(machine, turn, rules)?;
+        let holder = self.site.holder(turn.request.mode, rules, &[]);
+        self.site.change(turn.index, holder).inspect_err(|_| {
+            if let Err(error) = self.record_egress(machine, turn, &turn.before) {
+                tracing::warn!(%machine, error = &error as &dyn std::error::Error, "rules that could not be set are kept for the next start");
+            }
+        })
+    }
+
+    fn record_egress(&self, machine: MachineId, turn: &Turn, rules: &EgressRules) -> Result<(), NetworkError> {
+        let record = Record {
+            index: turn.index,
+            machine,
+            request: turn.request.clone(),
+            egress: rules.clone(),
+        };
+        let written = self.records.write(&record);
+        written.map_err(NetworkError::at(format!("write the record of slot {}", turn.index)))
+    }
+
+    /// Waits for whoever else changes the machine's slot.
+    fn take_turn(&self, machine: MachineId) -> Result<Turn, NetworkError> {
+        let mut state = self.state();
+        let deadline = Instant::now() + WORK_TIMEOUT;
+        loop {
+            let claim = state.claims.get_mut(&machine).ok_or(NetworkError::NoSlot { machine })?;
+            if let Phase::Held { slot, busy, .. } = &mut claim.phase
+                && !*busy
+            {
+                *busy = true;
+                return Ok(Turn {
+                    index: slot.index,
+                    request: claim.request.clone(),
+                    before: claim.egress.clone(),
+                });
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(NetworkError::Taken { machine });
+            }
+            let waited = self.worked.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
