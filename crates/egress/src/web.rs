@@ -1,0 +1,146 @@
+//! One connection of a guest to port 80 or 443: its name, the way out, and bytes both ways.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use rustix::net::sockopt;
+use thiserror::Error;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{
+    gate::Shared,
+    name::{NameReader, NoName},
+};
+
+/// How long a client may take to say where it wants to go.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a name may take to be resolved.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long one address has to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of a name that are tried.
+const TRIES_MAX: usize = 4;
+
+/// Why a connection goes nowhere.
+#[derive(Debug, Error)]
+enum Refused {
+    #[error("{0}")]
+    NoName(#[from] NoName),
+    #[error("it did not say in time where it wants to go")]
+    Late,
+    #[error("it ended before it said where it wants to go")]
+    Ended,
+    #[error("{0:?} is not allowed")]
+    NotAllowed(String),
+    #[error("{0:?} has no address")]
+    NoAddress(String),
+    #[error("{name:?} cannot be reached")]
+    Unreachable {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0:?} is not allowed any more")]
+    NoLonger(String),
+    #[error("it broke")]
+    Broken(#[from] io::Error),
+}
+
+/// Serves the connection to its end. What is refused is reset, so that the guest knows at once.
+pub(crate) async fn serve(mut guest: TcpStream, port: u16, shared: &Shared) {
+    if let Err(refused) = lead(&mut guest, port, shared).await {
+        tracing::debug!(
+            port,
+            refused = &refused as &dyn std::error::Error,
+            "a guest's connection was refused"
+        );
+        reset(&guest);
+    }
+}
+
+/// Has a connection end with a reset once it is dropped.
+pub(crate) fn reset(stream: &TcpStream) {
+    // If that cannot be set it ends all the same.
+    let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+}
+
+async fn lead(guest: &mut TcpStream, port: u16, shared: &Shared) -> Result<(), Refused> {
+    let (name, hello) = timeout(HELLO_TIMEOUT, read_name(guest))
+        .await
+        .map_err(|_| Refused::Late)??;
+    if !shared.permits_name(&name) {
+        return Err(Refused::NotAllowed(name));
+    }
+    let mut upstream = connect(&name, port, shared).await?;
+    upstream.write_all(&hello).await?;
+    pass(guest, &mut upstream, name, shared).await
+}
+
+async fn read_name(guest: &mut TcpStream) -> Result<(String, Vec<u8>), Refused> {
+    let mut reader = NameReader::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let length = guest.read(&mut chunk).await?;
+        if length == 0 {
+            return Err(Refused::Ended);
+        }
+        if let Some(name) = reader.push(&chunk[..length])? {
+            return Ok((name, reader.into_bytes()));
+        }
+    }
+}
+
+/// Resolves the name, whatever address the guest meant, and connects to the first that answers.
+async fn connect(name: &str, port: u16, shared: &Shared) -> Result<TcpStream, Refused> {
+    let unreachable = |source| Refused::Unreachable {
+        name: name.to_owned(),
+        source,
+    };
+    let resolving = timeout(RESOLVE_TIMEOUT, shared.upstream().addresses(name));
+    let addresses = resolving
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map_err(unreachable)?;
+    let mut last = None;
+    for address in addresses.into_iter().take(TRIES_MAX) {
+        let dialing = shared.dialer().dial(SocketAddr::new(address, port));
+        match timeout(CONNECT_TIMEOUT, dialing).await {
+            Ok(Ok(upstream)) => {
+                // A peer that is gone without a word is found out; the guest is not asked, for it may be asleep.
+                sockopt::set_socket_keepalive(&upstream, true).map_err(io::Error::from)?;
+                return Ok(upstream);
+            }
+            Ok(Err(error)) => last = Some(error),
+            Err(_) => last = Some(io::ErrorKind::TimedOut.into()),
+        }
+    }
+    Err(last.map_or_else(|| Refused::NoAddress(name.to_owned()), unreachable))
+}
+
+/// Passes bytes on, both ways, for as long as the rules allow the name or the address that it led to.
+async fn pass(guest: &mut TcpStream, upstream: &mut TcpStream, name: String, shared: &Shared) -> Result<(), Refused> {
+    let address: IpAddr = upstream.peer_addr()?.ip();
+    let mut rules = shared.rules();
+    let forbidden = async {
+        // Its sender goes with the gate, which ends this task by itself.
+        let _ = rules
+            .wait_for(|rules| !rules.permits_name(&name) && !rules.permits(address))
+            .await;
+    };
+    let ended = tokio::select! {
+        () = forbidden => None,
+        passed = copy_bidirectional(guest, upstream) => Some(passed),
+    };
+    if let Some(passed) = ended {
+        return Ok(passed.map(drop)?);
+    }
+    reset(upstream);
+    Err(Refused::NoLonger(name))
+}
