@@ -20,6 +20,7 @@ mod address;
 mod bridge;
 mod conntrack;
 mod detect;
+mod gate;
 mod link;
 mod netlink;
 mod netns;

@@ -19,9 +19,10 @@ use crate::nft::{Rule, Transport};
 
 use self::world::near;
 pub(crate) use self::{
-    holder::{DoorPorts, Holder, inside_egress},
+    holder::{DoorPorts, HTTP, HTTPS, Holder, inside_egress},
     host::{BridgePolicy, BridgePort, HostPolicy, Published},
     inside::{inside, inside_must_stand},
+    world::is_world,
 };
 
 /// The tap's name in a slot's namespace.

@@ -25,6 +25,7 @@ use hearth_domain::{EgressRules, PortMapping};
 use hearth_ids::MachineId;
 use ipnet::Ipv4Net;
 use tokio::{
+    runtime::Handle,
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinHandle,
     time::timeout,
@@ -35,6 +36,7 @@ use self::core::Core;
 use crate::{
     address::InstanceId,
     bridge::BridgeConfig,
+    gate::Gates,
     site::FaultHook,
     slot::{Network, NetworkError, Slot, SlotRequest},
 };
@@ -108,7 +110,8 @@ impl SlotPool {
     /// Takes up the slots of the machines in `alive`, removes all others of the instance, and starts to make slots
     /// ahead.
     pub async fn open(config: PoolConfig, alive: HashSet<MachineId>) -> Result<Self, NetworkError> {
-        let core = Arc::new(on_thread(move || Core::open(config, &alive)).await??);
+        let gates = Gates::new(Handle::current());
+        let core = Arc::new(on_thread(move || Core::open(config, gates, &alive)).await??);
         let stop = CancellationToken::new();
         let keeper = tokio::spawn(keep(Arc::clone(&core), stop.clone()));
         Ok(Self {
@@ -209,7 +212,7 @@ impl Network for SlotPool {
 }
 
 /// Runs blocking work on a thread made for it, which may enter a namespace. The work goes on if the caller goes away.
-async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, NetworkError> {
+pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, NetworkError> {
     let (sender, receiver) = oneshot::channel();
     std::thread::Builder::new()
         .name("network-slot".into())

@@ -23,8 +23,8 @@ pub(super) const DIAL: &str = "dial";
 
 const ALLOW: [Set; 2] = both("allow4", "allow6");
 const DENY: [Set; 2] = both("deny4", "deny6");
-const HTTP: u16 = 80;
-const HTTPS: u16 = 443;
+pub(crate) const HTTP: u16 = 80;
+pub(crate) const HTTPS: u16 = 443;
 const DNS: u16 = 53;
 
 /// All sets of a slot's table.

@@ -1,8 +1,6 @@
 //! What is the world, and what is near: one list for rules and for whoever decides in a program.
 
-#[cfg(test)]
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -72,7 +70,6 @@ pub(super) fn near() -> Vec<Rule> {
 }
 
 /// Whether an address is of the world, by the lists of [`near`].
-#[cfg(test)]
 pub(crate) fn is_world(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !not_the_world_v4().any(|net| net.contains(&address)),

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     address::GUEST_MAC,
+    gate::Gates,
     netlink::Netlink,
     policy::{BridgePolicy, BridgePort, HostPolicy, Published, TAP},
     port::{Reservation, protocol_name, reserve},
@@ -38,6 +39,7 @@ const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Core {
     config: PoolConfig,
     site: Site,
+    gates: Gates,
     records: Records,
     state: Mutex<State>,
     /// Held while the host's table is read off the state and written, so that an older view never overwrites a newer.
@@ -187,6 +189,7 @@ impl Core {
         let claim = Claim {
             request: request.clone(),
             egress: EgressRules::default(),
+            gate: None,
             phase: Phase::Acquiring { released: false },
         };
         state.claims.insert(machine, claim);

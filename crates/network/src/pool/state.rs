@@ -10,6 +10,7 @@ use hearth_ids::MachineId;
 
 use crate::{
     address::SlotAllocator,
+    gate::SlotGate,
     policy::{BridgePort, Published},
     port::Reservation,
     slot::{Slot, SlotRequest},
@@ -21,6 +22,8 @@ pub(super) struct Claim {
     pub(super) request: SlotRequest,
     /// What the machine may reach.
     pub(super) egress: EgressRules,
+    /// Reads the names by which that is decided; once there, it stays as long as the claim.
+    pub(super) gate: Option<SlotGate>,
     pub(super) phase: Phase,
 }
 

@@ -7,6 +7,7 @@ use hearth_ids::MachineId;
 
 use super::{super::state::Phase, Core, WORK_TIMEOUT};
 use crate::{
+    gate::SlotGate,
     record::Record,
     slot::{NetworkError, SlotRequest},
 };
@@ -16,16 +17,23 @@ struct Turn {
     index: u32,
     request: SlotRequest,
     before: EgressRules,
+    gate: Option<SlotGate>,
+}
+
+/// Whether the rules go by names.
+pub(super) fn needs_gate(request: &SlotRequest, rules: &EgressRules) -> bool {
+    request.mode == NetworkMode::Default && rules.has_domains()
 }
 
 impl Core {
     /// Sets the rules of the slot that the machine holds. Written before done: whoever takes the slot up again goes by
     /// what is written.
     pub(in crate::pool) fn set_egress(&self, machine: MachineId, rules: &EgressRules) -> Result<(), NetworkError> {
-        let turn = self.take_turn(machine)?;
-        let changed = self.change_egress(machine, &turn, rules);
+        let mut turn = self.take_turn(machine)?;
+        let changed = self.change_egress(machine, &mut turn, rules);
         let mut state = self.state();
         if let Some(claim) = state.claims.get_mut(&machine) {
+            claim.gate = turn.gate;
             if changed.is_ok() {
                 claim.egress = rules.clone();
             }
@@ -38,7 +46,7 @@ impl Core {
         changed
     }
 
-    fn change_egress(&self, machine: MachineId, turn: &Turn, rules: &EgressRules) -> Result<(), NetworkError> {
+    fn change_egress(&self, machine: MachineId, turn: &mut Turn, rules: &EgressRules) -> Result<(), NetworkError> {
         if turn.request.mode == NetworkMode::Bridge {
             return if rules.is_open() {
                 Ok(())
@@ -47,12 +55,36 @@ impl Core {
             };
         }
         self.record_egress(machine, turn, rules)?;
-        let holder = self.site.holder(turn.request.mode, rules, &[]);
-        self.site.change(turn.index, holder).inspect_err(|_| {
+        let changed = self.enforce(turn, rules);
+        if changed.is_err() {
+            if let Some(gate) = &turn.gate {
+                gate.set_rules(&turn.before);
+            }
             if let Err(error) = self.record_egress(machine, turn, &turn.before) {
                 tracing::warn!(%machine, error = &error as &dyn std::error::Error, "rules that could not be set are kept for the next start");
             }
-        })
+        }
+        changed
+    }
+
+    fn enforce(&self, turn: &mut Turn, rules: &EgressRules) -> Result<(), NetworkError> {
+        if turn.gate.is_none() && needs_gate(&turn.request, rules) {
+            turn.gate = Some(self.open_gate(turn.index, rules)?);
+        }
+        if let Some(gate) = &turn.gate {
+            gate.set_rules(rules);
+        }
+        let ports = turn.gate.as_ref().map(SlotGate::ports).unwrap_or_default();
+        let holder = self.site.holder(turn.request.mode, rules, ports);
+        self.site.change(turn.index, holder)
+    }
+
+    pub(super) fn open_gate(&self, index: u32, rules: &EgressRules) -> Result<SlotGate, NetworkError> {
+        let netns = self.site.netns(index);
+        let step = format!("listen for names in {}", netns.display());
+        let site = &self.site;
+        let opened = self.gates.open(netns, site.ipv6, &site.resolvers, rules.clone());
+        opened.map_err(NetworkError::at(step))
     }
 
     fn record_egress(&self, machine: MachineId, turn: &Turn, rules: &EgressRules) -> Result<(), NetworkError> {
@@ -80,6 +112,7 @@ impl Core {
                     index: slot.index,
                     request: claim.request.clone(),
                     before: claim.egress.clone(),
+                    gate: claim.gate.take(),
                 });
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -6,7 +6,7 @@ use std::{
     sync::{Condvar, Mutex},
 };
 
-use hearth_domain::NetworkMode;
+use hearth_domain::{EgressRules, NetworkMode};
 use hearth_ids::MachineId;
 use ipnet::Ipv4Net;
 use tokio::sync::Notify;
@@ -17,20 +17,26 @@ use super::{
         state::{Claim, Phase, State},
     },
     Core,
+    egress::needs_gate,
 };
 use crate::{
     address::{AddressPlan, pool_prefix_len},
+    gate::{Gates, SlotGate},
     link::{Links, overlap},
     netns,
     port::reserve,
     record::{Record, Records},
     site::{Site, host_has_ipv6, let_host_forward},
-    slot::NetworkError,
+    slot::{NetworkError, SlotRequest},
 };
 
 impl Core {
     /// Takes up what machines in `alive` hold, and removes all else of the instance.
-    pub(in crate::pool) fn open(config: PoolConfig, alive: &HashSet<MachineId>) -> Result<Self, NetworkError> {
+    pub(in crate::pool) fn open(
+        config: PoolConfig,
+        gates: Gates,
+        alive: &HashSet<MachineId>,
+    ) -> Result<Self, NetworkError> {
         let records =
             Records::open(&config.state_folder).map_err(NetworkError::at("open the folder of network records"))?;
         let loaded = records
@@ -52,6 +58,7 @@ impl Core {
         let pool = choose_pool(&config, &records, capacity, held.is_empty())?;
         let core = Self {
             site: site(&config, AddressPlan::new(&config.instance, pool, capacity)?, ipv6),
+            gates,
             records,
             state: Mutex::new(State::new(capacity)),
             host_table: Mutex::new(()),
@@ -101,6 +108,7 @@ impl Core {
             request,
             egress,
         } = record;
+        let mut gate = None;
         let bridged = request.mode == NetworkMode::Bridge;
         let renewed = if bridged {
             self.bridge_port(index).and_then(|port| {
@@ -108,7 +116,9 @@ impl Core {
                 bridge.find_or_plug(&self.config.instance, &port, request.tap_owner)
             })
         } else if self.site.stands(index) {
-            self.site.renew(index, self.site.holder(request.mode, &egress, &[]))
+            gate = self.needed_gate(index, &request, &egress);
+            let ports = gate.as_ref().map(SlotGate::ports).unwrap_or_default();
+            self.site.renew(index, self.site.holder(request.mode, &egress, ports))
         } else {
             Err(NetworkError::at("find it on this host")(io::Error::from(
                 io::ErrorKind::NotFound,
@@ -137,6 +147,7 @@ impl Core {
             Claim {
                 request,
                 egress,
+                gate,
                 phase: Phase::Held {
                     slot,
                     reservations,
@@ -145,6 +156,24 @@ impl Core {
             },
         );
         Ok(())
+    }
+}
+
+impl Core {
+    /// The gate that the rules of an adopted slot need. Without it no name is allowed, which is better than no slot.
+    fn needed_gate(&self, index: u32, request: &SlotRequest, rules: &EgressRules) -> Option<SlotGate> {
+        if !needs_gate(request, rules) {
+            return None;
+        }
+        let opened = self.open_gate(index, rules);
+        let warn = |error: &NetworkError| {
+            tracing::warn!(
+                index,
+                error = error as &dyn std::error::Error,
+                "a machine reaches no domain until its rules are set again"
+            );
+        };
+        opened.inspect_err(warn).ok()
     }
 }
 

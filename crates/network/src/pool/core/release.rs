@@ -1,23 +1,40 @@
 //! Giving slots back.
 
-use std::{sync::PoisonError, time::Instant};
+use std::{io, sync::PoisonError, time::Instant};
 
 use hearth_domain::NetworkMode;
 use hearth_ids::MachineId;
 
 use super::{super::state::Phase, Core, WORK_TIMEOUT};
 use crate::{
+    gate::SlotGate,
     port::Reservation,
     slot::{NetworkError, Slot, SlotRequest},
 };
 
+/// What a machine held, which is the caller's to undo.
+struct Held {
+    slot: Slot,
+    request: SlotRequest,
+    reservations: Vec<Reservation>,
+    gate: Option<SlotGate>,
+}
+
 impl Core {
     /// Gives a machine's slot back. Once this returns the machine has none, also if an acquire was under way.
     pub(in crate::pool) fn release(&self, machine: MachineId) -> Result<(), NetworkError> {
-        let Some((slot, request, reservations)) = self.take_held(machine)? else {
+        let Some(Held {
+            slot,
+            request,
+            reservations,
+            gate,
+        }) = self.take_held(machine)?
+        else {
             return Ok(());
         };
-        let unmade = self.unmake(machine, &slot, &request);
+        // What the gate still has open would be its next holder's neighbour.
+        let shut = gate.is_none_or(SlotGate::shut);
+        let unmade = self.unmake(machine, &slot, &request, shut);
         let mut state = self.state();
         match unmade {
             Ok(stands) => {
@@ -43,7 +60,7 @@ impl Core {
     }
 
     /// What a machine holds, which is then the caller's to undo; waits for whoever is making or undoing it.
-    fn take_held(&self, machine: MachineId) -> Result<Option<(Slot, SlotRequest, Vec<Reservation>)>, NetworkError> {
+    fn take_held(&self, machine: MachineId) -> Result<Option<Held>, NetworkError> {
         let mut state = self.state();
         let deadline = Instant::now() + WORK_TIMEOUT;
         loop {
@@ -55,7 +72,14 @@ impl Core {
                     slot,
                     reservations,
                     busy: false,
-                } => return Ok(Some((slot, claim.request.clone(), reservations))),
+                } => {
+                    return Ok(Some(Held {
+                        slot,
+                        request: claim.request.clone(),
+                        reservations,
+                        gate: claim.gate.take(),
+                    }));
+                }
                 // Its rules are being changed.
                 held @ Phase::Held { busy: true, .. } => claim.phase = held,
                 Phase::Acquiring { .. } => claim.phase = Phase::Acquiring { released: true },
@@ -71,9 +95,13 @@ impl Core {
     }
 
     /// Takes away what made a slot its machine's; whether the slot still stands.
-    fn unmake(&self, machine: MachineId, slot: &Slot, request: &SlotRequest) -> Result<bool, NetworkError> {
+    fn unmake(&self, machine: MachineId, slot: &Slot, request: &SlotRequest, shut: bool) -> Result<bool, NetworkError> {
         // What cannot be reset is removed; a bridge's tap is always.
-        let stands = match self.clear(slot, request) {
+        let cleared = self.clear(slot, request).and_then(|stands| {
+            let left = || NetworkError::at("shut its gate in time")(io::Error::from(io::ErrorKind::TimedOut));
+            if shut { Ok(stands) } else { Err(left()) }
+        });
+        let stands = match cleared {
             Ok(stands) => stands,
             Err(error) => {
                 tracing::warn!(%machine, index = slot.index, error = &error as &dyn std::error::Error, "removing a network slot that cannot be reset");
