@@ -30,7 +30,7 @@ const CONNECTIONS_MAX: usize = 256;
 /// Questions of one guest that are being asked.
 const QUESTIONS_MAX: usize = 64;
 /// How long a door rests that the system would not let somebody in by, such as for want of files.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+pub(crate) const RETRY: Duration = Duration::from_millis(100);
 
 /// The listening sockets, in the guest's network.
 #[derive(Debug, Default)]
@@ -198,7 +198,7 @@ async fn receive(listener: tokio::net::TcpListener, visitor: Visitor, shared: Ar
             Ok((guest, _)) => guest,
             Err(error) => {
                 tracing::debug!(%error, "a guest's connection was not accepted");
-                tokio::time::sleep(ACCEPT_RETRY).await;
+                tokio::time::sleep(RETRY).await;
                 continue;
             }
         };

@@ -10,8 +10,8 @@
 //! the name is resolved here, so that no answer of DNS, true or forged, opens anything. TLS is not ended: who the peer is,
 //! the guest sees for itself. Where an address leads, and whether it is near, is the [`Dialer`]'s to judge.
 //!
-//! What this cannot see: a name within an encrypted connection that differs from the one in front of it. It then
-//! reaches a server of the name in front, and no other.
+//! What this cannot see: another name within an encrypted connection, or in a later request of a connection without TLS.
+//! It reaches a server of the name in front, and no other.
 //!
 //! Everything that a guest sends is bounded in bytes, time and number.
 

@@ -27,6 +27,10 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(6);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Addresses of a name that are tried.
 const TRIES_MAX: usize = 4;
+/// When a silent server is asked whether it is there, and how often.
+const SERVER_PROBES: (Duration, Duration, u32) = (Duration::from_mins(1), Duration::from_secs(15), 4);
+/// The same for a guest, which may stand still for long; after a rollback it knows nothing of what it had open.
+const GUEST_PROBES: (Duration, Duration, u32) = (Duration::from_mins(30), Duration::from_mins(5), 6);
 
 /// Why a connection goes nowhere.
 #[derive(Debug, Error)]
@@ -71,6 +75,14 @@ pub(crate) fn reset(stream: &TcpStream) {
     let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }
 
+/// Has a peer that is gone without a word found out.
+fn probe(stream: &TcpStream, (idle, interval, count): (Duration, Duration, u32)) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, idle)?;
+    sockopt::set_tcp_keepintvl(stream, interval)?;
+    sockopt::set_tcp_keepcnt(stream, count)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
+}
+
 async fn lead(guest: &mut TcpStream, port: u16, shared: &Shared) -> Result<(), Refused> {
     let (name, hello) = timeout(HELLO_TIMEOUT, read_name(guest))
         .await
@@ -79,6 +91,7 @@ async fn lead(guest: &mut TcpStream, port: u16, shared: &Shared) -> Result<(), R
         return Err(Refused::NotAllowed(name));
     }
     let mut upstream = connect(&name, port, shared).await?;
+    probe(guest, GUEST_PROBES)?;
     upstream.write_all(&hello).await?;
     pass(guest, &mut upstream, name, shared).await
 }
@@ -113,8 +126,7 @@ async fn connect(name: &str, port: u16, shared: &Shared) -> Result<TcpStream, Re
         let dialing = shared.dialer().dial(SocketAddr::new(address, port));
         match timeout(CONNECT_TIMEOUT, dialing).await {
             Ok(Ok(upstream)) => {
-                // A peer that is gone without a word is found out; the guest is not asked, for it may be asleep.
-                sockopt::set_socket_keepalive(&upstream, true).map_err(io::Error::from)?;
+                probe(&upstream, SERVER_PROBES)?;
                 return Ok(upstream);
             }
             Ok(Err(error)) => last = Some(error),

@@ -11,7 +11,8 @@
 //! ```
 //! Invariants: a guest is heard only with its own addresses; it reaches neither the node, nor another machine, nor
 //! anything but the public internet (and the configured name servers); a slot that changes hands carries no rule, no
-//! connection and no packet from one holder to the next; whatever is on the host bears the instance's name, so that
+//! connection and no packet from one holder to the next; a machine's own rules ([`Network::set_egress`]) only take away
+//! from that, and what of them goes by names is decided by a gate within the slot; whatever is on the host bears the instance's name, so that
 //! what a killed daemon left is found and removed by the next.
 //!
 //! Everything goes by netlink and system calls; no tool is run.

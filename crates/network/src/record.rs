@@ -94,3 +94,18 @@ fn write_whole(path: &Path, value: &impl Serialize) -> io::Result<()> {
     fs::write(&beside, serde_json::to_vec(value)?)?;
     fs::rename(&beside, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_an_older_daemon_has_no_rules() {
+        let text = r#"{"index":3,"machine":"mch01arz3ndektsv4rrffq69g5fav","request":{"mode":"default","ports":[],
+            "tap_owner":{"uid":1,"gid":1}}}"#;
+        let record: Record = serde_json::from_str(text).unwrap();
+        assert!(record.egress.is_open());
+        let again: Record = serde_json::from_slice(&serde_json::to_vec(&record).unwrap()).unwrap();
+        assert_eq!(again, record);
+    }
+}

@@ -198,6 +198,9 @@ impl Site {
             policy::inside_egress(Some(holder))
                 .commit(&mut netfilter)
                 .map_err(io::Error::other)?;
+            if holder.rules.is_open() {
+                return Ok(());
+            }
             cut(&mut netfilter, holder)
         })
         .map_err(NetworkError::at(format!("change the policy of {}", path.display())))

@@ -12,7 +12,7 @@ use super::{
     question::{Question, Verdict},
     upstream::{read_message, write_message},
 };
-use crate::gate::Shared;
+use crate::gate::{RETRY, Shared};
 
 /// How long a guest may take with a question by TCP.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,10 +26,13 @@ pub(crate) async fn serve_udp(socket: UdpSocket, shared: Arc<Shared>) {
     let socket = Arc::new(socket);
     let mut buffer = vec![0; QUESTION_BYTES_MAX];
     loop {
-        // The kernel tells here of an answer that nobody took.
-        let Ok((length, guest)) = socket.recv_from(&mut buffer).await else {
-            tokio::task::yield_now().await;
-            continue;
+        let (length, guest) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
+            Err(error) => {
+                tracing::debug!(%error, "a guest's question was not received");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
         };
         // One that has to wait is asked again by whoever asked it.
         let Some(permit) = shared.question_permit() else {
