@@ -224,6 +224,7 @@ pub(crate) fn test_spec() -> MachineSpec {
         },
         workload: Workload::default(),
         network: NetworkMode::None,
+        egress: hearth_domain::EgressRules::default(),
         ports: Vec::new(),
         driver: DriverKind::Fake,
         restart: RestartPolicy::No,

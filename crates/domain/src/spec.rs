@@ -6,7 +6,7 @@ use hearth_ids::{BuildId, FunctionId, MachineId, ProjectId, SandboxId, SnapshotI
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{DiskMib, MachineName, MemoryMib, RecoverPolicy, Vcpus};
+use crate::{DiskMib, EgressRules, MachineName, MemoryMib, RecoverPolicy, Vcpus};
 
 /// All that is decided about a machine before it starts. Immutable once the machine is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct MachineSpec {
     pub workload: Workload,
     /// How it is connected.
     pub network: NetworkMode,
+    /// What it may reach, of what such a connection reaches. It may be changed while there is the machine.
+    #[serde(default)]
+    pub egress: EgressRules,
     /// Ports of the guest that the node answers for.
     pub ports: Vec<PortMapping>,
     /// Which VMM runs it.

@@ -19,7 +19,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use hearth_domain::{
-    Allocation, Capacity, DriverKind, ExitStatus, MachineEvent, MachineSpec, MachineState, Overcommit, admit,
+    Allocation, Capacity, DriverKind, EgressRules, ExitStatus, MachineEvent, MachineSpec, MachineState, Overcommit,
+    admit,
 };
 use hearth_ids::{MachineId, NodeId, SnapshotId};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -455,6 +456,13 @@ impl NodeService for FakeNode {
             self.stop(id, None).await?;
         }
         self.start(id).await
+    }
+
+    async fn set_egress(&self, id: MachineId, rules: EgressRules) -> Answer<()> {
+        let mut machines = self.lock();
+        let machine = machines.get_mut(&id).ok_or_else(|| NodeError::no_machine(id))?;
+        machine.spec.egress = rules;
+        Ok(())
     }
 
     async fn claim(&self, spec: MachineSpec) -> Answer<()> {

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 pub use error::{ErrorKind, NodeError};
 use futures::stream::BoxStream;
-use hearth_domain::MachineSpec;
+use hearth_domain::{EgressRules, MachineSpec};
 use hearth_ids::{MachineId, SnapshotId};
 pub use info::{Check, CheckOutcome, DriverInfo, NodeBooks, NodeInfo, TurnedAway};
 pub use machine::{GuestBoot, GuestUse, HISTORY_MAX, MachineStats, MachineStatus, NodeEvent, Transition};
@@ -71,6 +71,10 @@ pub trait NodeService: Send + Sync {
     /// Takes a machine back to where a snapshot was made of it, memory and disk alike; what it did since is lost. Answered
     /// once the machine is on its way.
     async fn rollback(&self, id: MachineId, snapshot: SnapshotId) -> Result<(), NodeError>;
+
+    /// Changes what a machine may reach, in place of what its spec says, now and at each start. Connections that it may have no
+    /// longer are cut. A machine that is just starting is a conflict.
+    async fn set_egress(&self, id: MachineId, rules: EgressRules) -> Result<(), NodeError>;
 
     /// Makes a machine that waits (owned by [`MachineOwner::Warm`], paused in memory) the one that this spec of its ID says,
     /// which differs in what it is not made of: its name, whose it is, what happens when it ends. Answered once it runs. Where

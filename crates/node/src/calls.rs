@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use hearth_domain::{MachineSpec, MachineState};
+use hearth_domain::{EgressRules, MachineSpec, MachineState};
 use hearth_driver::Driver;
 use hearth_ids::{MachineId, SnapshotId};
 use hearth_node_api::{
@@ -66,6 +66,14 @@ impl NodeService for Node {
 
     async fn pause(&self, id: MachineId, mode: PauseMode) -> Result<(), NodeError> {
         self.pause_machine(id, mode).await
+    }
+
+    async fn set_egress(&self, id: MachineId, rules: EgressRules) -> Result<(), NodeError> {
+        self.command(id, |reply| Command::SetEgress {
+            rules: rules.clone(),
+            reply,
+        })
+        .await
     }
 
     async fn claim(&self, spec: MachineSpec) -> Result<(), NodeError> {

@@ -19,7 +19,7 @@ mod folder;
 use std::io;
 
 pub(crate) use folder::{MachineFolder, scan};
-use hearth_domain::{ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};
+use hearth_domain::{EgressRules, ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};
 use hearth_driver::VmmHandle;
 use hearth_ids::SnapshotId;
 use hearth_node_api::{GuestBoot, HISTORY_MAX, Transition};
@@ -66,6 +66,9 @@ pub(crate) struct MachineRecord {
     /// Added to the guest's record numbers, which begin anew with each boot.
     #[serde(default)]
     pub(crate) log_base: u64,
+    /// What it may reach, where that was changed since it was made.
+    #[serde(default)]
+    pub(crate) egress: Option<EgressRules>,
     /// The guest's number of the first record of this boot: what is before is a snapshot's.
     #[serde(default)]
     pub(crate) guest_base: u64,
@@ -165,6 +168,7 @@ impl MachineRecord {
             host_token: String::new(),
             access_token,
             log_base: 0,
+            egress: None,
             guest_base: 0,
             saved: None,
             greeting: None,

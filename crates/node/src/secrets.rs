@@ -93,6 +93,7 @@ mod tests {
                 ..Workload::default()
             },
             network: NetworkMode::None,
+            egress: hearth_domain::EgressRules::default(),
             ports: Vec::new(),
             driver: DriverKind::Fake,
             restart: RestartPolicy::No,

@@ -49,6 +49,7 @@ fn machine(project: ProjectId, name: &str) -> NewMachine {
             },
             workload: Workload::default(),
             network: NetworkMode::None,
+            egress: hearth_domain::EgressRules::default(),
             ports: Vec::new(),
             driver: DriverKind::Fake,
             restart: RestartPolicy::No,

@@ -34,6 +34,7 @@ fn spec(project: ProjectId, name: &str) -> MachineSpec {
         },
         workload: Workload::default(),
         network: NetworkMode::None,
+        egress: hearth_domain::EgressRules::default(),
         ports: Vec::new(),
         driver: DriverKind::Fake,
         restart: RestartPolicy::No,

@@ -52,6 +52,7 @@ fn new_machine(name: &str) -> NewMachine {
             },
             workload: Workload::default(),
             network: NetworkMode::Default,
+            egress: hearth_domain::EgressRules::default(),
             ports: Vec::new(),
             driver: DriverKind::Fake,
             restart: RestartPolicy::No,

@@ -119,7 +119,7 @@ fn filter(query: &str) -> ApiResult<Filter> {
     let mut states = Vec::new();
     for (name, value) in pairs(query) {
         match name.as_str() {
-            "metadata" => filter.metadata.extend(pairs(&value)),
+            "metadata" => filter.metadata.extend(pinned(&value)),
             "state" => states.extend(value.split(',').map(ToOwned::to_owned)),
             "order" => filter.ascending = order(&value)?,
             "startedAfter" => filter.started_after_unix_ms = time(&value)?,
@@ -151,6 +151,13 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     let split = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
     split.map(|(name, value)| (decoded(name), decoded(value))).collect()
+}
+
+/// What is pinned: SDKs encode each name and each value before they encode the pairs.
+fn pinned(text: &str) -> Vec<(String, String)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let pairs = pairs(text).into_iter();
+    pairs.map(|(name, value)| (decoded(&name), decoded(&value))).collect()
 }
 
 fn order(value: &str) -> ApiResult<bool> {
@@ -206,10 +213,10 @@ mod tests {
         let once = read("state=paused");
         assert!(!once.running && once.paused);
         assert!(read("state=running,paused").paused);
-        // Each name and value is encoded, and then the whole.
-        let pinned = read("metadata=user%3Da%2520b%26app%3Dx%2526y");
-        assert_eq!(pinned.metadata["user"], "a b");
-        assert_eq!(pinned.metadata["app"], "x&y");
+        // Each name and value is encoded, then the pairs, and then the whole.
+        let pinned = read("metadata=n%252526m%3Dno.%2525202%26app%3Dplain");
+        assert_eq!(pinned.metadata["n&m"], "no. 2");
+        assert_eq!(pinned.metadata["app"], "plain");
         assert_eq!(read("order=asc&limit=5").limit, 5);
     }
 

@@ -56,6 +56,7 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("POST", "/sandboxes/{sandbox}/resume", "e2b_resume_sandbox"),
     ("POST", "/sandboxes/{sandbox}/fork", "e2b_fork_sandbox"),
     ("POST", "/sandboxes/{sandbox}/snapshots", "e2b_create_snapshot"),
+    ("PUT", "/sandboxes/{sandbox}/network", "e2b_set_sandbox_network"),
     ("GET", "/snapshots", "e2b_list_snapshots"),
     ("GET", "/sandboxes/{sandbox}/logs", "e2b_list_sandbox_logs"),
     ("GET", "/v2/sandboxes/{sandbox}/logs", "e2b_list_sandbox_logs_v2"),
@@ -134,6 +135,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v2/templates/{template}", patch(tag::update))
         .route("/templates/{template}/tags", get(tag::list))
         .route("/templates/tags", post(tag::assign).delete(tag::remove))
+        .route("/sandboxes/{sandbox}/network", put(sandbox::set_network))
         .route("/snapshots", get(snapshot::list))
         .route("/sandboxes/{sandbox}/logs", get(logs::list))
         .route("/v2/sandboxes/{sandbox}/logs", get(logs::list_v2))

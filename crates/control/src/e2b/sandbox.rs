@@ -64,6 +64,7 @@ async fn made(
         source,
         metadata: request.metadata.unwrap_or_default(),
         env: request.env_vars.unwrap_or_default(),
+        egress: sandboxes::egress(&settings.network)?,
         settings,
         recover: RecoverPolicy::No,
         timeout_ms,
@@ -102,14 +103,12 @@ fn settings(request: &wire::NewSandbox) -> ApiResult<SandboxSettings> {
             "volumeMounts",
             request.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()),
         ),
-        ("allow_internet_access", request.allow_internet_access == Some(false)),
-        ("network.allowOut", network.allow_out.is_some()),
-        ("network.denyOut", network.deny_out.is_some()),
         ("network.egressProxy", network.egress_proxy.is_some()),
         ("network.rules", network.rules.is_some()),
         ("network.maskRequestHost", network.mask_request_host.is_some()),
         ("network.httpsPorts", network.https_ports.is_some()),
     ])?;
+    refuse_unknown(&network)?;
     Ok(SandboxSettings {
         on_timeout: match (auto_pause, memory) {
             (false, _) => OnTimeout::Kill,
@@ -127,7 +126,40 @@ fn settings(request: &wire::NewSandbox) -> ApiResult<SandboxSettings> {
     })
 }
 
-fn refuse_absent(given: &[(&'static str, bool)]) -> ApiResult<()> {
+/// `PUT /sandboxes/{sandbox}/network`: replaces what the sandbox may reach, all of it.
+pub(super) async fn set_network(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(wanted): ApiPath,
+    body: ApiBody,
+) -> ApiResult<StatusCode> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let request: wire::NetworkUpdate = body.json_or_default().await?;
+    refuse_absent(&[
+        ("egressProxy", request.egress_proxy.is_some()),
+        ("rules", request.rules.is_some()),
+    ])?;
+    let network = SandboxNetwork {
+        internet: request.allow_internet_access,
+        allow_out: request.allow_out.unwrap_or_default(),
+        deny_out: request.deny_out.unwrap_or_default(),
+    };
+    let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
+    sandboxes::set_network(&app, &sandbox, network).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a newer client says of the network, its caller would rely on.
+pub(super) fn refuse_unknown(network: &wire::Network) -> ApiResult<()> {
+    let given = network.other.iter().find(|(_, value)| !value.is_null());
+    given.map_or(Ok(()), |(field, _)| {
+        let field = format!("network.{}", field.chars().take(40).collect::<String>());
+        let detail = format!("{field} is not offered by this server; leave it out");
+        Err(ApiError::field(field, detail))
+    })
+}
+
+pub(super) fn refuse_absent(given: &[(&'static str, bool)]) -> ApiResult<()> {
     match given.iter().find(|(_, given)| *given) {
         Some((field, _)) => Err(ApiError::field(
             *field,

@@ -99,6 +99,7 @@ fn snapshot(template: &TemplateRow) -> Value {
 pub(super) struct ListQuery {
     #[serde(rename = "sandboxID")]
     sandbox: Option<String>,
+    name: Option<String>,
     limit: Option<usize>,
     #[serde(rename = "nextToken")]
     next: Option<String>,
@@ -123,7 +124,12 @@ pub(super) async fn list(
         let of_sandbox = row
             .sandbox
             .is_some_and(|id| query.sandbox.as_ref().is_none_or(|of| *of == id.to_string()));
-        of_sandbox && next.as_ref().is_none_or(|next| row.id.to_string() < *next)
+        let named = query
+            .name
+            .as_deref()
+            .map(|name| name.split_once(':').map_or(name, |(name, _)| name));
+        let of_name = named.is_none_or(|name| row.names.iter().any(|of| of == name) || row.id.to_string() == name);
+        of_sandbox && of_name && next.as_ref().is_none_or(|next| row.id.to_string() < *next)
     };
     let mut rows = app.store.templates_of(tenant.project).await?;
     rows.reverse();

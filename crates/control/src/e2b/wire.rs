@@ -52,6 +52,20 @@ pub(super) struct Network {
     pub(super) rules: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) https_ports: Option<serde_json::Value>,
+    /// What this server does not know.
+    #[serde(flatten)]
+    pub(super) other: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct NetworkUpdate {
+    #[serde(rename = "allow_internet_access")]
+    pub(super) allow_internet_access: Option<bool>,
+    pub(super) allow_out: Option<Vec<String>>,
+    pub(super) deny_out: Option<Vec<String>>,
+    pub(super) egress_proxy: Option<serde_json::Value>,
+    pub(super) rules: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -202,6 +202,7 @@ pub(super) async fn wanted(
             ..workload(&row.spec, &version)
         },
         network: NetworkMode::Default,
+        egress: hearth_domain::EgressRules::default(),
         ports: Vec::new(),
         driver,
         restart: RestartPolicy::No,

@@ -79,6 +79,7 @@ pub(crate) fn plan(
         kernel_id: facts.kernel_id.clone(),
         resources,
         network,
+        egress: hearth_domain::EgressRules::default(),
         ports,
         driver: request.driver.map_or(default_driver, Into::into),
         restart,

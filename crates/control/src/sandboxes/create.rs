@@ -1,6 +1,8 @@
 //! Making sandboxes: a machine that goes on from a template's snapshot. One that waits is claimed, else one is made.
 
-use hearth_domain::{MachineOwner, MachineSpec, Metadata, RecoverPolicy, RestartPolicy, SandboxSettings, SandboxState};
+use hearth_domain::{
+    EgressRules, MachineOwner, MachineSpec, Metadata, RecoverPolicy, RestartPolicy, SandboxSettings, SandboxState,
+};
 use hearth_ids::{MachineId, SandboxId, TemplateId};
 use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, Made, NewMachine, SandboxRow, SnapshotRow};
 use tracing::warn;
@@ -27,6 +29,8 @@ pub(crate) struct NewSandbox {
     /// For commands that bring none of these, under what the template has.
     pub(crate) env: Metadata,
     pub(crate) settings: SandboxSettings,
+    /// What the settings' network comes to.
+    pub(crate) egress: EgressRules,
     pub(crate) recover: RecoverPolicy,
     pub(crate) timeout_ms: u64,
     pub(crate) key: Option<IdempotencyKey>,
@@ -100,7 +104,10 @@ async fn insert(
         ends_unix_ms: now.saturating_add(new.timeout_ms),
     };
     let machine = NewMachine {
-        spec: spec(tenant, new, &row),
+        spec: MachineSpec {
+            egress: new.egress.clone(),
+            ..spec(tenant, new, &row)
+        },
         args: Vec::new(),
         desired: Desired::Running,
         created_unix_ms: now,

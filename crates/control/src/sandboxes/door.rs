@@ -35,7 +35,14 @@ impl Sandboxes for Door {
         if !sandbox.auto_resume {
             return Err(NoSandbox::NotFound);
         }
-        let resumed = act::resume(&app, &sandbox, sandbox.timeout_ms).await;
+        // A client that goes away must not leave it half done.
+        let resuming = tokio::spawn({
+            let (app, sandbox) = (Arc::clone(&app), Arc::clone(&sandbox));
+            async move { act::resume(&app, &sandbox, sandbox.timeout_ms).await }
+        });
+        let resumed = resuming
+            .await
+            .map_err(|error| NoSandbox::Unavailable(error.to_string()))?;
         if let Err(error) = resumed {
             debug!(%id, error = error.problem.detail, "cannot resume a sandbox for a request");
             return Err(match error.problem.status {

@@ -51,6 +51,7 @@ pub(crate) async fn fork(
             .spec(sandbox.machine)
             .map(|spec| spec.workload.env)
             .unwrap_or_default(),
+        egress: super::egress(&row.settings.network)?,
         settings: row.settings,
         recover: app
             .node

@@ -15,6 +15,7 @@ mod door;
 mod find;
 mod fork;
 mod measure;
+mod network;
 mod reap;
 mod reconcile;
 
@@ -35,6 +36,7 @@ use hearth_domain::SandboxSettings;
 use hearth_ids::{MachineId, ProjectId, SandboxId};
 use hearth_store::SandboxRow;
 pub(crate) use measure::{Measured, Measurements, measure, run as measure_all};
+pub(crate) use network::{egress, set_network};
 pub(crate) use reap::run as reap;
 pub(crate) use reconcile::run as reconcile;
 use tokio::sync::{Mutex, Notify};

@@ -59,6 +59,7 @@ impl Builder {
                 ..Workload::default()
             },
             network: NetworkMode::Default,
+            egress: hearth_domain::EgressRules::default(),
             ports: Vec::new(),
             driver,
             restart: RestartPolicy::No,

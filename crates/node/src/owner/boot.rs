@@ -170,6 +170,10 @@ impl Life {
                 .map_err(|error| format!("cannot connect the machine: {}", chain(&error)))?,
         };
         self.set_slot(Some(slot.clone()));
+        // Before a vCPU runs.
+        self.enforce_egress()
+            .await
+            .map_err(|error| format!("cannot set what the machine may reach: {}", chain(&error)))?;
         Ok(slot)
     }
 

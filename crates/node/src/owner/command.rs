@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hearth_domain::{MachineName, MachineSpec, StateWord};
+use hearth_domain::{EgressRules, MachineName, MachineSpec, StateWord};
 use hearth_ids::SnapshotId;
 use hearth_node_api::{ErrorKind, NodeError, PauseMode};
 use tokio::sync::oneshot;
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     },
     /// What lies in the machine's folder is its recovery point from here on. Answered once it is.
     KeepRecovery { point: RecoveryPoint, reply: Reply },
+    /// It may reach this from here on. Answered once it is so.
+    SetEgress { rules: EgressRules, reply: Reply },
     /// Who waits becomes this machine. Answered once it runs.
     Claim { spec: Box<MachineSpec>, reply: Reply },
     /// Back to what was staged. Answered once the start from there is accepted.
@@ -75,6 +77,7 @@ impl Command {
             | Self::Pause { reply, .. }
             | Self::Snapshot { reply, .. }
             | Self::KeepRecovery { reply, .. }
+            | Self::SetEgress { reply, .. }
             | Self::Claim { reply, .. }
             | Self::Rollback { reply, .. }
             | Self::Stop { reply, .. }

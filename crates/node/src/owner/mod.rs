@@ -16,6 +16,7 @@
 
 mod boot;
 mod command;
+mod egress;
 mod follow;
 mod life;
 mod recovery;
@@ -299,6 +300,7 @@ impl Owner {
                 Command::Remove { force: false, reply } => answer(reply, Err(not_at_rest(StateWord::Starting))),
                 Command::Pause { reply, .. }
                 | Command::Resume(reply)
+                | Command::SetEgress { reply, .. }
                 | Command::Kill { reply, .. }
                 | Command::Snapshot { reply, .. }
                 | Command::KeepRecovery { reply, .. }
@@ -361,6 +363,7 @@ impl Owner {
                 }
                 answer(reply, started);
             }
+            Command::SetEgress { rules, reply } => answer(reply, self.life.set_egress(rules).await),
             Command::Pause { reply, .. }
             | Command::Resume(reply)
             | Command::Kill { reply, .. }

@@ -107,6 +107,7 @@ impl Owner {
             // Of a course that has ended since: its folder is gone.
             Command::KeepRecovery { reply, .. } if reply.is_closed() => {}
             Command::KeepRecovery { point, reply } => answer(reply, self.life.keep_recovery(point).await),
+            Command::SetEgress { rules, reply } => answer(reply, self.life.set_egress(rules).await),
             Command::Claim { spec, reply } => answer(reply, self.life.claim(*spec, handle).await),
             Command::Rollback { staged, reply } => return self.begin_rollback(staged, reply),
             Command::Resume(reply) => self.life.resume(handle, reply).await,

@@ -72,6 +72,7 @@ impl Owner {
                 Command::Kill { reply, .. } | Command::KeepRecovery { reply, .. } | Command::Claim { reply, .. } => {
                     answer(reply, Err(conflict("the machine is paused on disk; resume it first")));
                 }
+                Command::SetEgress { rules, reply } => answer(reply, self.life.set_egress(rules).await),
                 Command::Snapshot { id, at, taken, reply } => {
                     let outcome = self.life.snapshot_asleep(id, at).await;
                     super::snapshot::hand_over(outcome, taken, reply);

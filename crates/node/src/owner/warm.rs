@@ -13,7 +13,11 @@ use hearth_node_api::NodeError;
 use tracing::{Span, field::display};
 
 use super::{Life, command::conflict, save_error};
-use crate::{fault, guest_link, record::Greeting, services::now_ms};
+use crate::{
+    fault, guest_link,
+    record::Greeting,
+    services::{chain, now_ms},
+};
 
 impl Life {
     /// Makes the machine, which waits, the one of this spec, and lets it go on. Where that fails it is good for nothing.
@@ -42,6 +46,10 @@ impl Life {
 
     /// Lets a claimed machine go on, and tells it who it is.
     pub(super) async fn complete_claim(&mut self, handle: &VmmHandle) -> Result<(), NodeError> {
+        // It has its slot since it waits, by the rules of whoever waits.
+        self.enforce_egress()
+            .await
+            .map_err(|error| conflict(format!("cannot set what the machine may reach: {}", chain(&error))))?;
         let resumed = self.driver.resume(handle).await;
         resumed.map_err(|error| guest_link::driver_error("let the machine go on", error))?;
         fault::point("claim.resumed");

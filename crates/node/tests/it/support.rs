@@ -218,6 +218,7 @@ pub(crate) fn spec() -> MachineSpec {
         },
         workload: Workload::default(),
         network: NetworkMode::Default,
+        egress: hearth_domain::EgressRules::default(),
         ports: Vec::new(),
         driver: DriverKind::Fake,
         restart: RestartPolicy::No,

@@ -226,6 +226,7 @@ pub(crate) fn spec(function: FunctionId, version: u32, words: &str) -> MachineSp
             ..Workload::default()
         },
         network: NetworkMode::Default,
+        egress: hearth_domain::EgressRules::default(),
         ports: Vec::new(),
         driver: DriverKind::Fake,
         restart: RestartPolicy::No,
