@@ -152,6 +152,7 @@ mod tests {
             args: Vec::new(),
             state,
             transient,
+            build: None,
             facts: None,
             created_unix_ms: 0,
         }

@@ -86,7 +86,7 @@ async fn try_until(builder: &Builder, setting: &Setting, command: &str, log: &Bu
     let mut last = String::new();
     loop {
         let tried = builder.run(setting.shell(command, None), TRY_TIMEOUT, |_, line| {
-            line.clone_into(&mut last)
+            line.clone_into(&mut last);
         });
         match timeout_at(deadline, tried).await {
             Ok(Ok(0)) => return Ok(()),
