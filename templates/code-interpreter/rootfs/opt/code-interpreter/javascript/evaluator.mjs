@@ -113,8 +113,14 @@ async function interrupt() {
   cell.reject(Object.assign(new Error("the code was interrupted"), { interrupted: true }));
 }
 
+function disconnect(done) {
+  session.disconnect();
+  Atomics.store(done, 0, 1);
+  Atomics.notify(done, 0);
+}
+
 async function main() {
-  parentPort.on("message", say);
+  parentPort.on("message", (message) => (message instanceof Int32Array ? disconnect(message) : say(message)));
   const { result } = await post("Runtime.evaluate", { expression: "globalThis.__hearth_host" });
   host = result.objectId;
   await post("Runtime.evaluate", { expression: "delete globalThis.__hearth_host" });

@@ -14,6 +14,8 @@ import { createImporter } from "./modules.mjs";
 import { renewIfRestored } from "./renew.mjs";
 import { bundleOf } from "./show.mjs";
 
+const DISCONNECT_TIMEOUT_MS = 500;
+
 /** Writes at once and waits where the reader is slow: what is printed is never held in memory, and never lost. */
 function blockingStream(fd) {
   const stream = new Writable({
@@ -85,6 +87,13 @@ function createHost(port) {
   };
 }
 
+/** Ends the inspector's session, for which the process would wait and say so. */
+function disconnect(worker) {
+  const done = new Int32Array(new SharedArrayBuffer(4));
+  worker.postMessage(done);
+  Atomics.wait(done, 0, 0, DISCONNECT_TIMEOUT_MS);
+}
+
 function main() {
   const socket = Number(process.env.HEARTH_KERNEL_FD);
   delete process.env.HEARTH_KERNEL_FD;
@@ -105,6 +114,7 @@ function main() {
   });
   // The server is gone.
   worker.on("exit", () => process.exit(0));
+  process.on("exit", () => disconnect(worker));
 }
 
 main();

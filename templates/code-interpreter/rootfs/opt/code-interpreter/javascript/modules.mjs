@@ -7,14 +7,21 @@ import path from "node:path";
 import { parse } from "acorn";
 
 const IMPORTER = "__hearth_import";
-const FULL = { ecmaVersion: "latest", sourceType: "script", allowImportExportEverywhere: true, allowAwaitOutsideFunction: true, allowHashBang: true };
+// As the inspector takes it, with statements of modules besides.
+const SYNTAX = {
+  ecmaVersion: "latest",
+  sourceType: "script",
+  allowImportExportEverywhere: true,
+  allowAwaitOutsideFunction: true,
+  allowHashBang: true,
+};
 
 /** The code without `import` and `export`. What cannot be parsed is left as it is: V8 says what is wrong with it. */
 export function rewriteImports(code) {
   if (!/\b(?:import|export)\b/.test(code)) return code;
   let tree;
   try {
-    tree = parse(code, FULL);
+    tree = parse(code, SYNTAX);
   } catch {
     return code;
   }

@@ -31,7 +31,7 @@ class NodeKernel(PipedKernel):
             script = os.path.join(self._programs.root, "javascript", "kernel.mjs")
             environment = {**os.environ, "HEARTH_KERNEL_FD": str(theirs.fileno())}
             await self._spawn_piped(
-                [self._programs.node, "--no-warnings", "--experimental-vm-modules", script],
+                [self._programs.node, "--no-warnings", script],
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 env=environment,
