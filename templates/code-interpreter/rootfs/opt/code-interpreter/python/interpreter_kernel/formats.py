@@ -14,8 +14,9 @@ from traitlets import ObjectName, Unicode
 
 DATA = "e2b/data"
 CHART = "e2b/chart"
-# A larger table is shown, and not sent as data a second time.
+# A larger table, or a chart of more points, is shown and not sent as data as well.
 DATA_MAX_CELLS = 200_000
+CHART_MAX_POINTS = 100_000
 
 
 class DataFormatter(BaseFormatter):
@@ -63,6 +64,8 @@ def table_columns(table):
 def chart_of(figure):
     """What `e2b_charts` finds in the figure."""
     try:
+        if points_of(figure) > CHART_MAX_POINTS:
+            return None
         from e2b_charts import chart_figure_to_dict
 
         # It warns of numbers that are numpy's; the cell would be blamed.
@@ -72,6 +75,13 @@ def chart_of(figure):
     except Exception:
         # It knows some kinds of charts; of others there is the picture.
         return None
+
+
+def points_of(figure):
+    """How much there is to tell of a figure."""
+    lines = sum(len(line.get_xdata(orig=False)) for axes in figure.axes for line in axes.lines)
+    dots = sum(len(dots.get_offsets()) for axes in figure.axes for dots in axes.collections)
+    return lines + dots + sum(len(axes.patches) for axes in figure.axes)
 
 
 def plain(value):
