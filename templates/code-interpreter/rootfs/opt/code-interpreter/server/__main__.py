@@ -13,7 +13,6 @@ import signal
 import tempfile
 
 from aiohttp import web
-
 from code_interpreter import http_api, languages
 from code_interpreter.contexts import Contexts
 from code_interpreter.kernels import Programs

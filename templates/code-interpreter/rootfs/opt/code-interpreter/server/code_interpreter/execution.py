@@ -1,8 +1,8 @@
 """One execution: what is to be run, and a bounded queue of what comes of it.
 
-    kernel ──emit──► queue ──events──► client
-                       │
-                    abandon: the client is gone; what still comes is thrown away, and whoever runs the code is told
+kernel ──emit──► queue ──events──► client
+                   │
+                abandon: the client is gone; what still comes is thrown away, and whoever runs the code is told
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Execution:
         while True:
             try:
                 event = await asyncio.wait_for(self._queue.get(), keepalive_s)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 event = events.KEEPALIVE
             yield event
             if event is events.END:

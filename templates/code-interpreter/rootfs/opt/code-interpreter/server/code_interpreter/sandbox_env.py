@@ -58,7 +58,7 @@ class SandboxEnv:
                     if (answer.content_length or 0) > ANSWER_MAX_BYTES:
                         raise ValueError(f"the answer has {answer.content_length} bytes")
                     variables = json.loads(await answer.read())
-        except (OSError, ValueError, aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (TimeoutError, OSError, ValueError, aiohttp.ClientError) as error:
             log.info("the agent does not tell the sandbox's variables: %s", error)
             return None
         return {name: value for name, value in variables.items() if isinstance(value, str)}

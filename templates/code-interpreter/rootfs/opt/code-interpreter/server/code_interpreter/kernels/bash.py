@@ -71,8 +71,9 @@ class BashKernel(PipedKernel):
 
 
 def _lines(folder, fd):
-    """What has the shell run a cell. No functions and aliases: what a cell declares or returns from is the shell's own. Two lines,
-    as an interrupt or a syntax error has it leave the rest of a line undone. What a cell starts does not get the pipe."""
+    """What has the shell run a cell. No functions and aliases: what a cell declares or returns from is the shell's own. Two
+    lines, as an interrupt or a syntax error has it leave the rest of a line undone. What a cell starts does not get the pipe.
+    """
     run = f'. {folder}/before; eval "$(<{folder}/cell)" </dev/null {fd}>&-'
     tell = f"__hearth_status=$?; . {folder}/after; printf '%s\\n' \"$__hearth_status\" >&{fd}"
     return f"{run}\n{tell}\n".encode()

@@ -1,7 +1,7 @@
 """Python: an IPython kernel, spoken to by Jupyter's protocol over Unix sockets.
 
-    execute_request ──shell──► kernel ──iopub──► reader ──► emit
-                                                   │ `idle` of this request: the cell has ended
+execute_request ──shell──► kernel ──iopub──► reader ──► emit
+                                               │ `idle` of this request: the cell has ended
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class IPythonKernel(Kernel):
             try:
                 await asyncio.wait_for(self._heard.wait(), READY_AGAIN_S)
                 break
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 continue
 
     async def _execute(self, cell, emit):

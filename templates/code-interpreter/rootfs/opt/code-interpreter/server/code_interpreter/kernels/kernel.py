@@ -32,7 +32,7 @@ class Kernel(abc.ABC):
         self._folder = tempfile.mkdtemp(prefix="kernel-", dir=self._programs.work_folder)
         try:
             await self._while_it_lives(asyncio.wait_for(self._start(), START_TIMEOUT_S))
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise KernelGone("KernelDied", f"the kernel was not ready within {START_TIMEOUT_S} s") from None
         except FileNotFoundError as error:
             raise KernelGone("KernelDied", f"the kernel cannot be started: {error}") from error

@@ -28,7 +28,9 @@ class PipedKernel(Kernel):
         """What to raise where the process closed its connection. Mostly it is about to end, which says why; else it is ended."""
         await asyncio.sleep(CLOSED_GRACE_S)
         await self._process.kill()
-        return KernelGone("KernelDied", "the kernel closed its connection; its state is lost, and the next execution has a new one")
+        return KernelGone(
+            "KernelDied", "the kernel closed its connection; its state is lost, and the next execution has a new one"
+        )
 
     def _give_output_to(self, emit):
         for pump in self._pumps:

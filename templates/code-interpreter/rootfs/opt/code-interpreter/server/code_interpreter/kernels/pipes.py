@@ -7,6 +7,8 @@ import fcntl
 import os
 import termios
 
+from .. import events
+
 PIECE_BYTES = 64 << 10
 
 
@@ -46,8 +48,6 @@ class Pump:
         self._fd = self.write_fd = self._task = None
 
     async def _run(self):
-        from .. import events
-
         while True:
             data = await self._read()
             text = self._decoder.decode(data, not data)
