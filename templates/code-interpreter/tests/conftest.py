@@ -44,6 +44,18 @@ def rss_mib(pid):
     return int(re.search(r"^VmRSS:\s+(\d+)", status, re.MULTILINE)[1]) // 1024
 
 
+def sandbox_opts(url):
+    """What an SDK's sandbox is made of, where no API gave it."""
+    return {
+        "sandbox_id": "tested",
+        "sandbox_domain": None,
+        "envd_version": Version("0.6.3"),
+        "envd_access_token": TOKEN,
+        "traffic_access_token": None,
+        "connection_config": ConnectionConfig(api_key="e2b_" + "0" * 40, sandbox_url=url),
+    }
+
+
 class Agent(http.server.ThreadingHTTPServer):
     """As much of the sandbox's agent as the code interpreter asks."""
 
@@ -82,7 +94,7 @@ class Server:
         self.generation = folder / "generation"
         self.log = folder / "log"
         command = [sys.executable, "-I", folder / "opt/server", "--host", "127.0.0.1", "--port", "0", "--home", self.home]
-        command += ["--python", sys.executable, "--node", os.environ.get("KERNEL_NODE", "node"), "--generation", self.generation]
+        command += ["--python", sys.executable, "--node", os.environ["KERNEL_NODE"], "--generation", self.generation]
         # By which ipykernel knows a test, where it leaves file descriptors alone.
         outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         environment = {**outside, "TMPDIR": str(folder), "HOME": str(self.home), "FROM_THE_IMAGE": "yes"}
@@ -99,15 +111,7 @@ class Server:
         return found and found[1]
 
     def opts(self):
-        """What an SDK's sandbox is made of, where no API gave it."""
-        return {
-            "sandbox_id": "tested",
-            "sandbox_domain": None,
-            "envd_version": Version("0.6.3"),
-            "envd_access_token": TOKEN,
-            "traffic_access_token": None,
-            "connection_config": ConnectionConfig(api_key="e2b_" + "0" * 40, sandbox_url=self.url),
-        }
+        return sandbox_opts(self.url)
 
     def end(self):
         self.process.terminate()

@@ -23,7 +23,8 @@ test("cells keep their state, and print", async () => {
 });
 
 test("results have their formats", async () => {
-  const code = "import pandas, matplotlib.pyplot as plt\nplt.bar(['a', 'b'], [1, float('nan')])\nplt.show()\npandas.DataFrame({'n': [1.5, None]})";
+  const plotting = "import pandas, matplotlib.pyplot as plt\nplt.bar(['a', 'b'], [1, float('nan')])\nplt.show()\n";
+  const code = `${plotting}pandas.DataFrame({'n': [1.5, None]})`;
   const { results, error } = await sandbox.runCode(code);
   assert.equal(error, undefined);
   const [plot, table] = results;
@@ -79,5 +80,6 @@ test("texts of all alphabets", async () => {
   // The SDK decodes each piece of the answer by itself, so these must arrive as ASCII.
   const text = "Größe 大きさ 🔥".repeat(20000);
   assert.equal((await sandbox.runCode("'Größe 大きさ 🔥' * 20000")).text, text);
-  assert.equal((await sandbox.runCode("console.log('大'.repeat(200000))", { language: "js" })).logs.stdout.join(""), `${"大".repeat(200000)}\n`);
+  const { logs } = await sandbox.runCode("console.log('大'.repeat(200000))", { language: "js" });
+  assert.equal(logs.stdout.join(""), `${"大".repeat(200000)}\n`);
 });

@@ -31,11 +31,15 @@ def test_cells_contexts_and_callbacks(async_sandbox):
 
 def test_many_contexts_at_once(async_sandbox):
     async def use():
-        contexts = await asyncio.gather(*(async_sandbox.create_code_context(language=language) for language in ["python", "js", "bash"] * 2))
-        codes = {"python": "6 * 7", "javascript": "6 * 7", "bash": "echo 42"}
-        found = await asyncio.gather(*(async_sandbox.run_code(codes[context.language], context=context) for context in contexts))
-        assert {(execution.text or execution.logs.stdout[0]).strip() for execution in found} == {"42"}
-        await asyncio.gather(*(async_sandbox.remove_code_context(context) for context in contexts))
+        codes = {"python": "6 * 7", "js": "6 * 7", "bash": "echo 42"}
+
+        async def ask(language):
+            context = await async_sandbox.create_code_context(language=language)
+            execution = await async_sandbox.run_code(codes[language], context=context)
+            await async_sandbox.remove_code_context(context)
+            return (execution.text or execution.logs.stdout[0]).strip()
+
+        assert set(await asyncio.gather(*(ask(language) for language in list(codes) * 2))) == {"42"}
 
     asyncio.run(use())
 

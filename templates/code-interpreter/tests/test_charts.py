@@ -73,7 +73,14 @@ def test_box_and_whiskers(chart_of):
     )
     assert isinstance(chart, BoxAndWhiskerChart) and chart.y_label == "Size"
     first, second = chart.elements
-    assert (first.label, first.min, first.first_quartile, first.median, first.third_quartile, first.max) == ("a", 1, 2.5, 4, 5.5, 6)
+    assert (first.label, first.min, first.first_quartile, first.median, first.third_quartile, first.max) == (
+        "a",
+        1,
+        2.5,
+        4,
+        5.5,
+        6,
+    )
     assert first.outliers == [50]
     assert (second.label, second.min, second.median, second.max, second.outliers) == ("b", 2, 6, 10, [])
 
@@ -95,6 +102,11 @@ def test_a_chart_of_unknown_kind_is_a_picture(sandbox):
     (result,) = execution.results
     assert execution.error is None and result.png
     assert result.chart is None or result.chart.type == ChartType.UNKNOWN
+
+
+def test_a_chart_of_very_many_points_is_a_picture(sandbox):
+    (result,) = sandbox.run_code(PLOT + "import numpy\nplt.plot(numpy.zeros(2_000_000))\nplt.show()").results
+    assert result.png and result.chart is None
 
 
 def test_figures_are_shown_where_the_cell_ends(sandbox):

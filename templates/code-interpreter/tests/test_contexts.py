@@ -75,35 +75,34 @@ def test_removing_a_context_ends_its_processes(sandbox, language):
         sandbox.run_code("1", context=context)
 
 
-def test_a_context_that_is_removed_ends_what_runs_in_it(sandbox):
-    context = sandbox.create_code_context()
-    started = threading.Event()
-    found = []
-
-    def run():
-        found.append(sandbox.run_code("print('on', flush=True)\nimport time\ntime.sleep(1000)", context=context, on_stdout=lambda _: started.set()))
-
-    thread = threading.Thread(target=run)
+def begin(sandbox, code, context):
+    """Runs code that prints as it begins; gives a function that waits for its execution."""
+    started, found = threading.Event(), []
+    options = {"context": context, "on_stdout": lambda _: started.set()}
+    thread = threading.Thread(target=lambda: found.append(sandbox.run_code(code, **options)))
     thread.start()
     assert started.wait(60)
+
+    def end():
+        thread.join(60)
+        return found[0]
+
+    return end
+
+
+def test_a_context_that_is_removed_ends_what_runs_in_it(sandbox):
+    context = sandbox.create_code_context()
+    end = begin(sandbox, "print('on', flush=True)\nimport time\ntime.sleep(1000)", context)
     sandbox.remove_code_context(context)
-    thread.join(60)
-    assert found[0].error.name == "ContextRemoved" and context.id in found[0].error.value
+    error = end().error
+    assert error.name == "ContextRemoved" and context.id in error.value
 
 
 def test_a_context_that_is_restarted_ends_what_runs_in_it(sandbox):
     context = sandbox.create_code_context(language="js")
-    started, found = threading.Event(), []
-
-    def run():
-        found.append(sandbox.run_code("console.log('on'); while (true);", context=context, on_stdout=lambda _: started.set()))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert started.wait(60)
+    end = begin(sandbox, "console.log('on'); while (true);", context)
     sandbox.restart_code_context(context)
-    thread.join(60)
-    assert found[0].error.name == "ContextRestarted"
+    assert end().error.name == "ContextRestarted"
     assert sandbox.run_code("1 + 1", context=context).text == "2"
 
 
@@ -119,25 +118,35 @@ def test_executions_of_a_context_wait_in_line_and_others_do_not(sandbox, tmp_pat
     os.mkfifo(gate)
     context = sandbox.create_code_context()
     sandbox.run_code("order = []", context=context)
-    running = threading.Event()
-
-    def first():
-        code = f"print('on', flush=True)\nopen({str(gate)!r}).read()\norder.append('first')"
-        sandbox.run_code(code, context=context, on_stdout=lambda _: running.set())
-
-    threads = [threading.Thread(target=first)]
-    threads[0].start()
-    assert running.wait(60)
-    threads.append(threading.Thread(target=sandbox.run_code, args=("order.append('second')",), kwargs={"context": context}))
-    threads[1].start()
+    end = begin(sandbox, f"print('on', flush=True)\nopen({str(gate)!r}).read()\norder.append('first')", context)
+    second = threading.Thread(target=sandbox.run_code, args=("order.append('second')",), kwargs={"context": context})
+    second.start()
     # Another context is not kept up.
     assert sandbox.run_code("1 + 1").text == "2"
     assert sandbox.run_code("echo here", language="bash").logs.stdout == ["here\n"]
-    assert threads[1].is_alive()
+    assert second.is_alive()
     gate.write_text("")
-    for thread in threads:
-        thread.join(60)
+    end()
+    second.join(60)
     assert sandbox.run_code("order", context=context).text == "['first', 'second']"
+
+
+def test_contexts_that_are_gone_leave_nothing_open(sandbox, server):
+    def use_some():
+        for language in ("python", "js", "bash"):
+            context = sandbox.create_code_context(language=language)
+            sandbox.run_code("echo 1" if language == "bash" else "1", context=context)
+            sandbox.restart_code_context(context)
+            sandbox.remove_code_context(context)
+
+    def open_files():
+        return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+    use_some()
+    before = open_files()
+    for _ in range(3):
+        use_some()
+    wait_until(lambda: open_files() <= before + 3, "files were closed", 10)
 
 
 def test_unknown_contexts_are_not_found(sandbox):

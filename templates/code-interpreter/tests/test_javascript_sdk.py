@@ -10,6 +10,8 @@ from conftest import TOKEN
 def test_the_javascript_sdk(server):
     script = pathlib.Path(__file__).with_name("sdk.test.cjs")
     environment = {**os.environ, "SERVER": server.url, "TOKEN": TOKEN}
-    run = subprocess.run(["node", "--test", "--test-force-exit", script], env=environment, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        ["node", "--test", "--test-force-exit", script], env=environment, capture_output=True, text=True, timeout=300
+    )
     print(run.stdout)
     assert run.returncode == 0, run.stdout + run.stderr

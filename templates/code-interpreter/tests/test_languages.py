@@ -27,7 +27,10 @@ def test_javascript_awaits_and_resolves(sandbox):
 
 
 def test_javascript_output(sandbox):
-    code = "console.log('out', { a: 1 }); console.error('err'); require('child_process').execSync('echo child', { stdio: 'inherit' }); 'text'"
+    code = (
+        "console.log('out', { a: 1}); console.error('err');\n"
+        "require('child_process').execSync('echo child', { stdio: 'inherit' }); 'text'"
+    )
     execution = run(sandbox, "js", code)
     assert "".join(execution.logs.stdout) == "out { a: 1 }\nchild\n" and execution.logs.stderr == ["err\n"]
     assert execution.text == "text"
@@ -44,7 +47,9 @@ def test_javascript_errors(sandbox):
     error = sandbox.run_code("throw 'only text'", language="js").error
     assert (error.name, error.value) == ("string", "only text")
     # Errors of callbacks belong to nobody, and end nothing.
-    late = run(sandbox, "js", "setTimeout(() => { throw new Error('later'); }, 1); await new Promise((done) => setTimeout(done, 50)); 1")
+    late = run(
+        sandbox, "js", "setTimeout(() => { throw new Error('later'); }, 1); await new Promise((done) => setTimeout(done, 50)); 1"
+    )
     assert "Uncaught Error: later" in "".join(late.logs.stderr) and late.text == "1"
 
 
@@ -82,8 +87,12 @@ def test_typescript(sandbox):
         "const things: Things = [{ size: Size.Large }];\nfunction first<T>(all: T[]): T { return all[0]!; }\nfirst(things).size as number"
     )
     assert run(sandbox, "ts", code).text == "2"
-    assert run(sandbox, "typescript", "const again: number = things.length; await Promise.resolve(again satisfies number)").text == "1"
-    assert run(sandbox, "ts", "import type { Stats } from 'fs';\nimport { sep } from 'path';\nconst s: Stats | undefined = undefined; sep").text == "/"
+    assert (
+        run(sandbox, "typescript", "const again: number = things.length; await Promise.resolve(again satisfies number)").text
+        == "1"
+    )
+    imports = "import type { Stats } from 'fs';\nimport { sep } from 'path';\nconst none: Stats | undefined = undefined; sep"
+    assert run(sandbox, "ts", imports).text == "/"
     error = sandbox.run_code("const ok: number = 1;\nthrow new Error('typed')", language="ts").error
     assert error.value == "typed" and ".ts:2:" in error.traceback
     assert sandbox.run_code("let x: = 1", language="ts").error.name == "SyntaxError"
@@ -95,11 +104,11 @@ def test_typescript_and_javascript_are_apart(sandbox):
 
 
 def test_bash_keeps_state(sandbox):
-    run(sandbox, "bash", "cd /usr; value=kept; export shown=yes; greet() { echo \"hello $1\"; }")
+    run(sandbox, "bash", 'cd /usr; value=kept; export shown=yes; greet() { echo "hello $1"; }')
     execution = run(sandbox, "bash", "pwd; echo $value; greet you; bash -c 'echo $shown'")
     assert "".join(execution.logs.stdout) == "/usr\nkept\nhello you\nyes\n"
     assert execution.logs.stderr == [] and execution.results == []
-    run(sandbox, "bash", "cd \"$HOME\"")
+    run(sandbox, "bash", 'cd "$HOME"')
 
 
 def test_bash_errors(sandbox):
@@ -127,13 +136,13 @@ def test_bash_reads_no_input_of_others(sandbox):
     [
         ("js", "console.log([process.env.MINE, process.env.OF_THE_SANDBOX, process.env.FROM_THE_IMAGE].join('|'))"),
         ("ts", "console.log([process.env.MINE, process.env.OF_THE_SANDBOX, process.env.FROM_THE_IMAGE].join('|'))"),
-        ("bash", "echo \"${MINE-}|$OF_THE_SANDBOX|$FROM_THE_IMAGE\""),
+        ("bash", 'echo "${MINE-}|$OF_THE_SANDBOX|$FROM_THE_IMAGE"'),
     ],
 )
 def test_variables_of_one_execution(sandbox, language, code):
-    envs = {"MINE": "it's \"$me\"\nand `more`", "FROM_THE_IMAGE": "no"}
+    envs = {"MINE": 'it\'s "$me"\nand `more`', "FROM_THE_IMAGE": "no"}
     execution = run(sandbox, language, code, envs=envs)
-    assert "".join(execution.logs.stdout) == "it's \"$me\"\nand `more`|given at its creation|no\n"
+    assert "".join(execution.logs.stdout) == 'it\'s "$me"\nand `more`|given at its creation|no\n'
     assert "".join(run(sandbox, language, code).logs.stdout) == "|given at its creation|yes\n"
 
 

@@ -79,6 +79,9 @@ def test_a_value_that_is_too_large_is_an_error(sandbox, language, code):
 
 def test_threads_print_between_cells_without_holding_anything_up(sandbox):
     context = sandbox.create_code_context()
-    code = "import threading\ncount = 0\ndef flood():\n    global count\n    while count < 200_000:\n        count += 1\n        print('x' * 100)\nthreading.Thread(target=flood).start()"
+    code = (
+        "import threading\ncount = 0\ndef flood():\n    global count\n    while count < 200_000:\n        count += 1\n"
+        "        print('x' * 100)\nthreading.Thread(target=flood).start()"
+    )
     sandbox.run_code(code, context=context)
     wait_until(lambda: sandbox.run_code("count", context=context).text == "200000", "the thread is done")

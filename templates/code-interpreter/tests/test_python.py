@@ -35,7 +35,10 @@ def test_await_at_the_top_level(sandbox):
 
 
 def test_tasks_go_on_between_cells(sandbox):
-    sandbox.run_code("import asyncio\nticks = []\nasync def tick():\n    while True:\n        ticks.append(1)\n        await asyncio.sleep(0.01)\ntask = asyncio.create_task(tick())")
+    sandbox.run_code(
+        "import asyncio\nticks = []\nasync def tick():\n    while True:\n        ticks.append(1)\n        await asyncio.sleep(0.01)\n"
+        "task = asyncio.create_task(tick())"
+    )
     wait_until(lambda: int(text_of(sandbox.run_code("len(ticks)"))) > 3, "the task ran")
     sandbox.run_code("task.cancel()")
 
@@ -100,8 +103,8 @@ def test_an_image_is_png(sandbox):
 
 def test_variables_of_one_execution(sandbox):
     code = "import os\n[os.environ.get(name) for name in ('MINE', 'OF_THE_SANDBOX', 'FROM_THE_IMAGE')]"
-    assert text_of(sandbox.run_code(code, envs={"MINE": "it's \"me\"", "FROM_THE_IMAGE": "no"})) == repr(
-        ["it's \"me\"", "given at its creation", "no"]
+    assert text_of(sandbox.run_code(code, envs={"MINE": 'it\'s "me"', "FROM_THE_IMAGE": "no"})) == repr(
+        ['it\'s "me"', "given at its creation", "no"]
     )
     assert text_of(sandbox.run_code(code)) == "[None, 'given at its creation', 'yes']"
     # Also after an error.

@@ -1,8 +1,8 @@
 """What changes when the machine goes on from a snapshot: the agent writes another generation, and may have other variables."""
 
 import pytest
-from e2b_code_interpreter import Sandbox
 from conftest import Agent
+from e2b_code_interpreter import Sandbox
 
 
 @pytest.fixture(scope="module")
@@ -15,10 +15,16 @@ def restored(make_server):
     agent.server_close()
 
 
+# Each draws after it was seeded, as a process does whose memory came from a snapshot.
 DRAWS = {
-    # Each draws after it was seeded, as a process does whose memory came from a snapshot.
-    "python": ("import random, numpy, tempfile\nrandom.seed(1)\nnumpy.random.seed(1)", "[random.random(), float(numpy.random.rand())]"),
-    "js": ("const real = Math.random; Math.random = () => 0.5;", "Math.random() !== 0.5 && Math.random() !== Math.random() && Math.random() < 1"),
+    "python": (
+        "import random, numpy, tempfile\nrandom.seed(1)\nnumpy.random.seed(1)",
+        "[random.random(), float(numpy.random.rand())]",
+    ),
+    "js": (
+        "Math.random = () => 0.5;",
+        "Math.random() !== 0.5 && Math.random() !== Math.random() && Math.random() < 1",
+    ),
 }
 
 
@@ -49,23 +55,30 @@ def test_javascript_draws_anew(restored):
 
 
 @pytest.mark.parametrize(
-    ("language", "code"),
-    [("python", "import os\nprint(os.environ.get('GIVEN'))"), ("js", "console.log(process.env.GIVEN ?? 'None')"), ("bash", "echo ${GIVEN-None}")],
+    ("language", "code", "change", "forget"),
+    [
+        ("python", "import os\nprint(os.environ.get('GIVEN'))", "os.environ['GIVEN'] = 'mine'", "del os.environ['GIVEN']"),
+        ("js", "console.log(process.env.GIVEN ?? 'None')", "process.env.GIVEN = 'mine'", "delete process.env.GIVEN"),
+        ("bash", "echo ${GIVEN-None}", "GIVEN=mine", "unset GIVEN"),
+    ],
 )
-def test_variables_are_asked_for_once_a_generation(restored, language, code):
+def test_variables_are_asked_for_once_a_generation(restored, language, code, change, forget):
     server, agent, sandbox = restored
     agent.variables = {}
     server.generation.write_text(f"fourth {language}\n")
-    printed = lambda: "".join(sandbox.run_code(code, language=language).logs.stdout).strip()
+
+    def printed():
+        return "".join(sandbox.run_code(code, language=language).logs.stdout).strip()
+
     assert printed() == "None"
     agent.variables, asked = {"GIVEN": "at creation"}, agent.asked
     assert printed() == "None" and agent.asked == asked
     server.generation.write_text(f"fifth {language}\n")
     assert printed() == "at creation" and agent.asked == asked + 1
     # What a cell changes stays changed.
-    sandbox.run_code({"python": "os.environ['GIVEN'] = 'mine'", "js": "process.env.GIVEN = 'mine'"}.get(language, "GIVEN=mine"), language=language)
+    sandbox.run_code(change, language=language)
     assert printed() == "mine" and agent.asked == asked + 1
-    sandbox.run_code({"python": "del os.environ['GIVEN']", "js": "delete process.env.GIVEN"}.get(language, "unset GIVEN"), language=language)
+    sandbox.run_code(forget, language=language)
 
 
 def test_without_an_agent_code_runs(make_server):
