@@ -304,7 +304,7 @@ async fn exec_errors_have_their_codes() {
             ..command("true")
         })
         .await,
-        Some(Code::InvalidArgument)
+        Some(Code::Unauthenticated)
     );
     assert_eq!(
         code(ExecRequest {

@@ -77,7 +77,7 @@ pub struct ExecInput {
 
 impl GuestClient {
     /// Starts a process. Error codes of the guest: `not_found` (no such command: 127), `permission_denied` (not executable: 126),
-    /// `invalid_argument` (no such user or folder).
+    /// `invalid_argument` (no such folder), `unauthenticated` (no such user).
     pub async fn exec(&self, request: ExecRequest) -> Result<ExecSession> {
         let mut headers = self.access_headers();
         add_user(&mut headers, request.user.as_deref())?;
