@@ -48,11 +48,13 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 /// More than may wait, so that one call too many is told so. The host keeps its connections for long.
 const CALL_LIMITS: Limits = Limits {
     connections: 1200,
+    strangers: 0,
     header_timeout: Some(Duration::from_mins(10)),
 };
 /// Only the workload connects, and between its requests lies its own work, which may take as long as it likes.
 const RUNTIME_LIMITS: Limits = Limits {
     connections: 256,
+    strangers: 0,
     header_timeout: None,
 };
 
@@ -152,14 +154,22 @@ impl RuntimeApi {
         let served = Rc::clone(&api);
         // The program's own connections stay as it is; those of callers end with the agent's.
         let own = Rc::default();
-        tokio::task::spawn_local(connections::serve(runtime, RUNTIME_LIMITS, own, move |_, request| {
-            runtime::serve(Rc::clone(&served), request)
-        }));
+        tokio::task::spawn_local(connections::serve(
+            runtime,
+            RUNTIME_LIMITS,
+            |_| true,
+            own,
+            move |_, request| runtime::serve(Rc::clone(&served), request),
+        ));
         let served = Rc::clone(&api);
         let sessions = Rc::clone(&agent.sessions);
-        tokio::task::spawn_local(connections::serve(calls, CALL_LIMITS, sessions, move |_, request| {
-            calls::serve(Rc::clone(&served), request)
-        }));
+        tokio::task::spawn_local(connections::serve(
+            calls,
+            CALL_LIMITS,
+            |_| true,
+            sessions,
+            move |_, request| calls::serve(Rc::clone(&served), request),
+        ));
         Ok((api, address))
     }
 

@@ -1,7 +1,7 @@
 //! Taking connections within bounds, and HTTP/1.1 on each.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,10 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::body::Response;
+use super::places::Place;
 use super::sessions::Sessions;
 
 /// Bounds request headers.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
+const BACKLOG: i32 = 4096;
 /// For one who connects while no connection more is taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -30,32 +32,66 @@ const LINGER_BUFFER_BYTES: usize = 16 * 1024;
 /// What a port's connections may cost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// At once; further ones wait in the listener's queue.
+    /// Served at once, of callers who are trusted; four times as many may wait.
     pub(crate) connections: usize,
+    /// Served at once, of all others; further ones are closed.
+    pub(crate) strangers: usize,
     /// A client that opens a connection, or keeps one, must say what it wants. `None` where only the guest itself connects.
     pub(crate) header_timeout: Option<Duration>,
 }
 
+/// Room for connections. What strangers hold does not count for those who are trusted.
+struct Places {
+    held: Rc<Semaphore>,
+    served: Rc<Semaphore>,
+}
+
+impl Places {
+    fn new(held: usize, served: usize) -> Self {
+        Self {
+            held: Rc::new(Semaphore::new(held)),
+            served: Rc::new(Semaphore::new(served)),
+        }
+    }
+}
+
 /// Serves until the machine ends.
-pub(crate) async fn serve<H, F>(listener: TcpListener, limits: Limits, sessions: Rc<Sessions>, handle: H)
-where
+///
+/// A program in the guest may open connections as fast as it can. That must not keep the host out, so only peers that `is_trusted`
+/// have the larger share, and the others' are taken and closed rather than left in the queue that both have in common.
+pub(crate) async fn serve<H, F>(
+    listener: TcpListener,
+    limits: Limits,
+    is_trusted: impl Fn(IpAddr) -> bool,
+    sessions: Rc<Sessions>,
+    handle: H,
+) where
     H: Fn(SocketAddr, Request<Incoming>) -> F + 'static,
     F: Future<Output = Response> + 'static,
 {
     let handle = Rc::new(handle);
-    let places = Rc::new(Semaphore::new(limits.connections));
+    let trusted = Places::new(limits.connections * 4, limits.connections);
+    let strangers = Places::new(limits.strangers, limits.strangers);
+    // The longest that the kernel allows. A failure leaves the queue as it is.
+    let _ = rustix::net::listen(&listener, BACKLOG);
     // Each connection has it from here. Answers are small and awaited; a failure to say so only costs time.
     let _ = rustix::net::sockopt::set_tcp_nodelay(&listener, true);
     loop {
-        let place = Rc::clone(&places);
         let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors, or the peer is gone already: give what runs time to end.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let is_trusted = is_trusted(peer.ip().to_canonical());
+        let places = if is_trusted { &trusted } else { &strangers };
+        let Some(held) = Place::take(&places.held) else {
+            continue;
+        };
+        let place = Rc::clone(&places.served);
         let handle = Rc::clone(&handle);
         let session = sessions.enter(peer);
         tokio::task::spawn_local(async move {
+            let _held = held;
             let served = async {
                 let _place = place.acquire().await;
                 serve_connection(stream, peer, limits, handle).await;

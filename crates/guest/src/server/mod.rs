@@ -6,6 +6,7 @@ pub(crate) mod connections;
 mod files;
 mod filesystem;
 mod guest;
+pub(crate) mod places;
 mod process;
 mod rpc;
 pub(crate) mod sessions;
@@ -31,7 +32,8 @@ use crate::agent::Agent;
 
 /// What connections to the agent may cost.
 const LIMITS: Limits = Limits {
-    connections: 256,
+    connections: 1024,
+    strangers: 64,
     header_timeout: Some(Duration::from_secs(15)),
 };
 
@@ -47,7 +49,9 @@ pub(crate) struct Caller {
 /// Serves until the machine ends.
 pub(crate) async fn serve(agent: Rc<Agent>, listener: TcpListener) {
     let sessions = Rc::clone(&agent.sessions);
-    connections::serve(listener, LIMITS, sessions, move |peer, request| {
+    let hosts = agent.boot.host_addresses.clone();
+    let is_host = move |address| hosts.contains(&address);
+    connections::serve(listener, LIMITS, is_host, sessions, move |peer, request| {
         let caller = Caller {
             peer,
             address: peer.ip().to_canonical(),

@@ -1,8 +1,12 @@
 //! What becomes of connections.
 
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
-use crate::rig::{Agent, chunk, frame, shell, stream_head};
+use serde_json::json;
+
+use crate::rig::{Agent, chunk, frame, shell, stream_head, wait_until};
 
 /// Clients that stream send a request's end apart from its message. What is left unread would end the connection, by a reset that takes
 /// the end of the answer away.
@@ -47,4 +51,37 @@ fn an_upload_that_is_refused_says_why() {
     connection.write(body).unwrap();
     let answer = connection.answer();
     assert_eq!((answer.status, &answer.json()["code"]), (401, &401.into()));
+}
+
+/// A connection from inside the guest, where the host is the only other end of trust.
+#[expect(clippy::unwrap_used, reason = "a test's helper")]
+fn stranger(agent: &Agent) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    connect(&socket, &agent.address).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    stream
+}
+
+#[test]
+fn a_program_that_floods_the_agent_does_not_keep_the_host_out() {
+    let agent = Agent::start();
+    let mut silent: Vec<_> = (0..2000).map(|_| stranger(&agent)).collect();
+    let began = Instant::now();
+    let answer = agent.rpc("process.Process/List", &json!({}));
+    assert_eq!(answer.status, 200);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // A few of them are heard, the others are closed.
+    let is_closed = |stream: &mut TcpStream| matches!(stream.read(&mut [0]), Ok(0));
+    assert!(is_closed(silent.last_mut().unwrap()) && !is_closed(&mut silent[0]));
+    drop(silent);
+    wait_until("a place for a program", || {
+        let mut stream = stranger(&agent);
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let asked = stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let mut answer = String::new();
+        asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("204")
+    });
 }
