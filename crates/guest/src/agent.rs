@@ -10,6 +10,7 @@ use std::rc::Rc;
 use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::guest::{InitRequest, Tokens};
 
+use crate::forward::Forwarding;
 use crate::log::{self, Log};
 use crate::metrics::LastAsked;
 use crate::names::NameFiles;
@@ -71,6 +72,7 @@ pub(crate) struct Agent {
     pub(crate) restore: RestoreState,
     pub(crate) names: NameFiles,
     pub(crate) metrics_asked: Cell<LastAsked>,
+    pub(crate) forwarding: Forwarding,
 }
 
 impl Agent {
@@ -91,6 +93,7 @@ impl Agent {
             restore: RestoreState::default(),
             names: NameFiles::default(),
             metrics_asked: Cell::default(),
+            forwarding: Forwarding::default(),
         })
     }
 

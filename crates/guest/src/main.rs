@@ -13,6 +13,7 @@ mod boot;
 mod clock;
 mod entropy;
 mod files;
+mod forward;
 mod inotify;
 mod ioctl;
 mod log;

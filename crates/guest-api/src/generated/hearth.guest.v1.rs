@@ -93,6 +93,9 @@ pub struct InitRequest {
     /// The guest goes on from a snapshot, and this is its first call since, or the first after one that held its programs.
     #[prost(message, optional, tag = "12")]
     pub restore: ::core::option::Option<Restore>,
+    /// Ports that a program listens on at the loopback alone are reachable at the guest's own address as well, by a relay.
+    #[prost(bool, tag = "13")]
+    pub forward_local_ports: bool,
 }
 /// What became of a guest that was restored from a snapshot.
 ///

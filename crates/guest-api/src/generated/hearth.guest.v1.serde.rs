@@ -505,6 +505,9 @@ impl serde::Serialize for InitRequest {
         if self.restore.is_some() {
             len += 1;
         }
+        if self.forward_local_ports {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.InitRequest", len)?;
         if let Some(v) = self.tokens.as_ref() {
             struct_ser.serialize_field("tokens", v)?;
@@ -546,6 +549,9 @@ impl serde::Serialize for InitRequest {
         if let Some(v) = self.restore.as_ref() {
             struct_ser.serialize_field("restore", v)?;
         }
+        if self.forward_local_ports {
+            struct_ser.serialize_field("forwardLocalPorts", &self.forward_local_ports)?;
+        }
         struct_ser.end()
     }
 }
@@ -572,6 +578,8 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
             "secret_files",
             "secretFiles",
             "restore",
+            "forward_local_ports",
+            "forwardLocalPorts",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -588,6 +596,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
             Limits,
             SecretFiles,
             Restore,
+            ForwardLocalPorts,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -622,6 +631,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                             "limits" => Ok(GeneratedField::Limits),
                             "secretFiles" | "secret_files" => Ok(GeneratedField::SecretFiles),
                             "restore" => Ok(GeneratedField::Restore),
+                            "forwardLocalPorts" | "forward_local_ports" => Ok(GeneratedField::ForwardLocalPorts),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -653,6 +663,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                 let mut limits__ = None;
                 let mut secret_files__ = None;
                 let mut restore__ = None;
+                let mut forward_local_ports__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Tokens => {
@@ -733,6 +744,12 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                             }
                             restore__ = map_.next_value()?;
                         }
+                        GeneratedField::ForwardLocalPorts => {
+                            if forward_local_ports__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("forwardLocalPorts"));
+                            }
+                            forward_local_ports__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -751,6 +768,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                     limits: limits__,
                     secret_files: secret_files__.unwrap_or_default(),
                     restore: restore__,
+                    forward_local_ports: forward_local_ports__.unwrap_or_default(),
                 })
             }
         }

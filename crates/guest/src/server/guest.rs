@@ -97,6 +97,8 @@ async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Re
     agent.configure(&request);
     if agent.boot.is_init {
         set_up_guest(agent, &request)?;
+        let own = agent.boot.own_address.filter(|_| request.forward_local_ports);
+        agent.forwarding.set(own);
     }
     write_secrets(agent, &request)?;
     let is_restored = restore.is_some();
