@@ -19,6 +19,18 @@ fn names_of_the_user_are_in_the_environment() {
     assert_eq!(frames[1]["event"]["data"]["stdout"], "bWUK");
 }
 
+#[test]
+fn who_waits_for_a_silent_process_is_told_that_it_runs() {
+    let agent = Agent::start();
+    let frames = agent.stream(
+        "process.Process/Start",
+        "Keepalive-Ping-Interval: 1\r\n",
+        &shell("sleep 2.5"),
+    );
+    let keepalives = frames.iter().filter(|frame| !frame["event"]["keepalive"].is_null());
+    assert!((1..=2).contains(&keepalives.count()), "{frames:?}");
+}
+
 /// The process dies at that very moment, but what its caller is told is that time is up.
 #[test]
 fn a_deadline_ends_call_and_process() {
