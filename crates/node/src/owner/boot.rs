@@ -162,7 +162,9 @@ impl Life {
         };
         let network = self.network().clone();
         // A start that was cut off may have got one already.
-        let slot = match network.slot_of(self.spec.id) {
+        let there = network.slot_of(self.spec.id);
+        let is_new = there.is_none();
+        let slot = match there {
             Some(slot) => slot,
             None => network
                 .acquire(self.spec.id, request)
@@ -170,10 +172,12 @@ impl Life {
                 .map_err(|error| format!("cannot connect the machine: {}", chain(&error)))?,
         };
         self.set_slot(Some(slot.clone()));
-        // Before a vCPU runs.
-        self.enforce_egress()
-            .await
-            .map_err(|error| format!("cannot set what the machine may reach: {}", chain(&error)))?;
+        // Before a vCPU runs. A new slot has no rules.
+        if !is_new || !self.egress().is_open() {
+            self.enforce_egress()
+                .await
+                .map_err(|error| format!("cannot set what the machine may reach: {}", chain(&error)))?;
+        }
         Ok(slot)
     }
 

@@ -9,13 +9,27 @@ use super::{Life, save_error};
 use crate::services::chain;
 
 impl Life {
+    /// What it may reach: as it was changed, else as its spec says.
+    pub(super) fn egress(&self) -> &EgressRules {
+        self.record().egress.as_ref().unwrap_or(&self.spec.egress)
+    }
+
     /// Has the machine's slot go by its rules. Without a slot there is nothing to do.
     pub(super) async fn enforce_egress(&self) -> Result<(), NetworkError> {
         if self.slot().is_none() {
             return Ok(());
         }
-        let rules = self.record().egress.as_ref().unwrap_or(&self.spec.egress).clone();
-        self.network().set_egress(self.spec.id, rules).await
+        self.network().set_egress(self.spec.id, self.egress().clone()).await
+    }
+
+    /// The same for a machine that is taken up again: a predecessor may have died between the two records.
+    pub(super) async fn heal_egress(&self) {
+        if self.record().egress.is_none() && self.spec.egress.is_open() {
+            return;
+        }
+        if let Err(error) = self.enforce_egress().await {
+            tracing::error!(machine = %self.spec.id, error = %chain(&error), "cannot set anew what the machine may reach");
+        }
     }
 
     /// Changes what the machine may reach, now and at each start.

@@ -270,6 +270,7 @@ impl Owner {
             return Err(Departure::Stop { timeout_ms });
         }
         if matches!(life.record().state.word(), StateWord::Running | StateWord::Paused) {
+            life.heal_egress().await;
             life.take_over().await;
             return Ok(());
         }
