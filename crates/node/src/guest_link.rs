@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hearth_domain::{DriverKind, ExitStatus, MachineSpec};
+use hearth_domain::{DriverKind, ExitStatus, MachineSpec, NetworkMode};
 use hearth_driver::{Driver, DriverError};
 use hearth_guest_api::{
     GuestError,
@@ -68,6 +68,8 @@ pub(crate) fn init_request(
         env,
         default_user,
         default_cwd,
+        // On the bridge its neighbours would see them, too.
+        forward_local_ports: idle && spec.network == NetworkMode::Default,
         hostname: host_name.clone(),
         entropy: entropy.into(),
         names: Some(Names {
@@ -179,7 +181,7 @@ pub(crate) fn log_stream(stream: i32) -> LogStream {
 pub(crate) fn node_error(action: &str, error: &GuestError) -> NodeError {
     let kind = match error.code() {
         Some(Code::NotFound) => ErrorKind::NotFound,
-        Some(Code::InvalidArgument | Code::PermissionDenied) => ErrorKind::InvalidInput,
+        Some(Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated) => ErrorKind::InvalidInput,
         Some(Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted) => ErrorKind::Conflict,
         Some(Code::DeadlineExceeded) => ErrorKind::Timeout,
         _ if matches!(error, GuestError::Timeout { .. }) => ErrorKind::Timeout,

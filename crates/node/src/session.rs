@@ -229,7 +229,7 @@ fn not_run(error: &GuestError) -> Option<ExitStatus> {
     };
     let code = match answer.code {
         Code::NotFound => EXIT_NOT_FOUND,
-        Code::PermissionDenied | Code::InvalidArgument => EXIT_NOT_EXECUTABLE,
+        Code::PermissionDenied | Code::InvalidArgument | Code::Unauthenticated => EXIT_NOT_EXECUTABLE,
         _ => return None,
     };
     Some(ExitStatus {

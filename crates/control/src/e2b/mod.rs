@@ -36,7 +36,7 @@ use http::{Method, Uri};
 use crate::app::App;
 
 /// The version of the agent's contract, by which SDKs know what it can do.
-pub(crate) const ENVD_VERSION: &str = "0.6.3";
+pub(crate) const ENVD_VERSION: &str = "0.6.4";
 /// The header with the key, as E2B's clients send it.
 pub(crate) const KEY_HEADER: &str = "x-api-key";
 
