@@ -23,9 +23,11 @@ mod node;
 mod problem;
 mod project;
 mod query;
+mod sandbox;
 mod session;
 mod snapshot;
 mod stats;
+mod template;
 mod trigger;
 
 pub use deployment::{Contract, DeployFunction, Deployment, FunctionSettings, FunctionSource, Runtime, SecretUse};
@@ -59,11 +61,19 @@ pub use query::{
     ListSnapshotsQuery, LogFormat, LogsQuery, PauseMode, PauseQuery, PruneQuery, RemoveQuery, StatsQuery, StopQuery,
     WaitCondition, WaitQuery,
 };
+pub use sandbox::{
+    CreateSandbox, ListSandboxesQuery, OnTimeout, PauseSandbox, ResumeSandbox, Sandbox, SandboxList, SandboxState,
+    SetSandboxTimeout,
+};
 pub use session::{ExecRequest, PathKind, PathStat, TerminalSize};
 pub use snapshot::{
     CreateSnapshot, Fork, ForkMachine, RollbackMachine, Snapshot, SnapshotList, SnapshotPart, SnapshotState,
 };
 pub use stats::{Stats, StatsLine};
+pub use template::{
+    BuildLogLine, BuildQuery, BuildState, BuildTemplate, StepKind, Template, TemplateBuild, TemplateFiles,
+    TemplateList, TemplateStep, TemplateTag, UpdateTemplate,
+};
 pub use trigger::{MissedRuns, PutTrigger, Trigger, TriggerList};
 
 /// Media type of streams of JSON lines.

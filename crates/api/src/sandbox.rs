@@ -12,7 +12,6 @@ use crate::{RecoverPolicy, Resources};
 /// A new sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
 pub struct CreateSandbox {
     /// What it is made of: `NAME`, `NAME:TAG`, `PROJECT/NAME:TAG` or the ID of a template, or the name or ID of a snapshot of a
     /// sandbox.
@@ -69,7 +68,6 @@ pub enum OnTimeout {
 
 /// A sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of its own")]
 pub struct Sandbox {
     /// Identity; its machine's name, too.
     #[schema(value_type = String, example = "sbx01k9zs7m3q6ev2y8d4xw0abcde")]

@@ -26,7 +26,9 @@ use crate::{
     kernels,
     machines::{act, archive, create, log, read, session, stats, wait},
     metrics, node, ready,
+    sandboxes::api as sandboxes,
     snapshots::{change as snapshot_changes, fork, read as snapshots},
+    templates::api as templates,
     tenancy::{audit, keys, projects, secrets},
     triggers::change as triggers,
 };
@@ -67,6 +69,10 @@ impl IntoResponses for Problems {
         functions::instances, deploy::deploy, change::settings, change::remove, change::remove_version,
         change::put_alias, change::remove_alias, change::rollback, source::upload, invoke::invoke, function_logs::logs,
         triggers::list, triggers::put, triggers::remove,
+        sandboxes::create::create, sandboxes::read::list, sandboxes::read::get, sandboxes::change::kill,
+        sandboxes::change::pause, sandboxes::change::resume, sandboxes::change::set_timeout,
+        templates::build::build, templates::read::list, templates::read::get, templates::change::update,
+        templates::change::remove, templates::read::build, templates::files::get, templates::files::put,
         invocations::list, invocations::get, invocations::result, invocations::replay,
         node::info, node::doctor, node::version, node::health, ready::ready, metrics::metrics
     ),
@@ -74,6 +80,8 @@ impl IntoResponses for Problems {
     tags(
         (name = "machines", description = "Isolated guests"),
         (name = "snapshots", description = "Machines at one moment, which others go on from"),
+        (name = "sandboxes", description = "Machines that somebody runs commands in, for a time"),
+        (name = "templates", description = "What sandboxes are made of"),
         (name = "functions", description = "Programs that run when they are called"),
         (name = "images", description = "What machines run"),
         (name = "kernels", description = "What machines boot"),
@@ -158,6 +166,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/kernels/import", post(kernels::import))
         .route("/v1/kernels/{kernel}", get(kernels::get).delete(kernels::remove))
         .route("/v1/kernels/{kernel}/default", post(kernels::set_default))
+        .merge(sandbox_routes())
         .merge(function_routes())
         .route("/v1/projects", get(projects::list).post(projects::create))
         .route(
@@ -176,6 +185,36 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/readyz", get(ready::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(document))
+}
+
+fn sandbox_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route(
+            "/v1/sandboxes",
+            get(sandboxes::read::list).post(sandboxes::create::create),
+        )
+        .route(
+            "/v1/sandboxes/{sandbox}",
+            get(sandboxes::read::get).delete(sandboxes::change::kill),
+        )
+        .route("/v1/sandboxes/{sandbox}/pause", post(sandboxes::change::pause))
+        .route("/v1/sandboxes/{sandbox}/resume", post(sandboxes::change::resume))
+        .route("/v1/sandboxes/{sandbox}/timeout", post(sandboxes::change::set_timeout))
+        .route(
+            "/v1/templates",
+            get(templates::read::list).post(templates::build::build),
+        )
+        .route(
+            "/v1/templates/{template}",
+            get(templates::read::get)
+                .patch(templates::change::update)
+                .delete(templates::change::remove),
+        )
+        .route("/v1/templates/{template}/builds/{build}", get(templates::read::build))
+        .route(
+            "/v1/template-files/{hash}",
+            get(templates::files::get).merge(put(templates::files::put)),
+        )
 }
 
 fn function_routes() -> Router<Arc<App>> {

@@ -13,6 +13,7 @@ use hearth_api::{IDEMPOTENCY_KEY_HEADER, Problem, ProblemCode};
 use hearth_domain::parse_idempotency_key;
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -132,6 +133,17 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> 
     let key = parse_idempotency_key(value.as_bytes());
     let key = key.map_err(|error| ApiError::field(IDEMPOTENCY_KEY_HEADER, error.to_string()))?;
     Ok(Some(key.to_owned()))
+}
+
+/// `a=b&c=d`, percent-encoded.
+pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
+    let decoded = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    let split = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
+    split.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }
 
 /// How many rows a page may have.

@@ -17,6 +17,7 @@ use crate::{
     app::App,
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
+    extract::pairs,
     time::unix_ms,
 };
 
@@ -140,17 +141,6 @@ fn filter(query: &str) -> ApiResult<Filter> {
         (filter.running, filter.paused) = (true, true);
     }
     Ok(filter)
-}
-
-/// `a=b&c=d`, percent-encoded. Metadata is such a text, encoded once more.
-fn pairs(query: &str) -> Vec<(String, String)> {
-    let decoded = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
-    let parts = query.split('&').filter(|part| !part.is_empty());
-    let split = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
-    split.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }
 
 /// What is pinned: SDKs encode each name and each value before they encode the pairs.

@@ -13,14 +13,14 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{error, template::name_and_tag, view};
+use super::{error, view};
 use crate::{
     app::App,
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath, ApiQuery},
     sandboxes::{self, DEFAULT_TIMEOUT_MS, timeout_ms},
-    templates,
+    templates::{self, name::name_and_tag},
 };
 
 const NEXT_TOKEN: HeaderName = HeaderName::from_static("x-next-token");

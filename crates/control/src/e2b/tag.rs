@@ -14,13 +14,13 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{template::check_label, view};
+use super::view;
 use crate::{
     app::App,
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
-    templates,
+    templates::{self, name::check_label},
     time::now_unix_ms,
 };
 

@@ -10,7 +10,7 @@ use axum::{
 use hearth_api::ProblemCode;
 use hearth_domain::{Action, BuildFrom, BuildPlan, BuildStep, DiskMib, MemoryMib, Vcpus};
 use hearth_ids::BuildId;
-use hearth_store::{BuildRow, BuildState, DEFAULT_TAG, NewTemplate, TemplateRow};
+use hearth_store::{BuildRow, TemplateRow};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -20,17 +20,14 @@ use crate::{
     caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath, ApiQuery},
-    templates,
-    time::now_unix_ms,
+    templates::{
+        self,
+        name::{DEFAULT_CPUS, DEFAULT_DISK_MIB, DEFAULT_MEMORY_MIB, name_and_tag, number, tags},
+    },
 };
 
-const DEFAULT_CPUS: u32 = 2;
-const DEFAULT_MEMORY_MIB: u32 = 512;
-/// Disk of a template that says nothing of it, in MiB: what is not written takes no room.
-const DEFAULT_DISK_MIB: u32 = 4096;
 /// Lines of a build's log in one answer.
 const LOG_LINES_MAX: u32 = 100;
-const TAGS_MAX: usize = 50;
 
 /// `POST /v3/templates`: the template of this name, new or not, and a build of it that waits to be started.
 pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: ApiBody) -> ApiResult<Response> {
@@ -38,20 +35,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
     let request: wire::NewTemplate = body.json().await?;
     let given = request.name.as_deref().or(request.alias.as_deref()).unwrap_or_default();
     let (name, tag) = name_and_tag(&tenant, given)?;
-    let mut tags = request.tags.unwrap_or_default();
-    tags.extend(tag);
-    if tags.is_empty() {
-        tags.push(DEFAULT_TAG.to_owned());
-    }
-    for tag in &tags {
-        check_label("tags", tag)?;
-    }
-    if tags.len() > TAGS_MAX {
-        return Err(ApiError::field(
-            "tags",
-            format!("{} tags are too many: at most {TAGS_MAX}", tags.len()),
-        ));
-    }
+    let tags = tags(request.tags.unwrap_or_default(), tag)?;
     let plan = BuildPlan {
         vcpus: number("cpuCount", request.cpu_count.unwrap_or(DEFAULT_CPUS), Vcpus::try_from)?,
         memory_mib: number(
@@ -67,18 +51,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
         ready_cmd: None,
         tags: tags.clone(),
     };
-    let template = app.store.upsert_template(&new(&tenant, name)).await?;
-    let build = BuildRow {
-        id: BuildId::new(),
-        template: template.id,
-        state: BuildState::Waiting,
-        plan,
-        reason: None,
-        snapshot: None,
-        created_unix_ms: now_unix_ms(),
-        finished_unix_ms: None,
-    };
-    app.store.insert_build(&build).await?;
+    let (template, build) = templates::book(&app, &tenant, name, plan).await?;
     let answer = wire::RequestedTemplate {
         template_id: template.id.to_string(),
         build_id: view::build_id(build.id),
@@ -88,65 +61,6 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
         tags,
     };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
-}
-
-fn new(tenant: &Tenant, name: String) -> NewTemplate {
-    NewTemplate {
-        id: hearth_ids::TemplateId::new(),
-        project: tenant.project,
-        name: Some(name),
-        public: false,
-        sandbox: None,
-        created_unix_ms: now_unix_ms(),
-    }
-}
-
-fn number<T>(
-    field: &'static str,
-    value: u32,
-    parse: impl Fn(u64) -> Result<T, hearth_domain::InvalidSize>,
-) -> ApiResult<T> {
-    parse(value.into()).map_err(|error| ApiError::field(field, error.to_string()))
-}
-
-/// Reads `NAME`, `NAME:TAG` or `PROJECT/NAME:TAG`, where the project is the caller's.
-pub(super) fn name_and_tag(tenant: &Tenant, given: &str) -> ApiResult<(String, Option<String>)> {
-    let (path, tag) = match given.split_once(':') {
-        Some((path, tag)) => (path, Some(tag.to_owned())),
-        None => (given, None),
-    };
-    let name = match path.split_once('/') {
-        Some((project, name)) if project == tenant.name.as_str() => name,
-        Some((project, _)) => {
-            return Err(ApiError::field(
-                "name",
-                format!(
-                    "name {given:?} is of project {project:?}, and the key is of {:?}",
-                    tenant.name.as_str()
-                ),
-            ));
-        }
-        None => path,
-    };
-    check_label("name", name)?;
-    Ok((name.to_owned(), tag))
-}
-
-pub(super) fn check_label(field: &'static str, text: &str) -> ApiResult<()> {
-    let valid = (1..=128).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.'));
-    // An ID as a name would stand for something else.
-    let is_id = text.parse::<hearth_ids::TemplateId>().is_ok() || text.parse::<hearth_ids::SnapshotId>().is_ok();
-    if valid && !is_id {
-        return Ok(());
-    }
-    let text: String = text.chars().take(80).collect();
-    Err(ApiError::field(
-        field,
-        format!("{field} {text:?} is not valid: use 1 to 128 of a-z, 0-9, '-', '_' and '.'"),
-    ))
 }
 
 /// A build of the tenant's, by the IDs that a path has.

@@ -19,7 +19,7 @@ use hearth_gateway::{
     CallObserver, CallRecord, Denied, Gateway, GatewayConfig, GatewayParts, InstanceHost, KeyCheck, RateLimit,
     RetireReason, Route, RouteTable, VersionFacts,
 };
-use hearth_ids::{FunctionId, ProjectId};
+use hearth_ids::{FunctionId, ProjectId, SandboxId};
 use hearth_node_api::{LogChunk, NodeError};
 use hearth_store::{AliasRow, FunctionRow, LIVE, StoreError, VersionRow};
 use hearth_worker::{KnownInstance, LogArchive, Outcomes, ProvisionFailure, Worker, WorkerConfig, WorkerParts};
@@ -183,6 +183,12 @@ impl Plane {
             }
             _ => self.domain.clone(),
         }
+    }
+
+    /// Where a sandbox's ports are; `PORT` stands for the number of one.
+    pub(crate) fn sandbox_url(&self, id: SandboxId) -> Option<String> {
+        let (scheme, _) = self.base_url.as_deref()?.split_once("://")?;
+        Some(format!("{scheme}://PORT-{id}.{}", self.sandbox_domain()))
     }
 
     /// Where a function is called.

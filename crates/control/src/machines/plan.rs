@@ -160,7 +160,7 @@ pub(super) fn restart(policy: RestartPolicy, auto_remove: bool) -> ApiResult<hea
     Ok(restart)
 }
 
-pub(super) fn recover(policy: RecoverPolicy) -> ApiResult<hearth_domain::RecoverPolicy> {
+pub(crate) fn recover(policy: RecoverPolicy) -> ApiResult<hearth_domain::RecoverPolicy> {
     match (policy.policy, policy.interval_s) {
         (RecoverWord::No, None) => Ok(hearth_domain::RecoverPolicy::No),
         (RecoverWord::No, Some(_)) => Err(ApiError::field(

@@ -69,7 +69,7 @@ pub(crate) async fn create(app: &App, tenant: &Tenant, new: NewSandbox) -> ApiRe
 }
 
 /// The sandbox that was made with a key.
-async fn made(app: &App, tenant: &Tenant, key: &IdempotencyKey) -> ApiResult<Option<SandboxRow>> {
+pub(crate) async fn made(app: &App, tenant: &Tenant, key: &IdempotencyKey) -> ApiResult<Option<SandboxRow>> {
     let Some(used) = made_before::used(app, tenant.project, key).await? else {
         return Ok(None);
     };

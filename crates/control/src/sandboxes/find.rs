@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hearth_api::ProblemCode;
 use hearth_domain::{MachineSpec, StateWord};
+use hearth_ids::SandboxId;
 use hearth_store::SandboxRow;
 
 use super::Sandbox;
@@ -23,6 +24,21 @@ pub(crate) async fn find(app: &App, tenant: &Tenant, text: &str) -> ApiResult<(A
     let sandbox = sandbox.ok_or_else(|| no_sandbox(text))?;
     let row = app.store.sandbox(id).await?.ok_or_else(|| no_sandbox(text))?;
     Ok((sandbox, row))
+}
+
+/// The same of an ID, or of a beginning of one that only one of the tenant's has.
+pub(crate) async fn find_beginning(app: &App, tenant: &Tenant, text: &str) -> ApiResult<(Arc<Sandbox>, SandboxRow)> {
+    if text.parse::<SandboxId>().is_ok() {
+        return find(app, tenant, text).await;
+    }
+    match app.sandboxes.beginning(tenant.project, text)[..] {
+        [] => Err(no_sandbox(text)),
+        [id] => find(app, tenant, &id.to_string()).await,
+        _ => Err(ApiError::new(
+            ProblemCode::Ambiguous,
+            format!("{text:?} is the beginning of more than one sandbox's ID; give more of it"),
+        )),
+    }
 }
 
 /// There is none, or none that the caller may know of.

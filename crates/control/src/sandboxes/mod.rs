@@ -10,6 +10,7 @@
 //! - Whoever changes one has its turn before ([`Sandbox::turn`]), so that a time-out cannot overtake a pause.
 
 mod act;
+pub(crate) mod api;
 mod create;
 mod door;
 mod find;
@@ -28,9 +29,9 @@ use std::{
 };
 
 pub(crate) use act::{Resumed, forget_memory, kill, pause, read, resume, set_end};
-pub(crate) use create::{NewSandbox, create, timeout_ms};
+pub(crate) use create::{NewSandbox, create, made, timeout_ms};
 pub(crate) use door::Door;
-pub(crate) use find::{find, no_sandbox, shown};
+pub(crate) use find::{find, find_beginning, no_sandbox, shown};
 pub(crate) use fork::fork;
 use hearth_domain::SandboxSettings;
 use hearth_ids::{MachineId, ProjectId, SandboxId};
@@ -112,6 +113,14 @@ impl Sandboxes {
     pub(crate) fn all(&self) -> Vec<Arc<Sandbox>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.values().cloned().collect()
+    }
+
+    /// A project's whose IDs begin so; two of them are as good as more.
+    fn beginning(&self, project: ProjectId, text: &str) -> Vec<SandboxId> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let own = known.values().filter(|sandbox| sandbox.project == project);
+        let begin = own.filter(|sandbox| !text.is_empty() && sandbox.id.to_string().starts_with(text));
+        begin.map(|sandbox| sandbox.id).take(2).collect()
     }
 
     /// Takes one up.

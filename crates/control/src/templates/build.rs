@@ -58,7 +58,7 @@ pub(crate) async fn start(app: &Arc<App>, tenant: &Tenant, template: TemplateRow
 }
 
 /// Refuses what cannot be built, before anything is begun.
-async fn check(app: &App, tenant: &Tenant, plan: &BuildPlan) -> ApiResult<()> {
+pub(crate) async fn check(app: &App, tenant: &Tenant, plan: &BuildPlan) -> ApiResult<()> {
     let Some(BuildFrom::Image(image)) = &plan.from else {
         return Err(ApiError::field(
             "fromTemplate",

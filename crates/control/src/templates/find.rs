@@ -5,8 +5,8 @@
 
 use hearth_api::ProblemCode;
 use hearth_domain::Action;
-use hearth_ids::TemplateId;
-use hearth_store::{BuildState, DEFAULT_TAG, SnapshotRow, SnapshotState, TemplateRow};
+use hearth_ids::{BuildId, TemplateId};
+use hearth_store::{BuildState, DEFAULT_TAG, SnapshotRow, SnapshotState, TagRow, TemplateRow};
 
 use crate::{
     app::App,
@@ -52,17 +52,7 @@ pub(crate) async fn resolve(app: &App, tenant: &Tenant, text: &str) -> ApiResult
     };
     let tags = app.store.tags(template.id).await?;
     let Some(tag) = tags.iter().find(|row| row.tag == reference.tag) else {
-        let has: Vec<_> = tags.iter().map(|row| row.tag.as_str()).collect();
-        let detail = if has.is_empty() {
-            format!("template {text:?} has no build that went well; build it first")
-        } else {
-            format!(
-                "template {text:?} has no tag {:?}; it has {}",
-                reference.tag,
-                has.join(", ")
-            )
-        };
-        return Err(ApiError::new(ProblemCode::TemplateNotFound, detail));
+        return Err(no_tag(text, reference.tag, &tags));
     };
     let build = app.store.build(tag.build).await?;
     let snapshot = build
@@ -136,6 +126,28 @@ pub(crate) async fn owned(app: &App, tenant: &Tenant, text: &str) -> ApiResult<T
     let row = visible(app, tenant, &reference).await?;
     let row = row.filter(|row| row.project == tenant.project);
     row.ok_or_else(|| no_template(text))
+}
+
+/// The tenant's own template, and the build that the tag means which the reference names.
+pub(crate) async fn tagged(app: &App, tenant: &Tenant, text: &str) -> ApiResult<(TemplateRow, BuildId)> {
+    let template = owned(app, tenant, text).await?;
+    let tag = Reference::of(text).tag;
+    let tags = app.store.tags(template.id).await?;
+    match tags.iter().find(|row| row.tag == tag) {
+        Some(row) => Ok((template, row.build)),
+        None => Err(no_tag(text, tag, &tags)),
+    }
+}
+
+/// The template is there, and the tag is not.
+fn no_tag(text: &str, tag: &str, tags: &[TagRow]) -> ApiError {
+    let has: Vec<_> = tags.iter().map(|row| row.tag.as_str()).collect();
+    let detail = if has.is_empty() {
+        format!("template {text:?} has no build that went well; build it first")
+    } else {
+        format!("template {text:?} has no tag {tag:?}; it has {}", has.join(", "))
+    };
+    ApiError::new(ProblemCode::TemplateNotFound, detail)
 }
 
 /// There is none, or none that the caller may know of.

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::{
     fixture::{IMAGE, machine},
+    sandboxes,
     tenancy::{Realm, asking},
 };
 
@@ -45,10 +46,12 @@ const KEYS: Who = Roles(&[Role::Admin, Role::Developer, Role::Invoker, Role::Vie
 /// Each operation of the document, and nothing else. An operation that is not here fails the test.
 const TABLE: &[(&str, Who, About)] = &[
     ("attach_machine", MAKERS, Thing),
+    ("build_template", MAKERS, Open),
     ("change_function", MAKERS, Thing),
     ("create_key", ADMINS, Open),
     ("create_machine", MAKERS, Open),
     ("create_project", Host, Open),
+    ("create_sandbox", MAKERS, Open),
     ("create_snapshot", MAKERS, Open),
     ("deploy_function", MAKERS, Open),
     ("doctor", Host, Open),
@@ -65,13 +68,18 @@ const TABLE: &[(&str, Who, About)] = &[
     ("get_key", ADMINS, Thing),
     ("get_machine", WATCHERS, Thing),
     ("get_project", KEYS, Thing),
+    ("get_sandbox", WATCHERS, Thing),
     ("get_snapshot", WATCHERS, Thing),
+    ("get_template", WATCHERS, Thing),
+    ("get_template_build", WATCHERS, Thing),
+    ("get_template_files", WATCHERS, Open),
     ("get_version", WATCHERS, Thing),
     ("health", All, Open),
     ("import_image", MAKERS, Open),
     ("import_kernel", Host, Open),
     ("invoke_function", CALLERS, Thing),
     ("kill_machine", MAKERS, Thing),
+    ("kill_sandbox", MAKERS, Thing),
     ("list_aliases", WATCHERS, Thing),
     ("list_audit", ADMINS, Open),
     ("list_functions", WATCHERS, Open),
@@ -82,8 +90,10 @@ const TABLE: &[(&str, Who, About)] = &[
     ("list_keys", ADMINS, Open),
     ("list_machines", WATCHERS, Open),
     ("list_projects", KEYS, Open),
+    ("list_sandboxes", WATCHERS, Open),
     ("list_secrets", WATCHERS, Open),
     ("list_snapshots", WATCHERS, Open),
+    ("list_templates", WATCHERS, Open),
     ("list_triggers", WATCHERS, Thing),
     ("list_versions", WATCHERS, Thing),
     ("machine_logs", WATCHERS, Thing),
@@ -92,10 +102,12 @@ const TABLE: &[(&str, Who, About)] = &[
     ("metrics", Host, Open),
     ("node_info", WATCHERS, Open),
     ("pause_machine", MAKERS, Thing),
+    ("pause_sandbox", MAKERS, Thing),
     ("prune_images", Host, Open),
     ("pull_image", MAKERS, Open),
     ("put_alias", MAKERS, Thing),
     ("put_archive", MAKERS, Thing),
+    ("put_template_files", MAKERS, Open),
     ("put_trigger", MAKERS, Thing),
     ("ready", All, Open),
     ("remove_alias", MAKERS, Thing),
@@ -106,19 +118,23 @@ const TABLE: &[(&str, Who, About)] = &[
     ("remove_project", Host, Open),
     ("remove_secret", MAKERS, Thing),
     ("remove_snapshot", MAKERS, Thing),
+    ("remove_template", MAKERS, Thing),
     ("remove_trigger", MAKERS, Thing),
     ("remove_version", MAKERS, Thing),
     ("replay_invocation", CALLERS, Thing),
     ("restart_machine", MAKERS, Thing),
     ("resume_machine", MAKERS, Thing),
+    ("resume_sandbox", MAKERS, Thing),
     ("revoke_key", ADMINS, Thing),
     ("rollback_function", MAKERS, Thing),
     ("rollback_machine", MAKERS, Thing),
     ("set_default_kernel", Host, Open),
+    ("set_sandbox_timeout", MAKERS, Thing),
     ("set_secret", MAKERS, Open),
     ("start_machine", MAKERS, Thing),
     ("stop_machine", MAKERS, Thing),
     ("update_project", Host, Open),
+    ("update_template", MAKERS, Thing),
     ("upload_source", MAKERS, Open),
     ("version", All, Open),
     ("wait_machine", WATCHERS, Thing),
@@ -136,6 +152,10 @@ const PARTS: &[(&str, &str)] = &[
     ("{alias}", "live"),
     ("{trigger}", "none"),
     ("{invocation}", "inv00000000000000000000000000"),
+    ("{sandbox}", "sbx"),
+    ("{template}", "web"),
+    ("{build}", "bld00000000000000000000000000"),
+    ("{hash}", "0123456789abcdef0123456789abcdef"),
     ("{image}", "none"),
     ("{kernel}", "none"),
 ];
@@ -224,6 +244,7 @@ async fn realm() -> Realm {
         let made = r.f.send(request).await;
         assert!(made.status.is_success(), "{path}: {made:?}");
     }
+    sandboxes::template_and_sandbox(&r, "a").await;
     r
 }
 
@@ -317,6 +338,8 @@ async fn things_of_other_projects_are_not_there() {
         "/v1/snapshots/kept",
         "/v1/projects/a",
         "/v1/functions/hello",
+        "/v1/sandboxes/sbx",
+        "/v1/templates/web",
     ] {
         let found = r.ask(&own, Method::GET, path, None).await;
         assert_eq!(found.status, StatusCode::OK, "{path} is still there");

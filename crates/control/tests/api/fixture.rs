@@ -1,6 +1,7 @@
 //! A server on a socket of its own, and a plain client for it.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -9,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use hearth_api::{CreateMachine, Driver, Machine, Problem, ProblemCode};
 use hearth_control::{Control, ControlConfig, FunctionsConfig, Listener};
+use hearth_gateway::GatewayListener;
 use hearth_image::{ImageStore, ImportKind, ImportOptions, ImportSource, ProgressSink, StoreConfig};
 use hearth_kernel::KernelStore;
 use hearth_seal::Seal;
@@ -17,7 +19,11 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
+use tokio::{
+    net::{TcpListener, UnixStream},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use hearth_node_api::fake::FakeNode;
@@ -32,6 +38,8 @@ pub(crate) struct Fixture {
     pub(crate) socket: PathBuf,
     /// The key that a new host begins with.
     pub(crate) first_key: Option<String>,
+    /// Where the gateway listens.
+    pub(crate) gateway: SocketAddr,
     shutdown: CancellationToken,
     server: Option<JoinHandle<()>>,
 }
@@ -136,12 +144,16 @@ impl Fixture {
             .unwrap();
         let first_key = control.take_first_key();
         let shutdown = CancellationToken::new();
-        let server = Some(tokio::spawn(control.serve(listeners, Vec::new(), shutdown.clone())));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = listener.local_addr().unwrap();
+        let gateways = vec![GatewayListener { listener, tls: None }];
+        let server = Some(tokio::spawn(control.serve(listeners, gateways, shutdown.clone())));
         Self {
             node,
             folder,
             socket,
             first_key,
+            gateway,
             shutdown,
             server,
         }

@@ -17,6 +17,7 @@ mod metrics;
 mod ready;
 mod recovery;
 mod room;
+mod sandboxes;
 mod sessions;
 mod snapshots;
 mod templates;

@@ -1,0 +1,6 @@
+//! Hearth's own API of sandboxes.
+
+pub(crate) mod change;
+pub(crate) mod create;
+pub(crate) mod read;
+mod view;

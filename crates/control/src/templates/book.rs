@@ -1,0 +1,37 @@
+//! Noting templates and builds of them.
+
+use hearth_domain::BuildPlan;
+use hearth_ids::{BuildId, TemplateId};
+use hearth_store::{BuildRow, BuildState, NewTemplate, TemplateRow};
+
+use crate::{app::App, caller::Tenant, error::ApiResult, time::now_unix_ms};
+
+/// The tenant's template of this name, new or not, and a build of it that waits to be started.
+pub(crate) async fn book(
+    app: &App,
+    tenant: &Tenant,
+    name: String,
+    plan: BuildPlan,
+) -> ApiResult<(TemplateRow, BuildRow)> {
+    let new = NewTemplate {
+        id: TemplateId::new(),
+        project: tenant.project,
+        name: Some(name),
+        public: false,
+        sandbox: None,
+        created_unix_ms: now_unix_ms(),
+    };
+    let template = app.store.upsert_template(&new).await?;
+    let build = BuildRow {
+        id: BuildId::new(),
+        template: template.id,
+        state: BuildState::Waiting,
+        plan,
+        reason: None,
+        snapshot: None,
+        created_unix_ms: now_unix_ms(),
+        finished_unix_ms: None,
+    };
+    app.store.insert_build(&build).await?;
+    Ok((template, build))
+}

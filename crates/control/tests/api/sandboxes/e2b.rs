@@ -1,0 +1,155 @@
+//! The same by E2B's API: its answers, its pages, its errors.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::fixture;
+use crate::{
+    fixture::{Answer, Fixture},
+    tenancy::asking,
+};
+
+/// What an error is, after a look at its body.
+pub(super) fn code(answer: &Answer) -> u64 {
+    let body: Value = answer.json();
+    assert!(
+        body["message"].as_str().is_some_and(|text| !text.is_empty()),
+        "{answer:?}"
+    );
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let code = body["code"].as_u64().unwrap();
+    assert_eq!(code, u64::from(answer.status.as_u16()));
+    code
+}
+
+async fn made(f: &Fixture, mut fields: Value) -> Value {
+    fields["templateID"] = "web".into();
+    let answer = f.post_json("/v2/sandboxes", &fields).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    answer.json()
+}
+
+fn path(sandbox: &Value, rest: &str) -> String {
+    format!("/sandboxes/{}{rest}", sandbox["sandboxID"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_sandbox_lives_as_its_sdks_expect() {
+    let f = fixture().await;
+    let sandbox = made(
+        &f,
+        json!({ "metadata": { "a": "b" }, "timeout": 60, "somethingNew": true }),
+    )
+    .await;
+    let token = &sandbox["envdAccessToken"];
+    assert!(token.is_string() && sandbox["envdVersion"].is_string() && sandbox["alias"] == "web");
+    let seen: Value = f.get(&path(&sandbox, "")).await.json();
+    assert_eq!(
+        (&seen["state"], &seen["metadata"]["a"]),
+        (&json!("running"), &json!("b"))
+    );
+    assert_eq!(seen["memoryMB"], 256);
+
+    assert_eq!(f.post(&path(&sandbox, "/pause")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(code(&f.post(&path(&sandbox, "/pause")).await), 409);
+    let connected = f
+        .post_json(&path(&sandbox, "/connect"), &json!({ "timeout": 60 }))
+        .await;
+    assert_eq!(connected.status, StatusCode::CREATED);
+    assert_eq!(&connected.json::<Value>()["envdAccessToken"], token);
+    let connected = f
+        .post_json(&path(&sandbox, "/connect"), &json!({ "timeout": 60 }))
+        .await;
+    assert_eq!(connected.status, StatusCode::OK);
+    assert_eq!(code(&f.post(&path(&sandbox, "/resume")).await), 409);
+    let set = f
+        .post_json(&path(&sandbox, "/timeout"), &json!({ "timeout": 90 }))
+        .await;
+    assert_eq!(set.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        f.post(&path(&sandbox, "/refreshes")).await.status,
+        StatusCode::NO_CONTENT
+    );
+    let after: Value = f.get(&path(&sandbox, "")).await.json();
+    assert!(after["endAt"].as_str() > seen["endAt"].as_str(), "{after}");
+
+    assert_eq!(f.delete(&path(&sandbox, "")).await.status, StatusCode::NO_CONTENT);
+    for gone in [
+        f.get(&path(&sandbox, "")).await,
+        f.delete(&path(&sandbox, "")).await,
+        f.post_json(&path(&sandbox, "/connect"), &json!({ "timeout": 9 })).await,
+    ] {
+        assert_eq!(code(&gone), 404);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_in_its_form() {
+    let f = fixture().await;
+    for (body, status) in [
+        (json!({ "templateID": "web", "timeout": 0 }), 400),
+        (json!({ "templateID": "none" }), 404),
+        (json!({ "templateID": "web", "mcp": {} }), 400),
+        (json!({ "templateID": 5 }), 400),
+    ] {
+        assert_eq!(code(&f.post_json("/v2/sandboxes", &body).await), status, "{body}");
+    }
+    assert_eq!(code(&f.get("/v2/sandboxes?state=gone").await), 400);
+    assert_eq!(code(&f.get("/templates/aliases/none").await), 404);
+    assert_eq!(f.get("/templates/aliases/web").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn pages_follow_one_another() {
+    let f = fixture().await;
+    for user in ["ada", "bob", "ada"] {
+        made(&f, json!({ "metadata": { "user": user } })).await;
+    }
+    let (mut seen, mut query) = (Vec::new(), "limit=2".to_owned());
+    for wanted in [2, 1] {
+        let page = f.get(&format!("/v2/sandboxes?{query}")).await;
+        assert_eq!(page.headers["x-total-running"], "3");
+        let rows: Vec<Value> = page.json();
+        assert_eq!(rows.len(), wanted);
+        seen.extend(rows.iter().map(|row| row["sandboxID"].as_str().unwrap().to_owned()));
+        match page.headers.get("x-next-token") {
+            Some(next) => query = format!("limit=2&nextToken={}", next.to_str().unwrap()),
+            None => assert_eq!(wanted, 1),
+        }
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+    let adas: Vec<Value> = f.get("/v2/sandboxes?metadata=user%3Dada").await.json();
+    assert_eq!(adas.len(), 2);
+}
+
+#[tokio::test]
+async fn a_template_is_built_in_two_steps() {
+    let f = Fixture::new().await;
+    let asked = f
+        .post_json("/v3/templates", &json!({ "name": "two", "memoryMB": 256 }))
+        .await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{asked:?}");
+    let asked: Value = asked.json();
+    let (template, build) = (
+        asked["templateID"].as_str().unwrap(),
+        asked["buildID"].as_str().unwrap(),
+    );
+    let start = format!("/v2/templates/{template}/builds/{build}");
+    let body = json!({ "fromImage": crate::fixture::IMAGE });
+    assert_eq!(f.post_json(&start, &body).await.status, StatusCode::ACCEPTED);
+    assert_eq!(code(&f.post_json(&start, &body).await), 409);
+    let status = format!("/templates/{template}/builds/{build}/status");
+    let ready = f
+        .until(&format!("{status}?logsOffset=0"), |answer| {
+            answer.json::<Value>()["status"] == "ready"
+        })
+        .await;
+    let lines = ready.json::<Value>()["logEntries"].as_array().unwrap().len();
+    assert!(lines > 0);
+    let rest: Value = f.get(&format!("{status}?logsOffset={lines}")).await.json();
+    assert_eq!(rest["logEntries"], json!([]));
+    let patched = asking(Method::PATCH, "/v2/templates/two", Some(json!({ "public": true })));
+    assert_eq!(f.send(patched).await.status, StatusCode::OK);
+}

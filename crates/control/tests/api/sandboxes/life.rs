@@ -1,0 +1,173 @@
+//! Making sandboxes, pausing, resuming and killing them.
+
+use hearth_api::{OnTimeout, ProblemCode, Sandbox, SandboxList, SandboxState};
+use hearth_domain::{MachineOwner, StateWord};
+use hearth_node_api::{ErrorKind, NodeError, NodeService as _};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::{fixture, made, path, seen, until_gone};
+use crate::fixture::{Fixture, json_request};
+
+#[tokio::test]
+async fn one_is_a_machine_of_its_templates_snapshot() {
+    let f = fixture().await;
+    let fields = json!({
+        "env": ["A=1"], "metadata": { "user": "ada" }, "timeout_s": 60, "on_timeout": "pause", "auto_resume": true,
+        "recover": { "policy": "snapshot", "interval_s": 60 },
+    });
+    let sandbox = made(&f, fields).await;
+    assert_eq!((sandbox.state, sandbox.timeout_s), (SandboxState::Running, 60));
+    assert_eq!((sandbox.on_timeout, sandbox.auto_resume), (OnTimeout::Pause, true));
+    assert_eq!(sandbox.template_name.as_deref(), Some("web"));
+    assert_eq!(sandbox.metadata["user"], "ada");
+    assert!(sandbox.access_token.is_some() && sandbox.traffic_token.is_none());
+    let lasts = sandbox.ends_at.duration_since(sandbox.started_at).as_secs();
+    assert!((59..=62).contains(&lasts), "{lasts}");
+    let spec = f.node.spec(sandbox.machine).unwrap();
+    assert_eq!(spec.owner, Some(MachineOwner::Sandbox { sandbox: sandbox.id }));
+    assert_eq!(spec.name.to_string(), sandbox.id.to_string());
+    assert_eq!(spec.workload.env["A"], "1");
+    assert_eq!(spec.recover.interval_s(), Some(60));
+    assert!(spec.workload.idle && spec.snapshot.is_some());
+    assert_eq!(
+        f.get(&format!("/v1/machines/{}", sandbox.id)).await.status,
+        StatusCode::OK
+    );
+
+    assert_eq!(f.delete(&path(&sandbox, "")).await.status, StatusCode::NO_CONTENT);
+    until_gone(&f, &sandbox).await;
+    let again = f.delete(&path(&sandbox, "")).await;
+    assert_eq!(again.problem().code, ProblemCode::SandboxNotFound);
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_told_with_its_field() {
+    let f = fixture().await;
+    for (fields, field) in [
+        (json!({ "timeout_s": 0 }), "timeout_s"),
+        (json!({ "timeout_s": 2_678_401 }), "timeout_s"),
+        (json!({ "memory_mib": 512 }), "memory_mib"),
+        (json!({ "cpus": 1 }), "cpus"),
+        (json!({ "env": ["x"] }), "env[0]"),
+        (
+            json!({ "on_timeout": "pause_disk", "auto_resume": true }),
+            "auto_resume",
+        ),
+        (json!({ "on_timeout": "sleep" }), "on_timeout"),
+        (json!({ "metadata": { "a": "x".repeat(4097) } }), "metadata"),
+        (
+            json!({ "recover": { "policy": "no", "interval_s": 5 } }),
+            "recover.interval_s",
+        ),
+    ] {
+        let mut body = fields.clone();
+        body["template"] = "web".into();
+        let refused = f.post_json("/v1/sandboxes", &body).await;
+        assert_eq!(refused.problem().field.as_deref(), Some(field), "{fields}");
+    }
+    let absent = f.post_json("/v1/sandboxes", &json!({ "template": "none" })).await;
+    assert_eq!(absent.problem().code, ProblemCode::TemplateNotFound);
+    let same_size = json!({ "memory_mib": 256, "cpus": 2 });
+    made(&f, same_size).await;
+    let list: SandboxList = f.get("/v1/sandboxes").await.json();
+    assert_eq!(list.total, 1, "nothing is left of those that were refused");
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_may_be_sent_again() {
+    let f = fixture().await;
+    let send = async |key: &'static str, body: serde_json::Value| {
+        let mut request = json_request("/v1/sandboxes", body.to_string().into_bytes());
+        request
+            .headers_mut()
+            .insert("idempotency-key", HeaderValue::from_static(key));
+        f.send(request).await
+    };
+    let first = send("k", json!({ "template": "web" })).await;
+    assert_eq!(first.status, StatusCode::CREATED);
+    let second = send("k", json!({ "template": "web" })).await;
+    assert_eq!(second.status, StatusCode::OK);
+    let (first, second): (Sandbox, Sandbox) = (first.json(), second.json());
+    assert_eq!(first.id, second.id);
+    let other = send("k", json!({ "template": "web", "timeout_s": 9 })).await;
+    assert_eq!(other.problem().code, ProblemCode::IdempotencyMismatch);
+    assert_eq!(f.delete(&path(&first, "")).await.status, StatusCode::NO_CONTENT);
+    let gone = send("k", json!({ "template": "web" })).await;
+    assert_eq!(gone.problem().code, ProblemCode::StateConflict);
+}
+
+async fn paused(f: &Fixture, sandbox: &Sandbox, memory: bool) -> Sandbox {
+    let answer = f
+        .post_json(&path(sandbox, "/pause"), &json!({ "memory": memory }))
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    answer.json()
+}
+
+#[tokio::test]
+async fn one_stands_still_and_goes_on() {
+    let f = fixture().await;
+    let sandbox = made(&f, json!({ "timeout_s": 60 })).await;
+    let token = sandbox.access_token.clone();
+    for (memory, state) in [(true, SandboxState::Paused), (false, SandboxState::Stopped)] {
+        assert_eq!(paused(&f, &sandbox, memory).await.state, state);
+        let again = f.post(&path(&sandbox, "/pause")).await;
+        assert_eq!(again.problem().code, ProblemCode::StateConflict);
+        assert_eq!(seen(&f, &sandbox).await.state, state);
+        let resumed = f
+            .post_json(&path(&sandbox, "/resume"), &json!({ "timeout_s": 600 }))
+            .await;
+        assert_eq!(resumed.status, StatusCode::OK, "{resumed:?}");
+        let now = seen(&f, &sandbox).await;
+        assert_eq!((now.state, &now.access_token), (SandboxState::Running, &token));
+        assert!(now.ends_at > sandbox.ends_at && now.started_at >= sandbox.started_at);
+    }
+    // One that runs lasts no shorter than it would have.
+    let before = seen(&f, &sandbox).await.ends_at;
+    assert_eq!(f.post(&path(&sandbox, "/resume")).await.status, StatusCode::OK);
+    assert_eq!(seen(&f, &sandbox).await.ends_at, before);
+}
+
+#[tokio::test]
+async fn one_that_is_paused_outlasts_a_restart() {
+    let f = fixture().await;
+    let (kept, lost) = (made(&f, json!({})).await, made(&f, json!({})).await);
+    let running = made(&f, json!({})).await;
+    paused(&f, &kept, true).await;
+    // A node that lost a machine while nobody looked.
+    f.node.lose(lost.machine);
+    let f = f.reopen().await;
+    assert_eq!(seen(&f, &kept).await.state, SandboxState::Paused);
+    assert_eq!(seen(&f, &running).await.state, SandboxState::Running);
+    let absent = f.get(&path(&lost, "")).await;
+    assert_eq!(absent.problem().code, ProblemCode::SandboxNotFound);
+    let list: SandboxList = f.get("/v1/sandboxes").await.json();
+    assert_eq!(list.total, 2);
+    let resumed = f.post(&path(&kept, "/resume")).await;
+    assert_eq!(resumed.json::<Sandbox>().state, SandboxState::Running);
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_made_leaves_nothing() {
+    let f = fixture().await;
+    let refusal = NodeError::new(ErrorKind::NoCapacity, "there is no room");
+    *f.node.refusal.lock().unwrap() = Some(refusal);
+    let refused = f.post_json("/v1/sandboxes", &json!({ "template": "web" })).await;
+    assert_eq!(refused.problem().code, ProblemCode::NoCapacity);
+    let list: SandboxList = f.get("/v1/sandboxes").await.json();
+    assert_eq!(list.total, 0);
+    assert_eq!(f.node.count(), 0);
+}
+
+#[tokio::test]
+async fn a_pause_that_fails_leaves_it_running() {
+    let f = fixture().await;
+    let sandbox = made(&f, json!({})).await;
+    let status = f.node.status(sandbox.machine).unwrap();
+    assert_eq!(status.state.word(), StateWord::Running);
+    // As if it crashed: the reaper ends it.
+    f.node.lose(sandbox.machine);
+    let refused = f.post(&path(&sandbox, "/pause")).await;
+    assert!(refused.status.is_client_error(), "{refused:?}");
+}
