@@ -10,7 +10,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use args::{Cli, Command, SandboxCommand};
 use clap::{CommandFactory, Parser};
 use commands::Away;
 use failure::{EXIT_FAILED, EXIT_NOT_RUN};
@@ -33,7 +33,10 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(failure::usage(&error, args::asks_for_json(std::env::args_os()))),
     };
     let failure_code = match &cli.command {
-        Command::Run(_) | Command::Attach(_) | Command::Exec(_) => EXIT_NOT_RUN,
+        Command::Run(_)
+        | Command::Attach(_)
+        | Command::Exec(_)
+        | Command::Sandbox(SandboxCommand::Exec(_) | SandboxCommand::Connect { .. }) => EXIT_NOT_RUN,
         _ => EXIT_FAILED,
     };
     let json = cli.json;

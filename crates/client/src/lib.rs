@@ -23,7 +23,7 @@ use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxB
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 pub use lines::{ByteStream, Lines};
-pub use path::ApiPath;
+pub use path::{ApiPath, encoded};
 use rustls::ClientConfig;
 use serde::{Serialize, de::DeserializeOwned};
 pub use session::{Session, SessionReceiver, SessionSender};

@@ -59,7 +59,8 @@ impl ApiPath {
     }
 }
 
-fn encoded(text: &str) -> PercentEncode<'_> {
+/// A text as a part of a path or a query.
+pub fn encoded(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, RESERVED)
 }
 

@@ -14,6 +14,7 @@ mod machine;
 mod project;
 #[cfg(test)]
 mod reference;
+mod sandbox;
 mod snapshot;
 mod value;
 
@@ -36,6 +37,7 @@ pub(crate) use self::{
         StopArgs,
     },
     project::{AuditArgs, KeyCommand, ProjectCommand, QuotaArgs, SecretCommand},
+    sandbox::{CreateArgs as CreateSandboxArgs, FilesCommand, ListArgs as ListSandboxesArgs, SandboxCommand},
     snapshot::{ForkArgs, PauseArgs, RestoreArgs, RollbackArgs, SnapshotCommand},
     value::Tail,
 };
@@ -169,6 +171,9 @@ pub(crate) enum Command {
     /// Snapshots of machines, which others go on from
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Sandboxes: machines of templates, which run commands for a time
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
     /// Functions
     #[command(subcommand, name = "fn", visible_alias = "function")]
     Function(FunctionCommand),

@@ -152,6 +152,23 @@ pub(super) fn lifetime_s(text: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
+/// The same for what may also be over at once, by `0`.
+pub(super) fn timeout_s(text: &str) -> Result<i64, String> {
+    if text == "0" {
+        return Ok(0);
+    }
+    let seconds = lifetime_s(text)?;
+    i64::try_from(seconds).map_err(|_| format!("{text:?} is too long"))
+}
+
+/// `NAME=VALUE`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not valid: write NAME=VALUE")),
+    }
+}
+
 /// A time, or an age before now.
 pub(super) fn since(text: &str) -> Result<jiff::Timestamp, String> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {

@@ -12,6 +12,7 @@ mod machine;
 mod node;
 mod project;
 mod run;
+mod sandbox;
 mod secret;
 mod session;
 mod snapshot;
@@ -40,6 +41,7 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Fork(args) => snapshot::fork(client, args, json).await,
         Command::Rollback(args) => snapshot::rollback(client, &args, json).await,
         Command::Snapshot(command) => snapshot::dispatch(command, client, json).await,
+        Command::Sandbox(command) => sandbox::dispatch(command, client, json).await,
         Command::Rm(args) => machine::rm(client, &args, json).await,
         Command::Wait(args) => machine::wait(client, &args.machines, json).await,
         Command::Logs(args) => watch::logs(client, args, json).await,

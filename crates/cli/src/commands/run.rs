@@ -173,7 +173,7 @@ fn create_request(args: RunArgs) -> CreateMachine {
 }
 
 /// `KEY` alone takes its value from here, and is left out where there is none.
-fn with_value(variable: String) -> Option<String> {
+pub(crate) fn with_value(variable: String) -> Option<String> {
     if variable.contains('=') {
         return Some(variable);
     }
