@@ -54,11 +54,11 @@ pub(super) async fn of_one(
 pub(super) async fn of_many(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> ApiResult<Json<Value>> {
     let tenant = caller.may(&app, Action::MachineRead).await?;
     let ids = named(uri.query().unwrap_or_default());
-    if ids.is_empty() || ids.len() > SANDBOXES_MAX {
+    if ids.len() > SANDBOXES_MAX {
         return Err(ApiError::field(
             "sandbox_ids",
             format!(
-                "sandbox_ids names {} sandboxes: it names from 1 to {SANDBOXES_MAX}",
+                "sandbox_ids names {} sandboxes: at most {SANDBOXES_MAX} can be named",
                 ids.len()
             ),
         ));

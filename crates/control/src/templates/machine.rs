@@ -96,8 +96,10 @@ impl Builder {
         limit: Duration,
         mut line: impl FnMut(bool, &str),
     ) -> Result<i32, NodeError> {
-        let session = self.app.node.exec(self.spec.id, request).await?;
-        let mut events = session.output;
+        let ExecSession { output, input } = self.app.node.exec(self.spec.id, request).await?;
+        // Nothing is written to it.
+        drop(input);
+        let mut events = output;
         let mut partial = [Vec::new(), Vec::new()];
         let running = async {
             while let Some(event) = events.next().await {
