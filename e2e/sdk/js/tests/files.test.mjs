@@ -1,13 +1,16 @@
-import { AuthenticationError, FileNotFoundError, FilesystemEventType, FileType, InvalidArgumentError } from 'e2b'
+import { AuthenticationError, FileNotFoundError, FilesystemEventType, FileType, getSignature, InvalidArgumentError } from 'e2b'
 import { expect } from 'vitest'
 import { test, waitUntil } from './fixture.mjs'
 
 const failure = (promise) => promise.then(() => undefined, (error) => error)
-const fetched = async (url, options) => {
-  const answer = await fetch(url, options)
+// An address on loopback does not tell which sandbox is meant; these headers do.
+const fetched = async (sandbox, url, options) => {
+  const headers = { 'E2b-Sandbox-Id': sandbox.sandboxId, 'E2b-Sandbox-Port': '49983' }
+  const answer = await fetch(url, { ...options, headers })
   return [answer.status, await answer.text()]
 }
 
+// covers: Filesystem.write, Filesystem.read
 test('write and read', async ({ sandbox, folder }) => {
   const info = await sandbox.files.write(`${folder}/a žluť`, 'some text 🦀')
   expect(info).toMatchObject({ name: 'a žluť', path: `${folder}/a žluť`, type: 'file' })
@@ -37,6 +40,7 @@ test('write streams, octets and compressed', async ({ sandbox, folder }) => {
   expect(await sandbox.files.read(`${folder}/packed`, { gzip: true })).toBe('packed '.repeat(100_000))
 })
 
+// covers: Filesystem.writeFiles
 test('write many', async ({ sandbox, folder }) => {
   const names = ['a"b', 'a\\b', 'a;b', 'a%b', 'd/ž', ...Array.from({ length: 1000 }, (_, number) => `n${number}`)]
   const infos = await sandbox.files.write(names.map((name) => ({ path: `${folder}/${name}`, data: name })))
@@ -44,6 +48,7 @@ test('write many', async ({ sandbox, folder }) => {
   for (const name of names.slice(0, 6)) expect(await sandbox.files.read(`${folder}/${name}`)).toBe(name)
 })
 
+// covers: Filesystem.write
 test('metadata', async ({ sandbox, folder }) => {
   const info = await sandbox.files.write(`${folder}/file`, 'x', { metadata: { Author: 'me' } })
   expect(info.metadata).toEqual({ author: 'me' })
@@ -52,6 +57,7 @@ test('metadata', async ({ sandbox, folder }) => {
   expect((await sandbox.files.getInfo(`${folder}/file`)).metadata).toBeUndefined()
 })
 
+// covers: Filesystem.list, Filesystem.getInfo, Filesystem.exists
 test('list, info, exists', async ({ sandbox, folder }) => {
   await sandbox.files.write(`${folder}/d/e/file`, '12345', { user: 'root' })
   const paths = async (options) => (await sandbox.files.list(folder, options)).map(({ path }) => path.slice(folder.length))
@@ -66,6 +72,7 @@ test('list, info, exists', async ({ sandbox, folder }) => {
   expect((await sandbox.files.getInfo(`${folder}/link`)).symlinkTarget).toBe(`${folder}/d`)
 })
 
+// covers: Filesystem.makeDir, Filesystem.rename, Filesystem.remove
 test('makeDir, rename, remove', async ({ sandbox, folder }) => {
   expect(await sandbox.files.makeDir(`${folder}/a/b`)).toBe(true)
   expect(await sandbox.files.makeDir(`${folder}/a/b`)).toBe(false)
@@ -76,14 +83,16 @@ test('makeDir, rename, remove', async ({ sandbox, folder }) => {
 
 test('errors', async ({ sandbox, folder }) => {
   const absent = `${folder}/absent`
-  for (const asked of [sandbox.files.read(absent), sandbox.files.getInfo(absent), sandbox.files.list(absent), sandbox.files.rename(absent, folder)]) {
-    expect(await failure(asked)).toBeInstanceOf(FileNotFoundError)
+  const { files } = sandbox
+  for (const ask of [() => files.read(absent), () => files.getInfo(absent), () => files.list(absent), () => files.rename(absent, folder)]) {
+    expect(await failure(ask())).toBeInstanceOf(FileNotFoundError)
   }
   expect(await failure(sandbox.files.read(folder))).toBeInstanceOf(InvalidArgumentError)
   expect(await failure(sandbox.files.write(folder, 'x'))).toBeInstanceOf(InvalidArgumentError)
   expect(await failure(sandbox.files.read('/etc/hostname', { user: 'hearth-nobody' }))).toBeInstanceOf(AuthenticationError)
 })
 
+// covers: Filesystem.watchDir
 test('watchDir', async ({ sandbox, folder }) => {
   await sandbox.files.makeDir(`${folder}/w/deep`)
   const seen = []
@@ -103,6 +112,7 @@ test('watchDir', async ({ sandbox, folder }) => {
   expect(await failure(sandbox.files.watchDir(`${folder}/w`, () => {}))).toBeInstanceOf(FileNotFoundError)
 })
 
+// covers: WatchHandle.stop
 test('a watch is stopped', async ({ sandbox, folder }) => {
   let ended = false
   const watch = await sandbox.files.watchDir(folder, () => {}, { onExit: () => { ended = true } })
@@ -110,13 +120,20 @@ test('a watch is stopped', async ({ sandbox, folder }) => {
   await waitUntil(() => ended, 'the end')
 })
 
+// covers: Sandbox.downloadUrl, Sandbox.uploadUrl
 test('signed addresses', async ({ sandbox, folder }) => {
   const form = new FormData()
   form.append('file', new Blob(['content']), 'ignored')
   const upload = await sandbox.uploadUrl(`${folder}/a b`, { useSignatureExpiration: 60_000 })
-  expect((await fetched(upload, { method: 'POST', body: form }))[0]).toBe(200)
-  expect(await fetched(await sandbox.downloadUrl(`${folder}/a b`))).toEqual([200, 'content'])
+  expect((await fetched(sandbox, upload, { method: 'POST', body: form }))[0]).toBe(200)
+  expect(await fetched(sandbox, await sandbox.downloadUrl(`${folder}/a b`))).toEqual([200, 'content'])
   const signed = await sandbox.downloadUrl(`${folder}/a b`, { user: 'root', useSignatureExpiration: 60_000 })
-  expect(await fetched(signed)).toEqual([200, 'content'])
-  expect((await fetched(signed.replace('username=root', 'username=nobody')))[0]).toBe(401)
+  expect(await fetched(sandbox, signed)).toEqual([200, 'content'])
+  expect((await fetched(sandbox, signed.replace('username=root', 'username=nobody')))[0]).toBe(401)
+})
+
+// covers: getSignature
+test('a signature', async () => {
+  const signed = await getSignature({ path: '/x', operation: 'read', user: 'user', envdAccessToken: 'token', expirationInSeconds: 60 })
+  expect(signed.signature).toMatch(/^v1_/)
 })

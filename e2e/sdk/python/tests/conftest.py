@@ -1,20 +1,22 @@
-"""A sandbox for each test, once by `Sandbox` and once by `AsyncSandbox`.
+"""Each test runs twice: by the SDK's synchronous classes, and by its asynchronous ones.
 
-The tests are written once, in plain sequence. `AsyncSandbox` is driven by a facade that runs its coroutines on an event loop
-of a thread of its own, so that what the SDK does in the background goes on while a test waits.
+The tests are written once, in plain sequence. An asynchronous class is driven by a facade that runs its coroutines on an event
+loop of a thread of its own, so that what the SDK does in the background goes on while a test waits.
 
-By default a sandbox is created through the API that the SDK's own variables name (`E2B_API_URL` and so on). With
-`HEARTH_AGENT_URL` and `HEARTH_AGENT_TOKEN` the tests talk to one agent directly.
+The SDK's own variables (`E2B_API_URL` and so on) name the server. With `HEARTH_AGENT_URL` and `HEARTH_AGENT_TOKEN`, the tests
+of what is inside a sandbox talk to one agent directly.
 """
 
 import inspect
 import os
 import time
 import uuid
+from types import SimpleNamespace
 
+import e2b
+import e2b_code_interpreter
 import pytest
 from anyio.from_thread import start_blocking_portal
-from e2b import AsyncSandbox, Sandbox
 from e2b.connection_config import ConnectionConfig
 from packaging.version import Version
 
@@ -23,11 +25,14 @@ LIMIT_S = 30
 
 
 class Facade:
-    """An object of the asynchronous SDK that is called as one of the synchronous SDK."""
+    """A class or an object of the asynchronous SDK that is called as one of the synchronous SDK."""
 
     def __init__(self, target, portal):
         self._target = target
         self._portal = portal
+
+    def __call__(self, *args, **kwargs):
+        return self._wrap(self._target(*args, **kwargs))
 
     def __getattr__(self, name):
         value = getattr(self._target, name)
@@ -44,8 +49,9 @@ class Facade:
         return call
 
     def _wrap(self, value):
-        module = type(value).__module__
-        is_asynchronous = "sandbox_async" in module or "AsyncFile" in type(value).__name__
+        if isinstance(value, list):
+            return [self._wrap(item) for item in value]
+        is_asynchronous = any("_async" in base.__module__ or "AsyncFile" in base.__name__ for base in type(value).__mro__)
         return Facade(value, self._portal) if is_asynchronous else value
 
 
@@ -88,20 +94,69 @@ def portal():
         yield portal
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sync_only: what both flavours share, such as the builder of templates, is driven once")
+
+
+def pytest_collection_modifyitems(config, items):
+    twice = [item for item in items if item.get_closest_marker("sync_only") and item.callspec.params.get("sdk") == "async"]
+    config.hook.pytest_deselected(items=twice)
+    items[:] = [item for item in items if item not in twice]
+
+
+def classes(module, prefix, portal):
+    """What an SDK offers in one flavour, by the names of the synchronous one."""
+    names = ["Sandbox", "Template", "Volume", "Secret"]
+    own = {name: getattr(module, prefix + name) for name in names}
+    if prefix:
+        own = {name: Facade(own[name], portal) for name in names}
+    return SimpleNamespace(**own, is_asynchronous=bool(prefix))
+
+
 @pytest.fixture(scope="session", params=["sync", "async"])
-def shared_sandbox(request, portal):
+def sdk(request, portal):
+    return classes(e2b, "" if request.param == "sync" else "Async", portal)
+
+
+@pytest.fixture(scope="session")
+def interpreter_sdk(sdk, portal):
+    return classes(e2b_code_interpreter, "Async" if sdk.is_asynchronous else "", portal)
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox(sdk, portal):
     direct = "HEARTH_AGENT_URL" in os.environ
-    if request.param == "sync":
-        sandbox = at_agent(Sandbox) if direct else Sandbox.create()
-    else:
+    if direct:
 
         async def make():
-            return at_agent(AsyncSandbox) if direct else await AsyncSandbox.create()
+            return at_agent(e2b.AsyncSandbox)
 
-        sandbox = Facade(portal.call(make), portal)
+        sandbox = Facade(portal.call(make), portal) if sdk.is_asynchronous else at_agent(e2b.Sandbox)
+    else:
+        sandbox = sdk.Sandbox.create(timeout=1800)
     yield sandbox
     if not direct:
         sandbox.kill()
+
+
+@pytest.fixture
+def create(sdk):
+    """Makes sandboxes that are gone once the test is over."""
+    made = []
+
+    def make(*args, **options):
+        made.append(sdk.Sandbox.create(*args, **{"timeout": 300, **options}))
+        return made[-1]
+
+    yield make
+    for sandbox in made:
+        sandbox.kill()
+
+
+@pytest.fixture
+def name():
+    """A name of the test's own, for what lives beyond a sandbox."""
+    return f"sdk-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture

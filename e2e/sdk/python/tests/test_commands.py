@@ -3,6 +3,7 @@ import time
 
 import pytest
 from conftest import is_asynchronous, wait_until
+from covers import covers
 from e2b import (
     AuthenticationException,
     CommandExitException,
@@ -26,6 +27,7 @@ def is_alive(sandbox, pid):
     return result.stdout == "yes\n"
 
 
+@covers("Commands.run")
 def test_run_gives_output_and_code(sandbox):
     result = sandbox.commands.run("echo out; echo err >&2")
     assert (result.stdout, result.stderr, result.exit_code, result.error) == ("out\n", "err\n", 0, None)
@@ -44,6 +46,7 @@ def test_run_of_an_unknown_command_is_a_shells_127(sandbox):
     assert raised.value.exit_code == 127 and "not found" in raised.value.stderr
 
 
+@covers("Commands.run")
 def test_run_calls_back_with_each_stream(sandbox):
     out, err = [], []
     result = sandbox.commands.run(
@@ -91,6 +94,7 @@ def test_run_is_a_login_shell_without_input(sandbox):
     assert sandbox.commands.run("shopt -q login_shell && cat && echo over").stdout == "over\n"
 
 
+@covers("Commands.run")
 def test_a_timeout_kills_the_command(sandbox, folder):
     began = time.monotonic()
     with pytest.raises(TimeoutException):
@@ -104,6 +108,7 @@ def test_a_timeout_of_zero_is_none(sandbox):
     assert sandbox.commands.run("sleep 0.2; echo done", timeout=0).stdout == "done\n"
 
 
+@covers("Commands.run", "CommandHandle.wait")
 def test_background_command_and_its_handle(sandbox):
     handle = start(sandbox, "sleep 0.3; echo late")
     assert handle.pid in pids(sandbox)
@@ -111,6 +116,7 @@ def test_background_command_and_its_handle(sandbox):
     wait_until(lambda: handle.pid not in pids(sandbox), "the command's leaving the list")
 
 
+@covers("Commands.list")
 def test_list_says_what_runs(sandbox):
     handle = start(sandbox, "sleep 600", envs={"A": "b"}, cwd="/usr")
     found = next(process for process in sandbox.commands.list() if process.pid == handle.pid)
@@ -119,6 +125,7 @@ def test_list_says_what_runs(sandbox):
     )
 
 
+@covers("Commands.kill")
 def test_kill_and_what_the_handle_says(sandbox):
     handle = start(sandbox, "sleep 600")
     assert sandbox.commands.kill(handle.pid) is True
@@ -128,6 +135,7 @@ def test_kill_and_what_the_handle_says(sandbox):
     assert sandbox.commands.kill(handle.pid) is False
 
 
+@covers("CommandHandle.kill")
 def test_kill_by_the_handle(sandbox):
     handle = start(sandbox, "sleep 600")
     assert handle.kill() is True
@@ -145,6 +153,7 @@ def test_connect_of_nothing(sandbox):
         sandbox.commands.connect(999_999)
 
 
+@covers("Commands.connect")
 def test_connect_gives_what_comes_from_then_on(sandbox, folder):
     first = start(sandbox, f"echo before; touch {folder}/said; while [ ! -e {folder}/go ]; do sleep 0.05; done; echo after; exit 3")
     wait_until(lambda: sandbox.files.exists(f"{folder}/said"), "the first output")
@@ -159,6 +168,7 @@ def test_connect_gives_what_comes_from_then_on(sandbox, folder):
     assert raised.value.stdout == "before\nafter\n"
 
 
+@covers("CommandHandle.disconnect")
 def test_disconnecting_leaves_the_command_running(sandbox, folder):
     handle = start(sandbox, f"while [ ! -e {folder}/go ]; do echo noise; sleep 0.01; done; echo over > {folder}/done")
     handle.disconnect()
@@ -168,18 +178,21 @@ def test_disconnecting_leaves_the_command_running(sandbox, folder):
     assert sandbox.files.read(f"{folder}/done") == "over\n"
 
 
+@covers("Commands.send_stdin")
 def test_send_stdin(sandbox):
     handle = start(sandbox, "read line; echo got $line", stdin=True)
     sandbox.commands.send_stdin(handle.pid, "some žluť text\n")
     assert handle.wait().stdout == "got some žluť text\n"
 
 
+@covers("CommandHandle.send_stdin")
 def test_send_stdin_by_the_handle(sandbox):
     handle = start(sandbox, "read line; echo got $line", stdin=True)
     handle.send_stdin(b"bytes\n")
     assert handle.wait().stdout == "got bytes\n"
 
 
+@covers("Commands.close_stdin")
 def test_close_stdin(sandbox):
     handle = start(sandbox, "cat; echo over", stdin=True)
     sandbox.commands.send_stdin(handle.pid, "typed\n")
@@ -187,6 +200,7 @@ def test_close_stdin(sandbox):
     assert handle.wait().stdout == "typed\nover\n"
 
 
+@covers("CommandHandle.close_stdin")
 def test_close_stdin_by_the_handle(sandbox):
     handle = start(sandbox, "wc -c", stdin=True)
     handle.send_stdin("12345")
@@ -204,6 +218,7 @@ def test_send_stdin_where_there_is_none(sandbox):
         sandbox.commands.close_stdin(999_999)
 
 
+@covers("Commands.stream_input", "CommandInputHandle.send", "CommandInputHandle.close")
 def test_stream_input(sandbox):
     handle = start(sandbox, "wc -c", stdin=True)
     piece = b"x" * 100_000
@@ -239,12 +254,12 @@ def test_many_at_once(sandbox):
     def run(number):
         results[number] = sandbox.commands.run(f"sleep 0.2; echo {number}").stdout
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(40)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == {number: f"{number}\n" for number in range(40)}
+    assert results == {number: f"{number}\n" for number in range(16)}
 
 
 def test_a_handle_tells_of_itself(sandbox):
@@ -255,5 +270,6 @@ def test_a_handle_tells_of_itself(sandbox):
         assert (handle.stdout, handle.stderr, handle.exit_code, handle.error) == ("out\n", "err\n", 2, "exit status 2")
 
 
+@covers("Sandbox.is_running")
 def test_is_running(sandbox):
     assert sandbox.is_running() is True

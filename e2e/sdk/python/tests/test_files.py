@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 from conftest import is_asynchronous
+from covers import covers
 from e2b import (
     AuthenticationException,
     FileNotFoundException,
@@ -14,6 +15,7 @@ from e2b import (
 from e2b.sandbox.filesystem.filesystem import WriteEntry
 
 
+@covers("Filesystem.write", "Filesystem.read")
 def test_write_and_read_text(sandbox, folder):
     info = sandbox.files.write(f"{folder}/a b žluť.txt", "some žluť text 🦀\n")
     assert (info.name, info.type, info.path) == ("a b žluť.txt", FileType.FILE, f"{folder}/a b žluť.txt")
@@ -33,6 +35,7 @@ def test_write_and_read_nothing(sandbox, folder):
     assert sandbox.files.get_info(f"{folder}/empty").size == 0
 
 
+@covers("Filesystem.read")
 def test_read_a_stream(sandbox, folder):
     data = os.urandom(3_000_000)
     sandbox.files.write(f"{folder}/stream", data)
@@ -96,6 +99,7 @@ def test_write_makes_folders(sandbox, folder):
     assert sandbox.files.get_info(f"{folder}/one/two").type == FileType.DIR
 
 
+@covers("Filesystem.write_files")
 def test_write_many(sandbox, folder):
     infos = sandbox.files.write_files(
         [WriteEntry(path=f"{folder}/{name}", data=data) for name, data in [("a", "one"), ("d/b", b"two"), ("c", "")]]
@@ -120,6 +124,7 @@ def test_names_that_need_quoting(sandbox, folder):
     assert [sandbox.files.read(f"{folder}/{name}") for name in names] == names
 
 
+@covers("Filesystem.write")
 def test_write_with_metadata(sandbox, folder):
     info = sandbox.files.write(f"{folder}/file", "x", metadata={"Author": "me", "purpose": "a test"})
     assert info.metadata == {"author": "me", "purpose": "a test"}
@@ -202,6 +207,7 @@ def test_users_that_are_unknown(sandbox, folder):
             ask()
 
 
+@covers("Filesystem.list")
 def test_list(sandbox, folder):
     sandbox.files.write(f"{folder}/b", "xyz")
     sandbox.files.write(f"{folder}/a/c", "")
@@ -223,11 +229,13 @@ def test_list_nothing(sandbox, folder):
     assert sandbox.files.list(folder) == []
 
 
+@covers("Filesystem.exists")
 def test_exists(sandbox, folder):
     sandbox.files.write(f"{folder}/file", "")
     assert sandbox.files.exists(f"{folder}/file") and sandbox.files.exists(folder)
 
 
+@covers("Filesystem.get_info")
 def test_get_info_of_a_file(sandbox, folder):
     before = datetime.datetime.now(datetime.timezone.utc)
     sandbox.files.write(f"{folder}/file", "12345", user="root")
@@ -250,6 +258,7 @@ def test_get_info_of_a_folder_and_a_link(sandbox, folder):
     assert (dangling.type, dangling.symlink_target) == (FileType.SYMLINK, "/nowhere")
 
 
+@covers("Filesystem.rename")
 def test_rename(sandbox, folder):
     sandbox.files.write(f"{folder}/old", "content")
     info = sandbox.files.rename(f"{folder}/old", f"{folder}/deep/new")
@@ -268,6 +277,7 @@ def test_rename_over_a_file_and_of_a_folder(sandbox, folder):
     assert sandbox.files.get_info(f"{folder}/e").type == FileType.DIR
 
 
+@covers("Filesystem.remove")
 def test_remove(sandbox, folder):
     sandbox.files.write(f"{folder}/d/e/file", "")
     sandbox.files.remove(f"{folder}/d")
@@ -275,6 +285,7 @@ def test_remove(sandbox, folder):
     sandbox.files.remove(f"{folder}/d")
 
 
+@covers("Filesystem.make_dir")
 def test_make_dir(sandbox, folder):
     assert sandbox.files.make_dir(f"{folder}/one/two") is True
     assert sandbox.files.make_dir(f"{folder}/one/two") is False

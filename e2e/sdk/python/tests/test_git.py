@@ -1,6 +1,7 @@
 """`sandbox.git`: commands that the SDK runs. The sandbox's image must have git."""
 
 import pytest
+from covers import covers
 from e2b import GitUpstreamException
 
 AUTHOR = {"author_name": "Some One", "author_email": "one@example.com"}
@@ -17,6 +18,7 @@ def repository(sandbox, folder):
     return path
 
 
+@covers("Git.init", "Git.add", "Git.commit", "Git.status", "Git.configure_user")
 def test_init_add_commit_and_status(sandbox, repository):
     status = sandbox.git.status(repository)
     assert status.is_clean and status.current_branch == "main"
@@ -28,6 +30,7 @@ def test_init_add_commit_and_status(sandbox, repository):
     assert sandbox.git.status(repository).has_staged
 
 
+@covers("Git.branches", "Git.create_branch", "Git.checkout_branch", "Git.delete_branch")
 def test_branches(sandbox, repository):
     sandbox.git.create_branch(repository, "other")
     assert sandbox.git.branches(repository).current_branch == "other"
@@ -38,6 +41,7 @@ def test_branches(sandbox, repository):
     assert sandbox.git.branches(repository).branches == ["main"]
 
 
+@covers("Git.reset", "Git.restore")
 def test_reset_and_restore(sandbox, repository):
     sandbox.files.write(f"{repository}/file", "two\n")
     sandbox.git.restore(repository, paths=["file"])
@@ -47,6 +51,7 @@ def test_reset_and_restore(sandbox, repository):
     assert sandbox.files.read(f"{repository}/file") == "one\n"
 
 
+@covers("Git.remote_add", "Git.remote_get", "Git.push", "Git.clone", "Git.pull")
 def test_remotes_push_clone_and_pull(sandbox, folder, repository):
     sandbox.git.init(f"{folder}/bare.git", bare=True, initial_branch="main")
     sandbox.git.remote_add(repository, "origin", f"{folder}/bare.git")
@@ -66,7 +71,17 @@ def test_a_pull_without_an_upstream(sandbox, repository):
         sandbox.git.pull(repository)
 
 
+@covers("Git.set_config", "Git.get_config")
 def test_configuration(sandbox, repository):
     sandbox.git.set_config("hearth.test", "value", scope="local", path=repository)
     assert sandbox.git.get_config("hearth.test", scope="local", path=repository) == "value"
     assert sandbox.git.get_config("hearth.absent", scope="local", path=repository) is None
+
+
+@covers("Git.dangerously_authenticate")
+def test_credentials_are_kept_in_the_sandbox(sandbox):
+    try:
+        sandbox.git.dangerously_authenticate("me", "x", host="git.example.com")
+        assert "https://me:x@git.example.com" in sandbox.commands.run("cat ~/.git-credentials").stdout
+    finally:
+        sandbox.commands.run("rm -f ~/.git-credentials ~/.gitconfig")

@@ -1,5 +1,6 @@
 import pytest
 from conftest import is_asynchronous, wait_until
+from covers import covers
 from e2b import CommandExitException, NotFoundException, PtySize, TimeoutException
 
 
@@ -31,6 +32,7 @@ class Terminal:
         return self.shown.decode()
 
 
+@covers("Pty.create", "Pty.send_stdin")
 def test_create_type_and_end(sandbox):
     terminal = Terminal(sandbox, envs={"GREETING": "hello"}, cwd="/usr", user="root")
     terminal.type("echo $GREETING-$(pwd)-$(whoami)-$TERM; exit 5\n")
@@ -45,6 +47,7 @@ def test_it_is_a_terminal_of_the_size_asked_for(sandbox):
     assert "/dev/pts/" in terminal.text() and "24 80" in terminal.text()
 
 
+@covers("Pty.resize")
 def test_resize(sandbox):
     terminal = Terminal(sandbox)
     sandbox.pty.resize(terminal.handle.pid, PtySize(rows=50, cols=132))
@@ -53,6 +56,7 @@ def test_resize(sandbox):
     assert "50 132" in terminal.text()
 
 
+@covers("Pty.kill")
 def test_kill(sandbox):
     terminal = Terminal(sandbox)
     assert sandbox.pty.kill(terminal.handle.pid) is True
@@ -60,6 +64,7 @@ def test_kill(sandbox):
     assert sandbox.pty.kill(terminal.handle.pid) is False
 
 
+@covers("Pty.connect")
 def test_connect(sandbox, folder):
     terminal = Terminal(sandbox)
     shown = bytearray()
@@ -74,6 +79,7 @@ def test_connect(sandbox, folder):
     assert b"bothsee" in shown and "bothsee" in terminal.text()
 
 
+@covers("Pty.stream_input")
 def test_stream_input(sandbox):
     terminal = Terminal(sandbox)
     pid = terminal.handle.pid

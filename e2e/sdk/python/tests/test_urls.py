@@ -3,15 +3,24 @@
 import urllib.error
 import urllib.request
 
-from conftest import wait_until
+import pytest
+from conftest import AGENT_PORT, wait_until
+from covers import covers
 
 
-def fetch(url, body=None, content_type=None):
-    """Status and body."""
+@pytest.fixture
+def fetch(sandbox):
+    """Fetches an address: status and body."""
+    return lambda *args: fetch_of(sandbox, *args)
+
+
+def fetch_of(sandbox, url, body=None, content_type=None):
     request = urllib.request.Request(url, data=body, method="POST" if body is not None else "GET")
     if content_type:
         request.add_header("Content-Type", content_type)
-    # By the address itself the sandbox cannot be known: behind one that serves many, the headers name it.
+    # An address on loopback does not tell which sandbox is meant; these do.
+    request.add_header("E2b-Sandbox-Id", sandbox.sandbox_id)
+    request.add_header("E2b-Sandbox-Port", str(AGENT_PORT))
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read()
@@ -27,13 +36,15 @@ def form(content):
     return head + content + b"\r\n--edge--\r\n"
 
 
-def test_download(sandbox, folder):
+@covers("Sandbox.download_url")
+def test_download(sandbox, folder, fetch):
     sandbox.files.write(f"{folder}/a b", "content")
     assert fetch(sandbox.download_url(f"{folder}/a b")) == (200, b"content")
     assert fetch(sandbox.download_url(f"{folder}/a b", user="root", use_signature_expiration=60)) == (200, b"content")
 
 
-def test_upload(sandbox, folder):
+@covers("Sandbox.upload_url")
+def test_upload(sandbox, folder, fetch):
     url = sandbox.upload_url(f"{folder}/file", use_signature_expiration=60)
     status, _ = fetch(url, form(b"content"), MULTIPART)
     assert status == 200 and sandbox.files.read(f"{folder}/file") == "content"
@@ -41,7 +52,8 @@ def test_upload(sandbox, folder):
     assert status == 200 and sandbox.files.read(f"{folder}/other") == "octets"
 
 
-def test_an_address_expires(sandbox, folder):
+@covers("Sandbox.download_url")
+def test_an_address_expires(sandbox, folder, fetch):
     sandbox.files.write(f"{folder}/file", "content")
     url = sandbox.download_url(f"{folder}/file", use_signature_expiration=1)
     assert fetch(url)[0] == 200
@@ -49,7 +61,7 @@ def test_an_address_expires(sandbox, folder):
     assert status == 401 and b"signature is already expired" in body and b'"code":401' in body.replace(b" ", b"")
 
 
-def test_a_signature_is_for_one_path_user_and_operation(sandbox, folder):
+def test_a_signature_is_for_one_path_user_and_operation(sandbox, folder, fetch):
     sandbox.files.write(f"{folder}/file", "content")
     sandbox.files.write(f"{folder}/other", "content")
     url = sandbox.download_url(f"{folder}/file", user="root", use_signature_expiration=60)

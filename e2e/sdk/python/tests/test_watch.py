@@ -1,5 +1,6 @@
 import pytest
 from conftest import is_asynchronous, wait_until
+from covers import covers
 from e2b import FileNotFoundException, FilesystemEventType, FileType, InvalidArgumentException, SandboxException
 
 CREATE, WRITE, REMOVE, RENAME, CHMOD = (
@@ -42,6 +43,7 @@ def watching(sandbox):
         watch.handle.stop()
 
 
+@covers("Filesystem.watch_dir", "WatchHandle.get_new_events")
 def test_each_kind_of_event(sandbox, folder, watching):
     watch = watching(folder)
     sandbox.files.write(f"{folder}/file", "x")
@@ -110,6 +112,7 @@ def test_what_cannot_be_watched(sandbox, folder):
         Watch(sandbox, f"{folder}/file")
 
 
+@covers("WatchHandle.stop")
 def test_a_watch_is_stopped(sandbox, folder):
     watch = Watch(sandbox, folder)
     watch.handle.stop()
