@@ -31,7 +31,7 @@ test: tools-test lint ## Everything that must hold: lint, unit, integration, rea
 
 lint: tools-test ## rustfmt, shellcheck, clippy, cargo-deny, rustdoc
 	cargo fmt --all --check
-	shellcheck --external-sources .ci/run scripts/* templates/*/setup templates/code-interpreter/tests/run templates/code-interpreter/rootfs/opt/code-interpreter/start
+	shellcheck --external-sources .ci/run $(filter-out scripts/e2b-compatibility,$(wildcard scripts/*)) templates/*/setup templates/code-interpreter/tests/run templates/code-interpreter/rootfs/opt/code-interpreter/start
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --locked --document-private-items

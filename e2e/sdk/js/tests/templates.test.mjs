@@ -77,11 +77,18 @@ test('a build that fails', async () => {
   await expect(failed).rejects.toBeInstanceOf(BuildError)
 })
 
-// covers: Template.fromTemplate, Template.skipCache, Template.setReadyCmd, waitForFile
-test('a template of a template', async () => {
+// covers: Template.skipCache, Template.setReadyCmd, waitForFile
+test('what is ready is told by a command', async () => {
   const name = newTemplate()
-  await Template.build(Template().fromTemplate('base').skipCache().runCmd('touch /tmp/made').setReadyCmd(waitForFile('/tmp/made')), name, { ...SIZE, skipCache: true })
+  await Template.build(Template().skipCache().fromImage(IMAGE).runCmd('touch /tmp/made').setReadyCmd(waitForFile('/tmp/made')), name, { ...SIZE, skipCache: true })
   expect(await (await create(name)).files.exists('/tmp/made')).toBe(true)
+})
+
+// covers: Template.fromTemplate
+// not offered: 400: a build begins with an image
+test('a template of a template is refused', async () => {
+  const name = newTemplate()
+  await expect(Template.build(Template().fromTemplate('base').runCmd('true'), name, SIZE)).rejects.toThrow(/begins with an image/)
 })
 
 // covers: Template.fromDockerfile

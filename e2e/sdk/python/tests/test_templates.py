@@ -134,12 +134,19 @@ def test_a_build_of_an_image_that_is_absent(sdk, builder, delete, name):
         sdk.Template.build(builder().from_image("127.0.0.1:1/hearth/no-such"), name, **SIZE)
 
 
-@covers("Template.from_template", "Template.skip_cache", "Template.build(skip_cache)", "TemplateBuilder.set_ready_cmd", "wait_for_file")
-def test_a_template_of_a_template(sdk, builder, create, delete, name):
+@covers("Template.skip_cache", "Template.build(skip_cache)", "TemplateBuilder.set_ready_cmd", "wait_for_file")
+def test_what_is_ready_is_told_by_a_command(sdk, builder, create, delete, name):
     delete(name)
-    template = builder().skip_cache().from_template("base").skip_cache().run_cmd("touch /tmp/made").set_ready_cmd(wait_for_file("/tmp/made"))
+    template = builder().skip_cache().from_image(IMAGE).skip_cache().run_cmd("touch /tmp/made").set_ready_cmd(wait_for_file("/tmp/made"))
     sdk.Template.build(template, name, skip_cache=True, **SIZE)
     assert create(name).files.exists("/tmp/made")
+
+
+@covers("Template.from_template", not_offered="400: a build begins with an image")
+def test_a_template_of_a_template_is_refused(sdk, builder, delete, name):
+    delete(name)
+    with pytest.raises(BuildException, match="begins with an image"):
+        sdk.Template.build(builder().from_template("base").run_cmd("true"), name, **SIZE)
 
 
 @covers("Template.exists", "Template.alias_exists")
