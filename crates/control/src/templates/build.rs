@@ -10,11 +10,12 @@ use hearth_api::ProblemCode;
 use hearth_domain::{BuildFrom, BuildPlan, BuildReason, MachineSpec};
 use hearth_ids::{BuildId, SnapshotId};
 use hearth_node_api::SnapshotRequest;
-use hearth_store::{BuildRow, NewSnapshot, StoreError, TemplateRow};
+use hearth_store::{BuildRow, NewSnapshot, SnapshotRow, StoreError, TemplateRow};
 use tracing::{info, warn};
 
 use super::{
     files::StepFiles,
+    find,
     log::BuildLog,
     machine::Builder,
     ready,
@@ -36,8 +37,13 @@ const BASE: &str = "base";
 const FINALIZE: &str = "finalize";
 
 /// Starts a build that waits, by its plan.
-pub(crate) async fn start(app: &Arc<App>, tenant: &Tenant, template: TemplateRow, build: BuildRow) -> ApiResult<()> {
-    check(app, tenant, &build.plan).await?;
+pub(crate) async fn start(
+    app: &Arc<App>,
+    tenant: &Tenant,
+    template: TemplateRow,
+    mut build: BuildRow,
+) -> ApiResult<()> {
+    let begin = check(app, tenant, &mut build.plan).await?;
     if !app.store.start_build(build.id, &build.plan).await? {
         return Err(ApiError::new(
             ProblemCode::StateConflict,
@@ -48,7 +54,7 @@ pub(crate) async fn start(app: &Arc<App>, tenant: &Tenant, template: TemplateRow
     app.builds.spawn(async move {
         let app = app_of_task;
         let log = BuildLog::open(app.store.clone(), build.id);
-        let outcome = run(&app, &template, &build, &log).await;
+        let outcome = run(&app, &template, &build, &begin, &log).await;
         match outcome {
             Ok(()) => info!(id = %build.id, template = %template.id, "a template is built"),
             Err(reason) => fail(&app, build.id, &log, reason).await,
@@ -57,14 +63,16 @@ pub(crate) async fn start(app: &Arc<App>, tenant: &Tenant, template: TemplateRow
     Ok(())
 }
 
-/// Refuses what cannot be built, before anything is begun.
-pub(crate) async fn check(app: &App, tenant: &Tenant, plan: &BuildPlan) -> ApiResult<()> {
-    let Some(BuildFrom::Image(image)) = &plan.from else {
-        return Err(ApiError::field(
-            "fromTemplate",
-            "a build begins with an image here; name one by fromImage",
-        ));
-    };
+/// What a build begins with, looked up.
+pub(crate) enum Begin {
+    /// An image, which boots.
+    Image(String),
+    /// A template's snapshot, from which the build goes on.
+    Snapshot(Box<SnapshotRow>),
+}
+
+/// Refuses what cannot be built, before anything is begun. What goes on from a template has its CPUs, memory and disk.
+pub(crate) async fn check(app: &App, tenant: &Tenant, plan: &mut BuildPlan) -> ApiResult<Begin> {
     if plan.steps.len() > steps::STEPS_MAX {
         return Err(ApiError::field(
             "steps",
@@ -74,8 +82,25 @@ pub(crate) async fn check(app: &App, tenant: &Tenant, plan: &BuildPlan) -> ApiRe
     for (at, step) in plan.steps.iter().enumerate() {
         Step::parse(step).map_err(|reason| ApiError::field(format!("steps[{at}]"), reason))?;
     }
-    let driver = app.default_driver().await?;
-    machine::facts_of(app, image, None, driver, tenant.host).await.map(drop)
+    match &plan.from {
+        Some(BuildFrom::Image(image)) => {
+            let driver = app.default_driver().await?;
+            machine::facts_of(app, image, None, driver, tenant.host).await?;
+            Ok(Begin::Image(image.clone()))
+        }
+        Some(BuildFrom::Template(name)) => {
+            let source = find::resolve(app, tenant, name).await?;
+            let resources = source.snapshot.spec.resources;
+            plan.vcpus = resources.vcpus;
+            plan.memory_mib = resources.memory_mib;
+            plan.disk_mib = resources.disk_mib.unwrap_or(plan.disk_mib);
+            Ok(Begin::Snapshot(Box::new(source.snapshot)))
+        }
+        None => Err(ApiError::field(
+            "fromImage",
+            "name what the build begins with: fromImage or fromTemplate",
+        )),
+    }
 }
 
 /// Notes the builds that a daemon left which is gone.
@@ -97,9 +122,15 @@ async fn fail(app: &App, id: BuildId, log: &BuildLog, reason: BuildReason) {
     }
 }
 
-async fn run(app: &Arc<App>, template: &TemplateRow, build: &BuildRow, log: &BuildLog) -> Result<(), BuildReason> {
+async fn run(
+    app: &Arc<App>,
+    template: &TemplateRow,
+    build: &BuildRow,
+    begin: &Begin,
+    log: &BuildLog,
+) -> Result<(), BuildReason> {
     log.at(BASE);
-    let builder = base(app, template, build, log).await;
+    let builder = base(app, template, build, begin, log).await;
     let builder = builder.map_err(|error| reason(Some(BASE), error.problem.detail))?;
     let made = tokio::select! {
         made = make(app, template, build, &builder, log) => made,
@@ -120,14 +151,32 @@ async fn run(app: &Arc<App>, template: &TemplateRow, build: &BuildRow, log: &Bui
 }
 
 /// The machine that the build begins with.
-async fn base(app: &Arc<App>, template: &TemplateRow, build: &BuildRow, log: &BuildLog) -> ApiResult<Builder> {
-    let Some(BuildFrom::Image(image)) = &build.plan.from else {
-        return Err(ApiError::field("fromImage", "a build begins with an image; name one"));
-    };
-    log.line("info", &format!("FROM {image}"));
-    let driver = app.default_driver().await?;
-    let facts = machine::facts_of(app, image, None, driver, true).await?;
-    Ok(Builder::boot(app, template.project, build.id, &build.plan, image, facts, driver).await?)
+async fn base(
+    app: &Arc<App>,
+    template: &TemplateRow,
+    build: &BuildRow,
+    begin: &Begin,
+    log: &BuildLog,
+) -> ApiResult<Builder> {
+    let plan = &build.plan;
+    match begin {
+        Begin::Image(image) => {
+            log.line("info", &format!("FROM {image}"));
+            let driver = app.default_driver().await?;
+            let facts = machine::facts_of(app, image, None, driver, true).await?;
+            Ok(Builder::boot(app, template.project, build.id, plan, image, facts, driver).await?)
+        }
+        Begin::Snapshot(snapshot) => {
+            log.line(
+                "info",
+                &format!(
+                    "FROM a template, with its {} CPUs, {} MiB of memory and {} MiB of disk",
+                    plan.vcpus, plan.memory_mib, plan.disk_mib
+                ),
+            );
+            Ok(Builder::restore(app, template.project, build.id, snapshot).await?)
+        }
+    }
 }
 
 /// Carries the plan out, and makes the snapshot.
@@ -139,7 +188,7 @@ async fn make(
     log: &BuildLog,
 ) -> Result<SnapshotId, BuildReason> {
     let files = StepFiles::of(app, template.project);
-    let (mut setting, total) = (Setting::default(), build.plan.steps.len());
+    let (mut setting, total) = (Setting::of(&builder.spec.workload), build.plan.steps.len());
     for (at, step) in (1..).zip(&build.plan.steps) {
         let number = at.to_string();
         let failed = |why| reason(Some(&number), why);

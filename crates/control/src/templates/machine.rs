@@ -5,10 +5,12 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
 use hearth_domain::{
-    BuildPlan, DriverKind, MachineOwner, MachineSpec, NetworkMode, RecoverPolicy, Resources, RestartPolicy, Workload,
+    BuildPlan, DriverKind, EgressRules, MachineName, MachineOwner, MachineSpec, NetworkMode, RecoverPolicy, Resources,
+    RestartPolicy, Workload,
 };
 use hearth_ids::{BuildId, MachineId, ProjectId};
 use hearth_node_api::{ErrorKind, ExecEvent, ExecRequest, ExecSession, NodeError};
+use hearth_store::SnapshotRow;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -43,8 +45,7 @@ impl Builder {
             id,
             project,
             owner: Some(MachineOwner::Build { build }),
-            #[expect(clippy::expect_used, reason = "an ID is 29 characters of a-z and 0-9")]
-            name: id.to_string().parse().expect("an ID is a machine's name"),
+            name: name(id),
             image: image.to_owned(),
             image_id: facts.image_id,
             layers: Vec::new(),
@@ -59,7 +60,7 @@ impl Builder {
                 ..Workload::default()
             },
             network: NetworkMode::Default,
-            egress: hearth_domain::EgressRules::default(),
+            egress: EgressRules::default(),
             ports: Vec::new(),
             driver,
             restart: RestartPolicy::No,
@@ -68,6 +69,34 @@ impl Builder {
             auto_remove: false,
             snapshot: None,
         };
+        Self::started(app, spec).await
+    }
+
+    /// Goes on from a template's snapshot.
+    pub(super) async fn restore(
+        app: &Arc<App>,
+        project: ProjectId,
+        build: BuildId,
+        snapshot: &SnapshotRow,
+    ) -> Result<Self, NodeError> {
+        let id = MachineId::new();
+        let spec = MachineSpec {
+            id,
+            project,
+            owner: Some(MachineOwner::Build { build }),
+            name: name(id),
+            egress: EgressRules::default(),
+            ports: Vec::new(),
+            restart: RestartPolicy::No,
+            recover: RecoverPolicy::No,
+            auto_remove: false,
+            snapshot: Some(snapshot.id),
+            ..snapshot.spec.clone()
+        };
+        Self::started(app, spec).await
+    }
+
+    async fn started(app: &Arc<App>, spec: MachineSpec) -> Result<Self, NodeError> {
         let builder = Self {
             app: Arc::clone(app),
             spec,
@@ -177,6 +206,11 @@ impl Builder {
 
 /// The longest line that is passed on whole, in bytes.
 const LINE_MAX: usize = 16 * 1024;
+
+fn name(id: MachineId) -> MachineName {
+    #[expect(clippy::expect_used, reason = "an ID is 29 characters of a-z and 0-9")]
+    id.to_string().parse().expect("an ID is a machine's name")
+}
 
 fn lines(partial: &mut Vec<u8>, bytes: &[u8], mut line: impl FnMut(&str)) {
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {

@@ -43,6 +43,15 @@ pub(super) enum Step {
 pub(super) type Reason = String;
 
 impl Setting {
+    /// What a machine has already that a build goes on from.
+    pub(super) fn of(workload: &Workload) -> Self {
+        Self {
+            env: workload.env.clone(),
+            user: workload.user.clone(),
+            working_dir: workload.working_dir.clone(),
+        }
+    }
+
     /// What the template's sandboxes have.
     pub(super) fn apply(&self, workload: &mut Workload) {
         workload.env.extend(self.env.clone());

@@ -34,9 +34,9 @@ pub(crate) async fn build(
     let request: BuildTemplate = body.json().await?;
     let (name, tag) = name_and_tag(&tenant, &request.name)?;
     let public = request.public;
-    let plan = plan(request, tag)?;
+    let mut plan = plan(request, tag)?;
     // Before anything is noted: a template of which no build can be begun is not to be there.
-    templates::check(&app, &tenant, &plan).await?;
+    templates::check(&app, &tenant, &mut plan).await?;
     let (template, row) = templates::book(&app, &tenant, name, plan).await?;
     if let Some(public) = public {
         app.store.publish_template(template.id, public, now_unix_ms()).await?;

@@ -142,8 +142,8 @@ async fn one_that_is_paused_outlasts_a_restart() {
     assert_eq!(seen(&f, &running).await.state, SandboxState::Running);
     let absent = f.get(&path(&lost, "")).await;
     assert_eq!(absent.problem().code, ProblemCode::SandboxNotFound);
-    let list: SandboxList = f.get("/v1/sandboxes").await.json();
-    assert_eq!(list.total, 2);
+    let listed: SandboxList = f.get("/v1/sandboxes").await.json();
+    assert_eq!(listed.total, 2);
     let resumed = f.post(&path(&kept, "/resume")).await;
     assert_eq!(resumed.json::<Sandbox>().state, SandboxState::Running);
 }
