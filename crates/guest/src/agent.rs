@@ -11,6 +11,7 @@ use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::guest::{InitRequest, Tokens};
 
 use crate::forward::Forwarding;
+use crate::freeze::Freezes;
 use crate::log::{self, Log};
 use crate::metrics::LastAsked;
 use crate::names::NameFiles;
@@ -70,6 +71,7 @@ pub(crate) struct Agent {
     pub(crate) secrets_mounted: Cell<bool>,
     pub(crate) sessions: Rc<Sessions>,
     pub(crate) restore: RestoreState,
+    pub(crate) freezes: Freezes,
     pub(crate) names: NameFiles,
     pub(crate) metrics_asked: Cell<LastAsked>,
     pub(crate) forwarding: Forwarding,
@@ -91,6 +93,7 @@ impl Agent {
             secrets_mounted: Cell::new(false),
             sessions: Rc::default(),
             restore: RestoreState::default(),
+            freezes: Freezes::default(),
             names: NameFiles::default(),
             metrics_asked: Cell::default(),
             forwarding: Forwarding::default(),

@@ -14,6 +14,7 @@ mod clock;
 mod entropy;
 mod files;
 mod forward;
+mod freeze;
 mod inotify;
 mod ioctl;
 mod log;

@@ -1,10 +1,8 @@
-//! The end: workload, everything else, disks, reset. And the short version of it around a snapshot: freeze and thaw.
+//! The end: workload, everything else, disks, reset.
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hearth_guest_api::connect::{Code, ConnectError};
 use rustix::system::RebootCommand;
 
 use crate::agent::Agent;
@@ -95,28 +93,4 @@ pub(crate) fn reset() -> ! {
     crate::console(&format!("cannot reset the machine: {failed:?}"));
     // PID 1 must not return. When it does, the kernel panics, and `panic=-1` resets.
     std::process::exit(1)
-}
-
-fn disk(agent: &Agent) -> Option<&OwnedFd> {
-    agent.boot.disk.as_ref()
-}
-
-/// Writes out everything and, where the root is on a disk, freezes that disk's file system.
-pub(crate) fn freeze(agent: &Agent) -> Result<(), ConnectError> {
-    rustix::fs::sync();
-    let Some(disk) = disk(agent) else { return Ok(()) };
-    crate::ioctl::freeze(disk)
-        .map_err(|error| ConnectError::new(Code::Internal, format!("cannot freeze the disk: {error}")))
-}
-
-/// Thaws what was frozen; what was not is left alone.
-pub(crate) fn thaw(agent: &Agent) -> Result<(), ConnectError> {
-    let Some(disk) = disk(agent) else { return Ok(()) };
-    match crate::ioctl::thaw(disk) {
-        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INVAL.raw_os_error()) => Err(ConnectError::new(
-            Code::Internal,
-            format!("cannot thaw the disk: {error}"),
-        )),
-        _ => Ok(()),
-    }
 }

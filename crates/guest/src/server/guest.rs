@@ -24,7 +24,7 @@ use crate::process::{Input, send_signal};
 use crate::restore::{self, Restore};
 use crate::secrets::SecretsError;
 use crate::workload::{self, Workload};
-use crate::{clock, entropy, metrics, secrets, shutdown};
+use crate::{clock, entropy, freeze, metrics, secrets, shutdown};
 
 /// A follower that takes nothing for this long is let go, so that it no longer holds the workload back.
 const FOLLOWER_STALL: Duration = Duration::from_mins(1);
@@ -55,13 +55,13 @@ pub(super) async fn serve(agent: Rc<Agent>, caller: SocketAddr, method: &str, ca
         "Metrics" => rpc::unary(call, async |_: MetricsRequest| Ok(metrics::read())).await,
         "Freeze" => {
             rpc::unary(call, async |_: FreezeRequest| {
-                shutdown::freeze(&agent).map(|()| FreezeResponse {})
+                freeze::freeze(&agent).map(|()| FreezeResponse {})
             })
             .await
         }
         "Thaw" => {
             rpc::unary(call, async |_: ThawRequest| {
-                shutdown::thaw(&agent).map(|()| ThawResponse {})
+                freeze::thaw(&agent).map(|()| ThawResponse {})
             })
             .await
         }
