@@ -52,7 +52,8 @@ pub struct MachineSpec {
     pub stop_timeout_ms: u64,
     /// Whether the machine is removed once it has stopped.
     pub auto_remove: bool,
-    /// The snapshot that its first start goes on from, instead of a boot. A later start boots the image.
+    /// The snapshot that its first start goes on from, instead of a boot. A later start boots the image; as does the first, with a copy
+    /// of the disk, if the snapshot has no memory.
     #[serde(default)]
     pub snapshot: Option<SnapshotId>,
 }

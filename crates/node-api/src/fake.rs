@@ -284,6 +284,25 @@ impl FakeNode {
     }
 }
 
+/// The files of a snapshot of such a machine.
+fn snapshot_parts(spec: &MachineSpec, memory: bool) -> Answer<Vec<SnapshotPart>> {
+    let part = |name: &str, bytes, data_bytes| SnapshotPart {
+        name: name.to_owned(),
+        bytes,
+        data_bytes,
+        hash: "0".repeat(64),
+    };
+    if memory {
+        let memory_bytes = u64::from(spec.resources.memory_mib.get()) << 20;
+        return Ok(vec![part("memory", memory_bytes, 4096), part("devices", 100, 100)]);
+    }
+    let Some(disk_mib) = spec.resources.disk_mib else {
+        let message = format!("machine {} has no disk of its own", spec.name);
+        return Err(NodeError::new(ErrorKind::InvalidInput, message));
+    };
+    Ok(vec![part("disk", u64::from(disk_mib.get()) << 20, 4096)])
+}
+
 #[async_trait]
 impl NodeService for FakeNode {
     async fn create(&self, spec: MachineSpec) -> Answer<()> {
@@ -398,15 +417,19 @@ impl NodeService for FakeNode {
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Answer<SnapshotInfo> {
-        let SnapshotRequest { id, machine } = request;
+        let SnapshotRequest { id, machine, memory } = request;
         let _open = self.door.lock().await;
         if let Some(error) = self.snapshot_refusal.lock().unwrap().take() {
             return Err(error);
         }
         let status = self.status(machine).ok_or_else(|| NodeError::no_machine(machine))?;
-        if ![MachineState::Running, MachineState::Paused].contains(&status.state) {
+        if memory && ![MachineState::Running, MachineState::Paused].contains(&status.state) {
             let word = status.state.word();
             let message = format!("machine {machine} is {word}: nothing is in its memory");
+            return Err(NodeError::new(ErrorKind::Conflict, message));
+        }
+        if status.state == MachineState::Pending {
+            let message = format!("machine {machine} has no disk yet");
             return Err(NodeError::new(ErrorKind::Conflict, message));
         }
         let mut snapshots = self.kept();
@@ -414,25 +437,20 @@ impl NodeService for FakeNode {
             return Ok(made.clone());
         }
         let spec = self.spec(machine).ok_or_else(|| NodeError::no_machine(machine))?;
-        let part = |name: &str, bytes, data_bytes| SnapshotPart {
-            name: name.to_owned(),
-            bytes,
-            data_bytes,
-            hash: "0".repeat(64),
-        };
-        let memory_bytes = u64::from(spec.resources.memory_mib.get()) << 20;
+        let parts = snapshot_parts(&spec, memory)?;
+        let word = |word: &str| if memory { word.to_owned() } else { String::new() };
         let info = SnapshotInfo {
             id,
             made_unix_ms: now_ms(),
             parents: spec.snapshot.into_iter().collect(),
             spec,
-            vmm_version: "1".to_owned(),
-            accelerator: "fake".to_owned(),
+            vmm_version: word("1"),
+            accelerator: word("fake"),
             cpu_features: Vec::new(),
             agent_version: "0".to_owned(),
-            parts: vec![part("memory", memory_bytes, 4096), part("devices", 100, 100)],
+            parts,
             paused_us: 1000,
-            programs_held: true,
+            programs_held: memory,
         };
         snapshots.insert(id, info.clone());
         Ok(info)
@@ -452,6 +470,10 @@ impl NodeService for FakeNode {
 
     async fn rollback(&self, id: MachineId, snapshot: SnapshotId) -> Answer<()> {
         self.known_snapshot(snapshot)?;
+        if self.kept().get(&snapshot).is_some_and(|info| !info.has_memory()) {
+            let message = format!("snapshot {snapshot} is of the disk alone");
+            return Err(NodeError::new(ErrorKind::InvalidInput, message));
+        }
         if self.status(id).is_some_and(|status| !status.state.is_at_rest()) {
             self.stop(id, None).await?;
         }

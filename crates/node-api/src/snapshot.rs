@@ -4,7 +4,7 @@ use hearth_domain::MachineSpec;
 use hearth_ids::{MachineId, SnapshotId};
 use serde::{Deserialize, Serialize};
 
-/// A snapshot: a machine at one moment, with its memory, its devices and its disk. It never changes.
+/// A snapshot: a machine at one moment, with its memory, its devices and its disk; or its disk alone. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotInfo {
     /// Its identity.
@@ -15,9 +15,9 @@ pub struct SnapshotInfo {
     pub spec: MachineSpec,
     /// The snapshots that its machine went on from, the newest first.
     pub parents: Vec<SnapshotId>,
-    /// The VMM's version.
+    /// The VMM's version; empty where there is no memory, for any VMM boots such a machine.
     pub vmm_version: String,
-    /// What executed the guest's instructions.
+    /// What executed the guest's instructions; empty likewise.
     pub accelerator: String,
     /// Features of the host's processor that the guest saw; none where the VMM makes the processor up.
     pub cpu_features: Vec<String>,
@@ -32,7 +32,15 @@ pub struct SnapshotInfo {
     pub programs_held: bool,
 }
 
+/// What the file of a guest's memory is called.
+const MEMORY: &str = "memory";
+
 impl SnapshotInfo {
+    /// Whether a machine goes on from it where it was made. Else the machine boots, with the disk as it was.
+    pub fn has_memory(&self) -> bool {
+        self.parts.iter().any(|part| part.name == MEMORY)
+    }
+
     /// Bytes that all its files have written.
     pub fn data_bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.data_bytes).sum()
@@ -68,6 +76,13 @@ pub enum PauseMode {
 pub struct SnapshotRequest {
     /// The snapshot's identity. Asked for twice, it is made once.
     pub id: SnapshotId,
-    /// The machine. It must run, or be paused.
+    /// The machine. It must run, or be paused; without memory it may be at rest as well, and must have a disk of its own.
     pub machine: MachineId,
+    /// Whether memory and devices are saved. Else the disk alone is, and a machine that is made of it boots.
+    #[serde(default = "with_memory")]
+    pub memory: bool,
+}
+
+fn with_memory() -> bool {
+    true
 }

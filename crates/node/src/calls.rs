@@ -95,7 +95,7 @@ impl NodeService for Node {
     async fn rollback(&self, id: MachineId, snapshot: SnapshotId) -> Result<(), NodeError> {
         let owner = self.owner(id)?;
         self.check_usable(owner.spec.driver).await?;
-        let staged = self.stage(snapshot, &owner.spec).await?;
+        let staged = self.stage_rollback(snapshot, &owner.spec).await?;
         self.command(id, |reply| Command::Rollback { staged, reply }).await
     }
 

@@ -28,6 +28,7 @@ pub const POINTS: &[&str] = &[
 
 /// Every place where snapshots are made, gone on from, and removed. The test walks this list, too.
 pub const SNAPSHOT_POINTS: &[&str] = &[
+    "snapshot.frozen",
     "snapshot.paused",
     "snapshot.taken",
     "snapshot.written",

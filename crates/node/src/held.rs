@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_guest_api::{GuestClient, GuestError};
+use hearth_guest_api::{GuestClient, GuestError, connect::Code};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +69,25 @@ impl Held {
             held.note(Some(stand_still));
         }
         Ok(held)
+    }
+
+    /// Has the guest's hooks run before its disk alone is copied. Its programs run on, for no copy has any of them; and a guest
+    /// that cannot be asked is one whose disk is copied as it is.
+    pub(crate) async fn for_disk(
+        guest: Option<GuestClient>,
+        holds: Holds,
+        finishing: TaskTracker,
+    ) -> Result<Self, GuestError> {
+        if let Some(guest) = guest {
+            match hooks_of_disk(&guest).await {
+                Err(error) if error.code() == Some(Code::FailedPrecondition) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "the guest's hooks do not run before its disk is copied");
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(Self::new(None, holds, finishing))
     }
 
     /// Has programs stand still for a pause, so that those of a copy of the machine as it is then do as well until it is
@@ -137,6 +156,12 @@ impl Drop for Held {
     fn drop(&mut self) {
         drop(self.let_go());
     }
+}
+
+/// Hooks may take long, so it is seen first whether the guest answers at all.
+async fn hooks_of_disk(guest: &GuestClient) -> Result<(), GuestError> {
+    guest.metrics().await?;
+    guest.prepare_snapshot(false).await.map(drop)
 }
 
 /// Lets programs go on that are held for a snapshot. Whether the guest heard that.

@@ -13,6 +13,7 @@ mod disk;
 mod doctor;
 pub mod fault;
 mod files;
+mod frozen;
 mod guest_link;
 mod held;
 mod host;

@@ -39,7 +39,7 @@ use crate::{
     provisions::{Holder, Kernels, Roots, Secrets},
     record::{MachineFolder, MachineRecord, Saved},
     services::{Services, UidPool, chain, now_ms},
-    snapshot::{Draft, Snapshots},
+    snapshot::{Snapshots, Staged},
 };
 
 /// Events that a slow listener may be behind.
@@ -239,7 +239,7 @@ impl Node {
     }
 
     /// Writes the machine's folder and puts an owner to it.
-    pub(crate) fn make(&self, spec: MachineSpec, staged: Option<Draft>) -> Result<(), NodeError> {
+    pub(crate) fn make(&self, spec: MachineSpec, staged: Option<Staged>) -> Result<(), NodeError> {
         let id = spec.id;
         if self
             .machines
@@ -273,7 +273,7 @@ impl Node {
         spec: Arc<MachineSpec>,
         driver: Arc<dyn Driver>,
         uid: u32,
-        staged: Option<Draft>,
+        staged: Option<Staged>,
     ) -> Result<(), NodeError> {
         let roots = &self.services.roots;
         let holder = Holder::Machine(spec.id);
@@ -284,7 +284,14 @@ impl Node {
             )
         })?;
         let mut record = MachineRecord::new(now_ms(), crate::owner::new_token(), uid);
-        record.saved = staged.as_ref().map(|_| Saved::Snapshot);
+        match &staged {
+            Some(Staged::Whole(_)) => record.saved = Some(Saved::Snapshot),
+            Some(Staged::Disk { parents, .. }) => {
+                record.parents.clone_from(parents);
+                record.copied_disk = true;
+            }
+            None => {}
+        }
         let io_error = |error: io::Error| {
             let message = format!("cannot write the folder of machine {}: {error}", spec.name);
             let kind = if error.kind() == io::ErrorKind::StorageFull {

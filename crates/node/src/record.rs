@@ -75,6 +75,9 @@ pub(crate) struct MachineRecord {
     /// What is in `saved`. While this is set, no vCPU may run.
     #[serde(default)]
     pub(crate) saved: Option<Saved>,
+    /// Whether its disk is a copy of another's, and its guest is still to be told that it is another machine.
+    #[serde(default)]
+    pub(crate) copied_disk: bool,
     /// What the guest is still to be told, of a VMM that went on from what was saved.
     #[serde(default)]
     pub(crate) greeting: Option<Greeting>,
@@ -171,6 +174,7 @@ impl MachineRecord {
             egress: None,
             guest_base: 0,
             saved: None,
+            copied_disk: false,
             greeting: None,
             rollback: false,
             recovery: None,

@@ -313,6 +313,7 @@ impl Inner {
         let request = SnapshotRequest {
             id: template,
             machine: plan.key.machine,
+            memory: true,
         };
         let made = self.parts.node.snapshot(request).await;
         fault::point("template.made");

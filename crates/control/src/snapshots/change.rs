@@ -95,6 +95,7 @@ async fn make(app: &App, new: &NewSnapshot) -> ApiResult<SnapshotRow> {
     let request = SnapshotRequest {
         id: new.id,
         machine: new.spec.id,
+        memory: true,
     };
     let info = match app.node.snapshot(request).await {
         Ok(info) => info,

@@ -266,6 +266,7 @@ async fn make(app: &App, fork: &NewFork) -> ApiResult<u64> {
     let request = SnapshotRequest {
         id: fork.snapshot.id,
         machine: fork.snapshot.spec.id,
+        memory: true,
     };
     let paused_us = app.node.snapshot(request).await?.paused_us;
     fault::point("fork.saved");

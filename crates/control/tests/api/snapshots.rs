@@ -707,7 +707,11 @@ async fn a_start_settles_what_was_cut_off() {
     let row = store.snapshot(kept.id).await.unwrap().unwrap();
     let made = booked(&store, &row, Some("made")).await;
     booked(&store, &row, Some("never")).await;
-    let request = |id| SnapshotRequest { id, machine: web.id };
+    let request = |id| SnapshotRequest {
+        id,
+        machine: web.id,
+        memory: true,
+    };
     f.node.snapshot(request(made.id)).await.unwrap();
     f.node.snapshot(request(SnapshotId::new())).await.unwrap();
     f.node.lose_snapshot(missing.id);
@@ -780,6 +784,7 @@ async fn a_start_undoes_or_finishes_forks_that_were_cut_off() {
         let request = SnapshotRequest {
             id: fork.snapshot.id,
             machine: web.id,
+            memory: true,
         };
         f.node.snapshot(request).await.unwrap();
         for machine in &fork.machines[..made] {

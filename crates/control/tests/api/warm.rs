@@ -261,6 +261,7 @@ async fn one_that_a_server_left_goes_with_the_row_that_was_to_be_its() {
     let request = SnapshotRequest {
         id: snapshot.id,
         machine: source.id,
+        memory: true,
     };
     f.node.snapshot(request).await.unwrap();
     let id = MachineId::new();

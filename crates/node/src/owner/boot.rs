@@ -214,6 +214,8 @@ impl Life {
         let mut guest_boot = None;
         if let (Some(client), Some(handle)) = (self.guest_client(), self.record().handle.clone()) {
             let mut request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
+            // A copy of a disk shows it as another machine's, until it is this one's.
+            request.restore = self.record().copied_disk.then(|| self.restore_of_copy());
             let deadline = Instant::now() + Duration::from_millis(self.services.config.boot_timeout_ms);
             let ready = async {
                 client.wait_ready(deadline).await?;
@@ -237,7 +239,10 @@ impl Life {
             fault::point("ready.initialised");
             self.publish_guest(Some(client));
         }
-        self.enter_with(MachineEvent::Ready, |record| record.guest_boot = guest_boot);
+        self.enter_with(MachineEvent::Ready, |record| {
+            record.guest_boot = guest_boot;
+            record.copied_disk = false;
+        });
         fault::point("ready.recorded");
         Ok(())
     }

@@ -13,6 +13,16 @@ use crate::{record::RecoveryPoint, snapshot::Draft};
 /// Where the answer to a command goes.
 pub(crate) type Reply = oneshot::Sender<Result<(), NodeError>>;
 
+/// A snapshot that is wanted.
+#[derive(Debug)]
+pub(crate) struct SnapshotOrder {
+    pub(crate) id: SnapshotId,
+    /// Where it is put together.
+    pub(crate) at: PathBuf,
+    /// Whether memory and devices are saved, and not the disk alone.
+    pub(crate) memory: bool,
+}
+
 /// What can be asked of an owner.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -33,9 +43,7 @@ pub(crate) enum Command {
     Resume(Reply),
     /// Answered once the machine goes on; what was taken goes the other way, before.
     Snapshot {
-        id: SnapshotId,
-        /// Where it is put together.
-        at: PathBuf,
+        order: SnapshotOrder,
         taken: oneshot::Sender<Taken>,
         reply: Reply,
     },

@@ -17,6 +17,7 @@
 mod boot;
 mod command;
 mod egress;
+mod disk;
 mod follow;
 mod life;
 mod recovery;
@@ -33,7 +34,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 pub(crate) use boot::new_token;
 use command::{Again, answer, answer_all, conflict, not_at_rest};
-pub(crate) use command::{Command, Reply};
+pub(crate) use command::{Command, Reply, SnapshotOrder};
 use hearth_domain::{MachineEvent, MachineSpec, MachineState, RestartPlan, StateWord, plan_restart};
 use hearth_guest_api::GuestClient;
 use hearth_node_api::{ErrorKind, MachineStatus, NodeError};
@@ -365,6 +366,10 @@ impl Owner {
                 answer(reply, started);
             }
             Command::SetEgress { rules, reply } => answer(reply, self.life.set_egress(rules).await),
+            Command::Snapshot { order, taken, reply } if !order.memory => {
+                let outcome = self.life.snapshot_disk(None, order).await;
+                snapshot::hand_over(outcome, taken, reply);
+            }
             Command::Pause { reply, .. }
             | Command::Resume(reply)
             | Command::Kill { reply, .. }
@@ -443,6 +448,7 @@ impl Life {
             if self.driver.capabilities().snapshot {
                 self.go_on(&handle).await;
                 self.release_programs();
+                self.thaw_disk();
             } else {
                 // The clock may have jumped while no daemon was there.
                 self.tell_time();

@@ -19,7 +19,7 @@ use tokio_util::{
     task::AbortOnDropHandle,
 };
 
-use super::{Command, Life, Owner, Reply, save_error};
+use super::{Command, Life, Owner, Reply, SnapshotOrder, save_error};
 use crate::{
     fault,
     files::remove_tree,
@@ -117,8 +117,12 @@ impl Keeper {
         let held = held.map_err(|error| guest_link::node_error("prepare the machine for a recovery point", &error))?;
         let id = SnapshotId::new();
         let (taken, taking) = oneshot::channel();
-        let at = self.folder.recovery_draft();
-        self.ask(|reply| Command::Snapshot { id, at, taken, reply }).await?;
+        let order = SnapshotOrder {
+            id,
+            at: self.folder.recovery_draft(),
+            memory: true,
+        };
+        self.ask(|reply| Command::Snapshot { order, taken, reply }).await?;
         let taken = taking.await.map_err(|_| NotMade::Closing)?;
         let mut taken = taken.released(held).await;
         let (services, folder, stop) = (Arc::clone(&self.services), self.folder.clone(), self.stop.clone());

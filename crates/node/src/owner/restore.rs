@@ -25,11 +25,9 @@ use crate::{
     provisions::RootConfig,
     record::{Greeting, MachineRecord},
     services::{blocking, chain},
-    snapshot::{DEVICES, Folder, MEMORY, SnapshotError, check_identity},
+    snapshot::{DEVICES, Folder, MEMORY, PARENTS_MAX, SnapshotError, check_identity},
 };
 
-/// Snapshots that a machine remembers to have gone on from.
-const PARENTS_MAX: usize = 32;
 /// What a guest has that goes on where it was, until its agent answers.
 const AWAKE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Between two tries.
@@ -222,6 +220,15 @@ impl Life {
         Ok(())
     }
 
+    /// What makes a guest that has something of another machine's this machine's.
+    pub(super) fn restore_of_copy(&self) -> Restore {
+        Restore {
+            copy: true,
+            machine_id: format!("{:032x}", self.spec.id.to_u128()),
+            hold: false,
+        }
+    }
+
     /// The first call to a restored guest, which opens with the token that it knew when it was saved.
     async fn first_call(
         &self,
@@ -237,8 +244,8 @@ impl Life {
         });
         request.restore = Some(Restore {
             copy: greeting.copy,
-            machine_id: format!("{:032x}", self.spec.id.to_u128()),
             hold: self.spec.is_warm(),
+            ..self.restore_of_copy()
         });
         let tokens = GuestTokens {
             host: greeting.host_token.clone(),

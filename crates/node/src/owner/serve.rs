@@ -100,8 +100,12 @@ impl Owner {
                 }
                 answer(reply, suspended);
             }
-            Command::Snapshot { id, at, taken, reply } => {
-                let outcome = self.life.snapshot(handle, id, at).await;
+            Command::Snapshot { order, taken, reply } => {
+                let outcome = if order.memory {
+                    self.life.snapshot(handle, order).await
+                } else {
+                    self.life.snapshot_disk(Some(handle), order).await
+                };
                 hand_over(outcome, taken, reply);
             }
             // Of a course that has ended since: its folder is gone.

@@ -73,8 +73,12 @@ impl Owner {
                     answer(reply, Err(conflict("the machine is paused on disk; resume it first")));
                 }
                 Command::SetEgress { rules, reply } => answer(reply, self.life.set_egress(rules).await),
-                Command::Snapshot { id, at, taken, reply } => {
-                    let outcome = self.life.snapshot_asleep(id, at).await;
+                Command::Snapshot { order, taken, reply } => {
+                    let outcome = if order.memory {
+                        self.life.snapshot_asleep(order).await
+                    } else {
+                        self.life.snapshot_disk(None, order).await
+                    };
                     super::snapshot::hand_over(outcome, taken, reply);
                 }
                 Command::Rollback { staged, reply } => {

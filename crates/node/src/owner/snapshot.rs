@@ -1,7 +1,6 @@
 //! Snapshots of a machine that goes on.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use hearth_ids::SnapshotId;
 use hearth_node_api::{ErrorKind, NodeError, SnapshotInfo};
 use tokio::sync::oneshot;
 
-use super::{Departure, Life, Owner, Reply, answer, sleep::save_error};
+use super::{Departure, Life, Owner, Reply, SnapshotOrder, answer, sleep::save_error};
 use crate::{
     fault, guest_link,
     held::Held,
@@ -66,12 +65,8 @@ impl Owner {
 
 impl Life {
     /// Copies the machine as it is at one moment. It stands still for as long as that takes, and goes on if it ran.
-    pub(super) async fn snapshot(
-        &mut self,
-        handle: &VmmHandle,
-        id: SnapshotId,
-        at: PathBuf,
-    ) -> Result<Taken, NodeError> {
+    pub(super) async fn snapshot(&mut self, handle: &VmmHandle, order: SnapshotOrder) -> Result<Taken, NodeError> {
+        let SnapshotOrder { id, at, .. } = order;
         let draft = Draft::new(at).map_err(save_error)?;
         let from = Instant::now();
         let still = self.stand_still(handle).await;
@@ -90,7 +85,8 @@ impl Life {
     }
 
     /// The same of a machine that is paused on disk: what it was saved in is copied, for it is written to once it wakes.
-    pub(super) async fn snapshot_asleep(&mut self, id: SnapshotId, at: PathBuf) -> Result<Taken, NodeError> {
+    pub(super) async fn snapshot_asleep(&mut self, order: SnapshotOrder) -> Result<Taken, NodeError> {
+        let SnapshotOrder { id, at, .. } = order;
         let draft = Draft::new(at).map_err(save_error)?;
         let (services, saved) = (Arc::clone(&self.services), self.folder.saved());
         let copied = blocking(move || {
@@ -117,7 +113,7 @@ impl Life {
         Ok(Taken { draft, manifest })
     }
 
-    async fn copy_disk(&self, draft: Draft) -> Result<Draft, NodeError> {
+    pub(super) async fn copy_disk(&self, draft: Draft) -> Result<Draft, NodeError> {
         let disk = self.folder.disk();
         if self.spec.resources.disk_mib.is_none() {
             return Ok(draft);
@@ -201,6 +197,6 @@ impl Life {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

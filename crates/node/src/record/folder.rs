@@ -12,7 +12,7 @@ use hearth_ids::{MachineId, SnapshotId};
 use super::MachineRecord;
 use crate::{
     files::{remove_tree, sync_folder, write_private},
-    snapshot::{self, Draft},
+    snapshot::{self, Staged},
 };
 
 /// Begins the names of folders that were put aside.
@@ -25,13 +25,13 @@ const RECOVERY_PREFIX: &str = "recovery-";
 pub(crate) struct MachineFolder(PathBuf);
 
 impl MachineFolder {
-    /// Makes the folder of a new machine, whole or not at all.
-    /// With what it goes on from, if it does not boot.
+    /// Makes the folder of a new machine, whole or not at all. With what it goes on from, or the disk that it boots with, if
+    /// that is somebody's.
     pub(crate) fn create(
         machines: &Path,
         spec: &MachineSpec,
         record: &MachineRecord,
-        staged: Option<Draft>,
+        staged: Option<Staged>,
     ) -> io::Result<Self> {
         let making = machines.join(format!(".making-{}", spec.id));
         let folder = machines.join(spec.id.to_string());
@@ -51,7 +51,7 @@ impl MachineFolder {
         making: &Path,
         spec: &MachineSpec,
         record: &MachineRecord,
-        staged: Option<Draft>,
+        staged: Option<Staged>,
         lasting: bool,
     ) -> io::Result<()> {
         fs::create_dir(making)?;
@@ -59,10 +59,14 @@ impl MachineFolder {
         fs::set_permissions(making, fs::Permissions::from_mode(0o711))?;
         write_private(&making.join("spec.json"), &serde_json::to_vec_pretty(spec)?, lasting)?;
         write_private(&making.join("state.json"), &serde_json::to_vec(record)?, lasting)?;
-        if let Some(staged) = staged {
-            let folder = Self(making.to_owned());
-            staged.place(&folder.saved())?;
-            folder.take_disk(&folder.saved())?;
+        let folder = Self(making.to_owned());
+        match staged {
+            Some(Staged::Whole(draft)) => {
+                draft.place(&folder.saved())?;
+                folder.take_disk(&folder.saved())?;
+            }
+            Some(Staged::Disk { disk, .. }) => folder.take_disk(disk.path())?,
+            None => {}
         }
         if lasting {
             sync_folder(making)?;

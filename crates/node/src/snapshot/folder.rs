@@ -1,4 +1,5 @@
-//! A folder that a machine can go on from: a VMM's memory and devices, perhaps the machine's disk, and the manifest.
+//! A folder that a machine can go on from: a VMM's memory and devices, perhaps the machine's disk, and the manifest; or that
+//! one can boot with: the disk and the manifest.
 //!
 //! It is made under another name and renamed, so what has its name is whole.
 
@@ -204,12 +205,17 @@ impl Folder {
         Ok(())
     }
 
-    /// All that a machine needs to go on from here, in a folder of its own: the disk as a copy, the rest as further names
-    /// of the same files, which nobody changes. So what becomes of this folder is no matter to it. Blocks.
+    /// All that a machine needs to begin here, in a folder of its own: the disk as a copy, the rest, if it is to go on, as
+    /// further names of the same files, which nobody changes. So what becomes of this folder is no matter to it. Blocks.
     pub(crate) fn stage(&self, at: PathBuf) -> Result<Draft, SnapshotError> {
         let io = |what: &'static str| SnapshotError::io(what);
         let staged = Draft::new(at).map_err(io("a folder for the machine"))?;
-        for name in [MEMORY, DEVICES, MANIFEST, MARK] {
+        let linked: &[&str] = if self.info().has_memory() {
+            &[MEMORY, DEVICES, MANIFEST, MARK]
+        } else {
+            &[]
+        };
+        for &name in linked {
             let (from, to) = (self.path.join(name), staged.path.join(name));
             // On a disk of their own, machines have copies.
             let linked = fs::hard_link(&from, &to).or_else(|error| match error.kind() {

@@ -8,6 +8,8 @@
 //!                disk            the machine's own disk, if it had one
 //! ```
 //!
+//! One of the disk alone has neither memory nor devices: what is made of it boots.
+//!
 //! A folder appears whole and vanishes whole, as a machine's does, and nothing in it is ever changed. A machine that is
 //! paused on disk has such a folder of its own, `saved`, without a disk: its disk is where it was. A machine that is to go
 //! on from a snapshot has one as well, whose files are the snapshot's under further names.
@@ -17,6 +19,7 @@ mod hash;
 mod key;
 mod manifest;
 mod memories;
+mod staged;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -34,6 +37,7 @@ use hearth_node_api::{ErrorKind, SnapshotInfo};
 pub(crate) use key::NodeKey;
 pub(crate) use manifest::{Manifest, SnapshotError};
 pub(crate) use memories::Memories;
+pub(crate) use staged::{PARENTS_MAX, Staged};
 
 use crate::files::remove_tree;
 
@@ -167,26 +171,43 @@ pub(crate) fn check_identity(saved: &SnapshotInfo, here: &VmmIdentity) -> Result
 /// differs, with both values.
 pub(crate) fn check_shape(saved: &MachineSpec, wanted: &MachineSpec) -> Result<(), SnapshotError> {
     let shape = |spec: &MachineSpec| {
-        let disk = spec
-            .resources
-            .disk_mib
-            .map_or_else(|| "none".to_owned(), |disk| format!("{disk} MiB"));
-        BTreeMap::from([
-            ("image", spec.image_id.clone()),
-            ("layers", spec.layers.join(",")),
+        let mut shape = disk_shape(spec);
+        shape.extend([
             ("kernel", spec.kernel_id.clone()),
             ("driver", spec.driver.to_string()),
             ("cpus", spec.resources.vcpus.to_string()),
             ("memory", format!("{} MiB", spec.resources.memory_mib)),
-            ("disk", disk),
-        ])
+        ]);
+        shape
     };
-    let differs = shape(saved)
-        .into_iter()
-        .zip(shape(wanted))
-        .find(|(is, wanted)| is != wanted);
+    refuse_difference(shape(saved), shape(wanted), "a machine goes on as it was")
+}
+
+/// Whether a machine can boot with a copy of a disk. What runs it is its own; what the disk lies over is not.
+pub(crate) fn check_disk_shape(saved: &MachineSpec, wanted: &MachineSpec) -> Result<(), SnapshotError> {
+    let why = "a disk holds what was written over its own image, and keeps its size";
+    refuse_difference(disk_shape(saved), disk_shape(wanted), why)
+}
+
+/// A machine's fields by their names, as they can be shown.
+type Shape = BTreeMap<&'static str, String>;
+
+fn disk_shape(spec: &MachineSpec) -> Shape {
+    let disk = spec
+        .resources
+        .disk_mib
+        .map_or_else(|| "none".to_owned(), |disk| format!("{disk} MiB"));
+    BTreeMap::from([
+        ("image", spec.image_id.clone()),
+        ("layers", spec.layers.join(",")),
+        ("disk", disk),
+    ])
+}
+
+fn refuse_difference(saved: Shape, wanted: Shape, why: &str) -> Result<(), SnapshotError> {
+    let differs = saved.into_iter().zip(wanted).find(|(is, wanted)| is != wanted);
     differs.map_or(Ok(()), |((field, is), (_, wanted))| {
-        let message = format!("{field} is {wanted:?}, and {is:?} in the snapshot: a machine goes on as it was");
+        let message = format!("{field} is {wanted:?}, and {is:?} in the snapshot: {why}");
         Err(SnapshotError::Stranger(message))
     })
 }

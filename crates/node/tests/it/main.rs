@@ -6,6 +6,7 @@
     reason = "a fixture that cannot be made fails its test"
 )]
 
+mod disks;
 mod machines;
 mod recovery;
 mod snapshots;

@@ -25,19 +25,9 @@ async fn snapshot(node: &Node, machine: MachineId) -> SnapshotInfo {
     let request = SnapshotRequest {
         id: SnapshotId::new(),
         machine,
+        memory: true,
     };
     node.snapshot(request).await.unwrap()
-}
-
-/// Waits until a machine's vCPUs run.
-async fn goes_on(world: &World, machine: MachineId) {
-    for _ in 0..1000 {
-        if world.driver.paused(machine) == Some(false) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("it stands still");
 }
 
 #[tokio::test]
@@ -121,7 +111,7 @@ async fn a_sleep_that_fails_leaves_the_machine_running() {
         world.driver.fail(FailurePlan::next(step));
         assert!(node.pause(id, PauseMode::Disk).await.is_err());
         assert_eq!(node.status(id).unwrap().state.word(), StateWord::Running);
-        goes_on(&world, id).await;
+        world.goes_on(id).await;
         let folder = world.machines_dir().join(id.to_string());
         assert!(!folder.join("saved").exists() && !folder.join(".saving").exists());
         node.remove(id, true).await.unwrap();
@@ -174,6 +164,7 @@ async fn copies_go_on_from_a_snapshot() {
     let again = SnapshotRequest {
         id: info.id,
         machine: id,
+        memory: true,
     };
     assert_eq!(node.snapshot(again).await.unwrap(), info);
     assert_eq!(node.snapshots().await.unwrap(), std::slice::from_ref(&info));
@@ -393,9 +384,10 @@ async fn a_snapshot_that_fails_leaves_the_machine_running_and_nothing_else() {
         let request = SnapshotRequest {
             id: SnapshotId::new(),
             machine: id,
+            memory: true,
         };
         assert!(node.snapshot(request).await.is_err());
-        goes_on(&world, id).await;
+        world.goes_on(id).await;
         assert_eq!(node.snapshots().await.unwrap(), []);
         // The same ID may be tried again.
         node.snapshot(request).await.unwrap();
@@ -404,6 +396,7 @@ async fn a_snapshot_that_fails_leaves_the_machine_running_and_nothing_else() {
         let request = SnapshotRequest {
             id: SnapshotId::new(),
             machine: id,
+            memory: true,
         };
         assert_eq!(node.snapshot(request).await.unwrap_err().kind, ErrorKind::Conflict);
         node.remove(id, true).await.unwrap();
@@ -522,7 +515,14 @@ async fn a_machine_on_the_bridge_sleeps_and_goes_on_from_nothing_else() {
     assert_eq!(refused.kind, ErrorKind::InvalidInput);
     let machine = world.running(&node, bridged).await;
     let id = SnapshotId::new();
-    let refused = node.snapshot(SnapshotRequest { id, machine }).await.unwrap_err();
+    let refused = node
+        .snapshot(SnapshotRequest {
+            id,
+            machine,
+            memory: true,
+        })
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind, ErrorKind::InvalidInput);
     assert!(refused.message.contains("bridge"), "{refused}");
     for mode in [PauseMode::Disk, PauseMode::Memory] {

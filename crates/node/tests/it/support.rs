@@ -154,6 +154,15 @@ impl World {
         assert_eq!(reached.ok(), Some(true), "{:?}", node.status(id));
     }
 
+    /// Waits until a machine's vCPUs run.
+    pub(crate) async fn goes_on(&self, machine: MachineId) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.driver.paused(machine) != Some(false) {
+            assert!(tokio::time::Instant::now() < deadline, "it stands still");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until a machine is gone.
     pub(crate) async fn is_gone(&self, node: &Node, id: MachineId) {
         let deadline = tokio::time::Instant::now() + PATIENCE;

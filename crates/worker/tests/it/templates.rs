@@ -233,6 +233,7 @@ async fn only_what_went_on_from_the_template_of_now_is_given_out() {
         let request = SnapshotRequest {
             id: template,
             machine: old,
+            memory: true,
         };
         world.node.snapshot(request).await.unwrap();
         if restarts {
