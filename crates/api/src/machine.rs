@@ -20,7 +20,8 @@ pub struct CreateMachine {
     #[schema(example = "docker.io/library/busybox:latest", max_length = 512)]
     pub image: String,
     /// Name or ID of a snapshot. The machine's first start goes on from there instead of booting, so image, kernel, driver,
-    /// CPUs, memory, disk, network and program are the snapshot's; what of them is given must be the same.
+    /// CPUs, memory, disk, network and program are the snapshot's; what of them is given must be the same. From one without memory
+    /// it boots with the disk, and driver, CPUs, memory and network may be others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 63)]
     pub snapshot: Option<String>,
@@ -119,7 +120,7 @@ pub struct Machine {
     /// Whether it is paused on disk: nothing of it runs, and it holds no memory.
     #[serde(default)]
     pub on_disk: bool,
-    /// The snapshot that its first start went on from; it may be gone.
+    /// The snapshot that its first start went on from, or whose disk it began with; it may be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub snapshot: Option<SnapshotId>,

@@ -11,16 +11,21 @@ use crate::{Driver, Machine, Resources};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateSnapshot {
-    /// Name or ID of the machine, which must run or be paused. One that runs goes on afterwards.
+    /// Name or ID of the machine, which must run or be paused. One that runs goes on afterwards. Without memory it may be at
+    /// rest as well.
     #[schema(max_length = 63)]
     pub machine: String,
+    /// Whether its memory is saved; it is if absent. Without it the snapshot is of the machine's own disk alone, which it must
+    /// have, and a machine that is made of it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
     /// Name, unique in the project; none if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
     pub name: Option<String>,
 }
 
-/// A snapshot: a machine at one moment, with its memory, its devices and its disk. It never changes.
+/// A snapshot: a machine at one moment, with its memory, its devices and its disk; or its disk alone. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// Identity.
@@ -52,10 +57,13 @@ pub struct Snapshot {
     /// Bytes that it holds on disk: what was ever written of its files. Absent while it is being made, as is all below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_bytes: Option<u64>,
+    /// Whether a machine from it goes on where it was made. Else it boots, with the disk as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
     /// How long its machine stood still, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_us: Option<u64>,
-    /// The VMM's version.
+    /// The VMM's version. Absent without memory, as is the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmm_version: Option<String>,
     /// What executed the guest's instructions.

@@ -100,6 +100,13 @@ pub struct SnapshotRow {
     pub created_unix_ms: u64,
 }
 
+impl SnapshotRow {
+    /// Whether machines go on from it where it was made. Else they boot, with the disk as it was.
+    pub fn has_memory(&self) -> bool {
+        self.facts.as_ref().is_none_or(SnapshotFacts::has_memory)
+    }
+}
+
 /// What the node says of a snapshot that it made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFacts {
@@ -119,6 +126,13 @@ pub struct SnapshotFacts {
     pub parts: Vec<PartFacts>,
     /// How long its machine stood still, in microseconds.
     pub paused_us: u64,
+}
+
+impl SnapshotFacts {
+    /// Whether it is of more than the disk.
+    pub fn has_memory(&self) -> bool {
+        self.parts.iter().any(|part| part.name == "memory")
+    }
 }
 
 /// One file of a snapshot.

@@ -76,6 +76,7 @@ impl Machines {
         let request = CreateSnapshot {
             machine: id.to_owned(),
             name: None,
+            memory: None,
         };
         Ok(self.0.post_json(&ApiPath::v1(&["snapshots"]), &request).await?)
     }

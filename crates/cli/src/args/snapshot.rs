@@ -6,14 +6,17 @@
     reason = "these comments are the help, where [X] stands for an optional X"
 )]
 
-use super::value::recover;
+use super::value::{memory, recover, vcpus};
 use clap::{Args, Subcommand};
-use hearth_domain::{MachineName, PortMapping, RecoverPolicy, RestartPolicy};
+use hearth_domain::{MachineName, MemoryMib, PortMapping, RecoverPolicy, RestartPolicy, Vcpus};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotCommand {
     /// Make a snapshot of a machine that runs or is paused, and print its ID; one that runs goes on
     Create {
+        /// Save its disk alone, also of one that is stopped; a machine that is made of that boots
+        #[arg(long)]
+        no_memory: bool,
         /// The snapshot's name [default: none]
         #[arg(long)]
         name: Option<MachineName>,
@@ -43,7 +46,7 @@ pub(crate) enum SnapshotCommand {
         #[arg(required = true, value_name = "SNAPSHOT")]
         snapshots: Vec<String>,
     },
-    /// Make another machine that goes on from a snapshot, and print its ID
+    /// Make another machine that goes on from a snapshot, or boots with its disk, and print its ID
     Restore(RestoreArgs),
 }
 
@@ -64,6 +67,12 @@ pub(crate) struct RestoreArgs {
     /// Go on from the last of the snapshots made every INTERVAL if the VMM or the node dies: no or snapshot[:INTERVAL] (5m)
     #[arg(long, default_value = "no", value_name = "POLICY", value_parser = recover)]
     pub(crate) recover: RecoverPolicy,
+    /// Virtual CPUs, of a snapshot without memory [default: the snapshot's]
+    #[arg(long, value_parser = vcpus)]
+    pub(crate) cpus: Option<Vcpus>,
+    /// Memory, such as 512m or 2g, of a snapshot without memory [default: the snapshot's]
+    #[arg(short, long, value_parser = memory)]
+    pub(crate) memory: Option<MemoryMib>,
     /// Name or ID of the snapshot
     pub(crate) snapshot: String,
 }

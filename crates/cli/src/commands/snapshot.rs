@@ -22,9 +22,13 @@ const PAGE: u32 = 500;
 
 pub(crate) async fn dispatch(command: SnapshotCommand, client: &Client, json: bool) -> anyhow::Result<u8> {
     match command {
-        SnapshotCommand::Create { name, machine } => {
-            let name = name.map(String::from);
-            create(client, CreateSnapshot { machine, name }, json).await
+        SnapshotCommand::Create {
+            no_memory,
+            name,
+            machine,
+        } => {
+            let (name, memory) = (name.map(String::from), no_memory.then_some(false));
+            create(client, CreateSnapshot { machine, name, memory }, json).await
         }
         SnapshotCommand::Ls { machine, quiet } => ls(client, machine, quiet, json).await,
         SnapshotCommand::Inspect { snapshots } => {
@@ -115,6 +119,8 @@ async fn restore(client: &Client, args: RestoreArgs, json: bool) -> anyhow::Resu
     let what = format!("restoring {}", args.snapshot);
     let request = CreateMachine {
         snapshot: Some(args.snapshot),
+        cpus: args.cpus.map(Into::into),
+        memory_mib: args.memory.map(Into::into),
         name: args.name.map(String::from),
         ports: args.publish.into_iter().map(Into::into).collect(),
         restart: args.restart.into(),

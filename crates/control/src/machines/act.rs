@@ -197,6 +197,15 @@ pub(crate) async fn rollback(
             ),
         ));
     }
+    if !snapshot.has_memory() {
+        return Err(ApiError::field(
+            "snapshot",
+            format!(
+                "snapshot {} is of the disk alone: there is no memory to go back to; make another machine from it instead",
+                find::called(&snapshot)
+            ),
+        ));
+    }
     app.store.set_desired(id, Desired::Running).await?;
     fault::point("rollback.booked");
     let back = || app.node.rollback(id, snapshot.id);

@@ -99,7 +99,7 @@ pub(crate) async fn create(
 enum Source {
     /// An image, which it boots, with the secrets of its program.
     Image(Facts, Vec<SealedSecret>, DriverKind),
-    /// A snapshot, from which it goes on.
+    /// A snapshot, from which it goes on, or whose disk it boots with.
     Snapshot(Given, Box<SnapshotRow>),
 }
 
@@ -125,7 +125,9 @@ impl Source {
     /// The snapshot of which a machine that waits would do: such a one has its slot already, without ports.
     fn claimable(&self, request: &CreateMachine) -> Option<&SnapshotRow> {
         match self {
-            Self::Snapshot(_, snapshot) if request.start && request.ports.is_empty() => Some(snapshot),
+            Self::Snapshot(_, snapshot) if request.start && request.ports.is_empty() && snapshot.has_memory() => {
+                Some(snapshot)
+            }
             _ => None,
         }
     }

@@ -118,7 +118,7 @@ fn args(request: &CreateMachine, facts: &Facts) -> ApiResult<Vec<String>> {
     }
 }
 
-fn resources(request: &CreateMachine) -> ApiResult<Resources> {
+pub(super) fn resources(request: &CreateMachine) -> ApiResult<Resources> {
     let refused = |field| move |error: hearth_domain::InvalidSize| ApiError::field(field, error.to_string());
     Ok(Resources {
         vcpus: request

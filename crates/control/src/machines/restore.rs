@@ -1,12 +1,13 @@
-//! From a request and a snapshot to the spec of a machine that goes on from there. Pure.
+//! From a request and a snapshot to the spec of a machine that goes on from there, or boots with its disk. Pure.
 //!
 //! The guest is there already: what it is made of is the snapshot's, and its program runs. A request may say again what
-//! that is; what differs is refused, with the field.
+//! that is; what differs is refused, with the field. Of a snapshot of the disk alone nothing is there but what the disk lies over:
+//! what runs it may be another.
 
 use std::fmt::Debug;
 
 use hearth_api::CreateMachine;
-use hearth_domain::{MachineName, MachineSpec, NetworkMode};
+use hearth_domain::{MachineName, MachineSpec, NetworkMode, Resources};
 use hearth_ids::MachineId;
 use hearth_store::SnapshotRow;
 
@@ -34,14 +35,18 @@ pub(crate) fn plan(
     id: MachineId,
 ) -> ApiResult<Plan> {
     let of = &snapshot.spec;
-    refuse_other_shape(request, given, of)?;
-    refuse_program(request)?;
+    refuse_other_shape(request, given, snapshot)?;
+    refuse_program(request, snapshot.has_memory())?;
+    let network = request.network.map_or(of.network, Into::into);
     let stop_timeout_ms = request.stop_timeout_ms.unwrap_or(of.stop_timeout_ms);
     let spec = MachineSpec {
         id,
         name,
         owner: None,
-        ports: plan::ports(&request.ports, of.network)?,
+        resources: resources(request, &of.resources)?,
+        driver: request.driver.map_or(of.driver, Into::into),
+        network,
+        ports: plan::ports(&request.ports, network)?,
         restart: plan::restart(request.restart, request.auto_remove)?,
         recover: plan::recover(request.recover)?,
         stop_timeout_ms: input::stop_timeout_ms("stop_timeout_ms", stop_timeout_ms)?,
@@ -55,7 +60,18 @@ pub(crate) fn plan(
     })
 }
 
-fn refuse_other_shape(request: &CreateMachine, given: &Given, of: &MachineSpec) -> ApiResult<()> {
+/// What is asked for, and else the snapshot's.
+fn resources(request: &CreateMachine, of: &Resources) -> ApiResult<Resources> {
+    plan::resources(&CreateMachine {
+        cpus: request.cpus.or(Some(of.vcpus.into())),
+        memory_mib: request.memory_mib.or(Some(of.memory_mib.into())),
+        disk_mib: of.disk_mib.map(Into::into),
+        ..CreateMachine::default()
+    })
+}
+
+fn refuse_other_shape(request: &CreateMachine, given: &Given, snapshot: &SnapshotRow) -> ApiResult<()> {
+    let of = &snapshot.spec;
     if !request.image.is_empty() && request.image != of.image && given.image_id.as_ref() != Some(&of.image_id) {
         return Err(other("image", &request.image, &of.image));
     }
@@ -65,9 +81,12 @@ fn refuse_other_shape(request: &CreateMachine, given: &Given, of: &MachineSpec) 
         return Err(other("kernel", kernel, &of.kernel_id));
     }
     let has = &of.resources;
+    same("disk_mib", request.disk_mib, has.disk_mib.map(Into::into))?;
+    if !snapshot.has_memory() {
+        return Ok(());
+    }
     same("cpus", request.cpus, Some(has.vcpus.into()))?;
     same("memory_mib", request.memory_mib, Some(has.memory_mib.into()))?;
-    same("disk_mib", request.disk_mib, has.disk_mib.map(Into::into))?;
     same("driver", request.driver.map(Into::into), Some(of.driver))?;
     same("network", request.network.map(NetworkMode::from), Some(of.network))
 }
@@ -92,8 +111,13 @@ fn other(field: &'static str, given: impl Debug, has: impl Debug) -> ApiError {
     )
 }
 
-/// The program runs already, with what it was given.
-fn refuse_program(request: &CreateMachine) -> ApiResult<()> {
+/// The program is the snapshot's, with what it was given.
+fn refuse_program(request: &CreateMachine, runs: bool) -> ApiResult<()> {
+    let why = if runs {
+        "goes on with a program that runs already"
+    } else {
+        "runs what the machine of the snapshot ran"
+    };
     for (field, given) in [
         ("entrypoint", request.entrypoint.is_some()),
         ("cmd", !request.cmd.is_empty()),
@@ -108,7 +132,7 @@ fn refuse_program(request: &CreateMachine) -> ApiResult<()> {
         if given {
             return Err(ApiError::field(
                 field,
-                format!("a machine from a snapshot goes on with a program that runs already; leave out {field}"),
+                format!("a machine from a snapshot {why}; leave out {field}"),
             ));
         }
     }
@@ -119,7 +143,7 @@ fn refuse_program(request: &CreateMachine) -> ApiResult<()> {
 mod tests {
     use hearth_api::{PortMapping, Protocol, SecretUse};
     use hearth_ids::SnapshotId;
-    use hearth_store::SnapshotState;
+    use hearth_store::{SnapshotFacts, SnapshotState};
 
     use super::*;
 
@@ -182,6 +206,55 @@ mod tests {
         assert!(planned(&request, &given).is_ok());
         let elsewhere = planned(&request, &Given::default()).unwrap_err();
         assert_eq!(elsewhere.problem.field.as_deref(), Some("image"));
+    }
+
+    #[test]
+    fn what_boots_is_run_by_what_it_is_given() {
+        let mut snapshot = snapshot();
+        snapshot.spec.resources.disk_mib = Some(64.try_into().unwrap());
+        snapshot.facts = Some(SnapshotFacts {
+            made_unix_ms: 0,
+            parents: Vec::new(),
+            vmm_version: String::new(),
+            accelerator: String::new(),
+            cpu_features: Vec::new(),
+            agent_version: String::new(),
+            parts: Vec::new(),
+            paused_us: 0,
+        });
+        let planned = |request: &CreateMachine| {
+            let name = "new".parse().unwrap();
+            plan(request, &Given::default(), &snapshot, name, MachineId::new())
+        };
+        let none = CreateMachine::default;
+        let request = CreateMachine {
+            cpus: Some(2),
+            memory_mib: Some(65),
+            driver: Some(hearth_api::Driver::Qemu),
+            network: Some(hearth_api::NetworkMode::None),
+            ..none()
+        };
+        let spec = planned(&request).unwrap().spec;
+        let (has, of) = (spec.resources, snapshot.spec.resources);
+        assert_eq!(
+            (has.vcpus.get(), has.memory_mib.get(), has.disk_mib),
+            (2, 65, of.disk_mib)
+        );
+        assert_eq!(
+            (spec.driver, spec.network),
+            (hearth_domain::DriverKind::Qemu, NetworkMode::None)
+        );
+        assert_eq!(planned(&none()).unwrap().spec.resources, of);
+        #[rustfmt::skip]
+        let refused = [
+            (CreateMachine { disk_mib: Some(65), ..none() }, "disk_mib"),
+            (CreateMachine { memory_mib: Some(0), ..none() }, "memory_mib"),
+            (CreateMachine { image: "alpine".into(), ..none() }, "image"),
+            (CreateMachine { env: vec!["A=b".into()], ..none() }, "env"),
+        ];
+        for (request, field) in refused {
+            assert_eq!(planned(&request).unwrap_err().problem.field.as_deref(), Some(field));
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ use crate::{
 };
 
 /// Makes a snapshot of a machine that runs or is paused, and answers when it is there. A machine that runs stands still
-/// meanwhile, and goes on afterwards. With an `Idempotency-Key` header the request may be sent again: the same snapshot is
-/// answered.
+/// meanwhile, and goes on afterwards. Without memory it is of the disk alone, and the machine may be at rest. With an
+/// `Idempotency-Key` header the request may be sent again: the same snapshot is answered.
 #[utoipa::path(post, path = "/v1/snapshots", tag = "snapshots", operation_id = "create_snapshot",
     params(("idempotency-key" = Option<String>, Header, description = "Makes it safe to send the request again", max_length = 255)),
     request_body = CreateSnapshot,
@@ -70,7 +70,7 @@ pub(crate) async fn create(
         Err(error) => return Err(error.into()),
     }
     fault::point("snapshot.booked");
-    let row = make(&app, &new).await?;
+    let row = make(&app, &new, request.memory.unwrap_or(true)).await?;
     Ok(answer(StatusCode::CREATED, row))
 }
 
@@ -91,11 +91,11 @@ async fn made(app: &App, project: ProjectId, key: &IdempotencyKey) -> ApiResult<
 }
 
 /// Has the node make it. If it does not, there is no such snapshot.
-async fn make(app: &App, new: &NewSnapshot) -> ApiResult<SnapshotRow> {
+async fn make(app: &App, new: &NewSnapshot, memory: bool) -> ApiResult<SnapshotRow> {
     let request = SnapshotRequest {
         id: new.id,
         machine: new.spec.id,
-        memory: true,
+        memory,
     };
     let info = match app.node.snapshot(request).await {
         Ok(info) => info,

@@ -39,6 +39,7 @@ pub(crate) fn snapshot(row: SnapshotRow, in_full: bool) -> Snapshot {
             disk_mib: spec.resources.disk_mib.map(Into::into),
         },
         data_bytes: facts.as_ref().map(data_bytes),
+        memory: facts.as_ref().map(SnapshotFacts::has_memory),
         paused_us: None,
         vmm_version: None,
         accelerator: None,
@@ -55,8 +56,8 @@ pub(crate) fn snapshot(row: SnapshotRow, in_full: bool) -> Snapshot {
     };
     Snapshot {
         paused_us: Some(facts.paused_us),
-        vmm_version: Some(facts.vmm_version),
-        accelerator: Some(facts.accelerator),
+        vmm_version: Some(facts.vmm_version).filter(|version| !version.is_empty()),
+        accelerator: Some(facts.accelerator).filter(|accelerator| !accelerator.is_empty()),
         agent_version: Some(facts.agent_version),
         cpu_features,
         parents: facts.parents,

@@ -33,6 +33,7 @@ fn wanted(machine: &str, name: Option<&str>) -> CreateSnapshot {
     CreateSnapshot {
         machine: machine.into(),
         name: name.map(Into::into),
+        memory: None,
     }
 }
 
@@ -299,6 +300,63 @@ async fn a_machine_goes_on_from_a_snapshot() {
     assert_eq!(f.delete("/v1/snapshots/kept").await.status, StatusCode::NO_CONTENT);
     let again: Machine = f.get("/v1/machines/copy").await.json();
     assert_eq!(again.state, MachineState::Running);
+}
+
+#[tokio::test]
+async fn a_machine_boots_with_the_disk_of_a_snapshot() {
+    let f = Fixture::new().await;
+    let disk = |name: &str| CreateMachine {
+        name: Some(name.into()),
+        disk_mib: Some(64),
+        ..machine(&["sleep", "9"])
+    };
+    let without = |machine: &str| CreateSnapshot {
+        memory: Some(false),
+        ..wanted(machine, None)
+    };
+    for name in ["resting", "web"] {
+        f.make(CreateMachine {
+            start: true,
+            ..disk(name)
+        })
+        .await;
+    }
+    f.call(Method::POST, "/v1/machines/resting/stop").await;
+    let resting: Machine = f.get("/v1/machines/resting").await.json();
+    assert_eq!(resting.state, MachineState::Stopped);
+    for source in ["resting", "web"] {
+        let made: Snapshot = f.post_json("/v1/snapshots", &without(source)).await.json();
+        assert_eq!((made.memory, made.vmm_version.as_deref()), (Some(false), None));
+        let names: Vec<&str> = made.parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["disk"]);
+        let copy = CreateMachine {
+            memory_mib: Some(512),
+            start: true,
+            ..from(&made.id.to_string())
+        };
+        let copy = f.make(copy).await;
+        assert_eq!((copy.snapshot, copy.resources.memory_mib), (Some(made.id), 512));
+        assert_eq!((copy.resources.disk_mib, &copy.args), (Some(64), &resting.args));
+        let back = RollbackMachine {
+            snapshot: made.id.to_string(),
+        };
+        let refused = f
+            .post_json(&format!("/v1/machines/{source}/rollback"), &back)
+            .await
+            .problem();
+        assert_eq!(
+            code_and_field(&refused),
+            (ProblemCode::InvalidField, Some("snapshot")),
+            "{refused:?}"
+        );
+    }
+    let stays: Machine = f.get("/v1/machines/resting").await.json();
+    assert_eq!(stays.state, MachineState::Stopped, "it was not started");
+    running(&f, "none").await;
+    let refused = f.post_json("/v1/snapshots", &without("none")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{refused:?}");
+    let whole = snapshot(&f, "web", "whole").await;
+    assert_eq!(whole.memory, Some(true));
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ async fn one_waits() -> (Fixture, Snapshot, MachineId) {
     let wanted = CreateSnapshot {
         machine: "source".into(),
         name: Some("then".into()),
+        memory: None,
     };
     let snapshot: Snapshot = f.post_json("/v1/snapshots", &wanted).await.json();
     assert!(waiting(&f).is_empty(), "nobody wanted one yet");
