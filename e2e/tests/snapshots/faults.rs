@@ -20,6 +20,8 @@ const BOOT: &str = "boot";
 enum Action {
     /// Makes a snapshot of the machine.
     Snapshot,
+    /// Makes one of its disk alone.
+    SnapshotDisk,
     /// Removes one.
     RemoveSnapshot,
     /// Pauses the machine on disk.
@@ -59,10 +61,13 @@ enum Outcome {
 
 /// Every point: how to come there, and what must follow.
 const TABLE: &[(&str, Action, Outcome)] = &[
+    ("snapshot.frozen", Action::SnapshotDisk, Outcome::GoesOn),
+    ("snapshot.paused", Action::SnapshotDisk, Outcome::GoesOn),
     ("snapshot.paused", Action::Snapshot, Outcome::GoesOn),
     ("snapshot.taken", Action::Snapshot, Outcome::GoesOn),
     ("snapshot.taken", Action::Fork, Outcome::GoesOn),
     ("snapshot.written", Action::Snapshot, Outcome::GoesOn),
+    ("snapshot.written", Action::SnapshotDisk, Outcome::GoesOn),
     ("snapshot.written", Action::Pause, Outcome::GoesOn),
     ("snapshot.going", Action::RemoveSnapshot, Outcome::GoesOn),
     ("suspend.paused", Action::Pause, Outcome::GoesOn),
@@ -169,6 +174,7 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
     };
     let last: &[&str] = match action {
         Action::Snapshot => &["snapshot", "create", MACHINE],
+        Action::SnapshotDisk => &["snapshot", "create", "--no-memory", MACHINE],
         Action::RemoveSnapshot => {
             snapshot(host);
             &["snapshot", "rm", "then"]
@@ -242,5 +248,7 @@ fn check(host: &Host, point: &str, action: Action, outcome: Outcome) {
         before.as_str()
     };
     assert_eq!(marks(MACHINE), wanted, "{point}");
+    // Nothing is left frozen.
+    exec(host, MACHINE, "echo after > /after; sync");
     clear(host, point);
 }

@@ -6,6 +6,7 @@
     reason = "a fixture that cannot be made fails its test"
 )]
 
+mod boots;
 mod disk;
 mod faults;
 mod fork;
