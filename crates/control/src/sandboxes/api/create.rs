@@ -59,6 +59,7 @@ pub(crate) async fn create(
     };
     check_metadata(&request.metadata)?;
     let settings = settings(&request)?;
+    let egress = sandboxes::egress(&settings.network)?;
     let recover = plan::recover(request.recover)?;
     let env = input::environment(request.env.clone())?;
     let source = templates::resolve(&app, &tenant, &request.template).await?;
@@ -69,6 +70,7 @@ pub(crate) async fn create(
         env,
         egress: egress(&settings.network)?,
         settings,
+        egress,
         recover,
         timeout_ms,
         key,
