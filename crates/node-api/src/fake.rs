@@ -601,7 +601,10 @@ impl NodeService for FakeNode {
             let _ = events
                 .send(Ok(ExecEvent::Stderr(format!("{:?}", request.env).into())))
                 .await;
-            while let Some(input) = inputs.recv().await {
+            // Without an input, there is nothing to wait for.
+            while request.stdin
+                && let Some(input) = inputs.recv().await
+            {
                 match input {
                     Input::CloseStdin => break,
                     Input::Stdin(bytes) => drop(events.send(Ok(ExecEvent::Stdout(bytes))).await),
