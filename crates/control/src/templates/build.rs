@@ -141,13 +141,8 @@ async fn run(
     fault::point("build.snapshot");
     log.line("info", "the template is ready");
     log.flush().await;
-    let noted = async {
-        app.store.finish_build(build.id, snapshot, now_unix_ms()).await?;
-        app.store
-            .tag_build(template.id, build.id, &build.plan.tags, now_unix_ms())
-            .await
-    };
-    noted.await.map_err(|error| reason(Some(FINALIZE), error.to_string()))
+    let noted = app.store.finish_build(build, snapshot, now_unix_ms()).await;
+    noted.map_err(|error| reason(Some(FINALIZE), error.to_string()))
 }
 
 /// The machine that the build begins with.

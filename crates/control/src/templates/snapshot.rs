@@ -57,10 +57,7 @@ pub(crate) async fn of_sandbox(app: &App, sandbox: &SandboxRow, name: Option<Str
         }
     };
     fault::point("build.snapshot");
-    app.store.finish_build(build.id, snapshot, now_unix_ms()).await?;
-    app.store
-        .tag_build(template.id, build.id, &build.plan.tags, now_unix_ms())
-        .await?;
+    app.store.finish_build(&build, snapshot, now_unix_ms()).await?;
     Ok(template)
 }
 

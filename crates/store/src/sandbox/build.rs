@@ -9,6 +9,7 @@ use hearth_domain::{BuildPlan, BuildReason};
 use hearth_ids::{BuildId, SnapshotId, TemplateId};
 use sqlx::sqlite::SqliteRow;
 
+use super::template;
 use crate::{
     Store, StoreError,
     read::{Columns, signed, to_json},
@@ -108,16 +109,19 @@ impl Store {
         Ok(started.rows_affected() == 1)
     }
 
-    /// Notes that a build is done, and its snapshot.
-    pub async fn finish_build(&self, id: BuildId, snapshot: SnapshotId, now_unix_ms: u64) -> Result<(), StoreError> {
+    /// Notes that a build is done, and its snapshot. Its plan's tags mean it from the same moment on.
+    pub async fn finish_build(&self, row: &BuildRow, snapshot: SnapshotId, now_unix_ms: u64) -> Result<(), StoreError> {
+        let failed = StoreError::query("note that a build is done");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
         sqlx::query("UPDATE template_builds SET state = 'ready', snapshot = $2, finished_unix_ms = $3 WHERE id = $1")
-            .bind(id.to_string())
+            .bind(row.id.to_string())
             .bind(snapshot.to_string())
             .bind(signed(now_unix_ms))
-            .execute(&self.writer)
+            .execute(&mut *transaction)
             .await
-            .map_err(StoreError::query("note that a build is done"))?;
-        Ok(())
+            .map_err(&failed)?;
+        template::tag(&mut transaction, row.template, row.id, &row.plan.tags, now_unix_ms).await?;
+        transaction.commit().await.map_err(&failed)
     }
 
     /// Notes that a build failed, and why.

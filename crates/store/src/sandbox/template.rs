@@ -220,25 +220,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let failed = StoreError::query("tag a build");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        for tag in tags {
-            sqlx::query(
-                "INSERT INTO template_tags (template, tag, build, created_unix_ms) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (template, tag) DO UPDATE SET build = $3, created_unix_ms = $4",
-            )
-            .bind(template.to_string())
-            .bind(tag)
-            .bind(build.to_string())
-            .bind(signed(now_unix_ms))
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
-        }
-        sqlx::query("UPDATE sandbox_templates SET updated_unix_ms = $2 WHERE id = $1")
-            .bind(template.to_string())
-            .bind(signed(now_unix_ms))
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
+        tag(&mut transaction, template, build, tags, now_unix_ms).await?;
         transaction.commit().await.map_err(&failed)
     }
 
@@ -330,4 +312,35 @@ fn read(row: &SqliteRow) -> Result<TemplateRow, StoreError> {
         spawned: columns.unsigned("spawned")?,
         names: Vec::new(),
     })
+}
+
+/// Has tags of a template mean a build, within a transaction of the caller's.
+pub(super) async fn tag(
+    connection: &mut SqliteConnection,
+    template: TemplateId,
+    build: BuildId,
+    tags: &[String],
+    now_unix_ms: u64,
+) -> Result<(), StoreError> {
+    let failed = StoreError::query("tag a build");
+    for tag in tags {
+        sqlx::query(
+            "INSERT INTO template_tags (template, tag, build, created_unix_ms) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (template, tag) DO UPDATE SET build = $3, created_unix_ms = $4",
+        )
+        .bind(template.to_string())
+        .bind(tag)
+        .bind(build.to_string())
+        .bind(signed(now_unix_ms))
+        .execute(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    }
+    sqlx::query("UPDATE sandbox_templates SET updated_unix_ms = $2 WHERE id = $1")
+        .bind(template.to_string())
+        .bind(signed(now_unix_ms))
+        .execute(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    Ok(())
 }
