@@ -1,6 +1,6 @@
 //! Making, showing and killing sandboxes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -55,6 +55,7 @@ async fn made(
     let request: wire::NewSandbox = body.json().await?;
     let key = made_before::key(headers, &["e2b_create_sandbox"], &request)?;
     let settings = settings(&request)?;
+    let env = env(request.env_vars.clone().unwrap_or_default())?;
     let timeout_ms = match request.timeout {
         Some(seconds) => timeout_ms("timeout", seconds)?,
         None => default_timeout_ms,
@@ -63,7 +64,7 @@ async fn made(
     let new = NewSandbox {
         source,
         metadata: request.metadata.unwrap_or_default(),
-        env: request.env_vars.unwrap_or_default(),
+        env,
         egress: sandboxes::egress(&settings.network)?,
         settings,
         recover: RecoverPolicy::No,
@@ -76,6 +77,22 @@ async fn made(
         response.headers_mut().insert(header::LOCATION, place);
     }
     Ok(response)
+}
+
+/// Variables that a program can have.
+fn env(given: BTreeMap<String, String>) -> ApiResult<BTreeMap<String, String>> {
+    let named =
+        |(name, value): &(&String, &String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+    match given.iter().find(named) {
+        Some((name, _)) => {
+            let name: String = name.chars().take(80).collect();
+            Err(ApiError::field(
+                "envVars",
+                format!("envVars {name:?} is no variable: use a name without '=', and no NUL"),
+            ))
+        }
+        None => Ok(given),
+    }
 }
 
 /// What is asked for besides the template. What Hearth does not offer is refused, since its caller would rely on it.

@@ -70,18 +70,13 @@ pub(super) async fn create(
 ) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: SnapshotRequest = body.json_or_default().await?;
-    if request.memory == Some(false) {
-        return Err(ApiError::field(
-            "memory",
-            "snapshots without memory are not offered by this server; leave out memory",
-        ));
-    }
     let name = request.name.filter(|name| !name.is_empty());
     let name = name.map(|name| name_and_tag(&tenant, &name)).transpose()?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
     let _turn = sandbox.turn.lock().await;
     let row = sandboxes::read(&app, &sandbox).await?;
-    let template = templates::of_sandbox(&app, &row, name.map(|(name, _)| name)).await?;
+    let template =
+        templates::of_sandbox(&app, &row, name.map(|(name, _)| name), request.memory.unwrap_or(true)).await?;
     Ok((StatusCode::CREATED, Json(snapshot(&template))).into_response())
 }
 

@@ -93,6 +93,7 @@ async fn saved(app: &App, sandbox: &Sandbox) -> ApiResult<(SandboxRow, SnapshotR
     let request = SnapshotRequest {
         id,
         machine: sandbox.machine,
+        memory: true,
     };
     let info = match app.node.snapshot(request).await {
         Ok(info) => info,

@@ -214,11 +214,11 @@ async fn snapshot(
     log.line("info", "making the snapshot");
     let mut spec: MachineSpec = builder.spec.clone();
     setting.apply(&mut spec.workload);
-    save(app, spec, build.id).await
+    save(app, spec, build.id, true).await
 }
 
-/// Makes a snapshot of a machine for a build. It is there whole, or not at all.
-pub(super) async fn save(app: &App, spec: MachineSpec, build: BuildId) -> ApiResult<SnapshotId> {
+/// Makes a snapshot of a machine for a build, or of its disk alone. It is there whole, or not at all.
+pub(super) async fn save(app: &App, spec: MachineSpec, build: BuildId, memory: bool) -> ApiResult<SnapshotId> {
     let machine = spec.id;
     let new = NewSnapshot {
         id: SnapshotId::new(),
@@ -230,7 +230,12 @@ pub(super) async fn save(app: &App, spec: MachineSpec, build: BuildId) -> ApiRes
         build: Some(build),
     };
     app.store.insert_snapshot(&new).await?;
-    match app.node.snapshot(SnapshotRequest { id: new.id, machine }).await {
+    let request = SnapshotRequest {
+        id: new.id,
+        machine,
+        memory,
+    };
+    match app.node.snapshot(request).await {
         Ok(info) => {
             app.store.note_snapshot_made(new.id, &view::facts(info)).await?;
             Ok(new.id)

@@ -13,7 +13,13 @@ use crate::{
 };
 
 /// Makes a template of a sandbox as it is now, or a further build of the one of that name. The sandbox's turn is the caller's.
-pub(crate) async fn of_sandbox(app: &App, sandbox: &SandboxRow, name: Option<String>) -> ApiResult<TemplateRow> {
+/// Without memory its sandboxes boot with a copy of its disk.
+pub(crate) async fn of_sandbox(
+    app: &App,
+    sandbox: &SandboxRow,
+    name: Option<String>,
+    memory: bool,
+) -> ApiResult<TemplateRow> {
     let absent = || sandboxes::no_sandbox(&sandbox.id.to_string());
     let spec = app.node.spec(sandbox.machine).ok_or_else(absent)?;
     let resources = spec.resources;
@@ -43,7 +49,7 @@ pub(crate) async fn of_sandbox(app: &App, sandbox: &SandboxRow, name: Option<Str
     app.store.insert_build(&build).await?;
     // Noted as under way, so that what is cut off is found to have failed.
     app.store.start_build(build.id, &build.plan).await?;
-    let made = build::save(app, spec, build.id).await;
+    let made = build::save(app, spec, build.id, memory).await;
     let snapshot = match made {
         Ok(snapshot) => snapshot,
         Err(error) => {

@@ -16,8 +16,8 @@
 
 mod boot;
 mod command;
-mod egress;
 mod disk;
+mod egress;
 mod follow;
 mod life;
 mod recovery;

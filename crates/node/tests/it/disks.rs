@@ -129,17 +129,17 @@ async fn a_disk_outlives_the_daemon_and_its_machine() {
 async fn what_has_no_disk_is_refused() {
     let world = World::new();
     let node = world.open().await;
-    let none = world.running(&node, spec()).await;
-    let refused = node.snapshot(without_memory(none)).await.unwrap_err();
+    let diskless = world.running(&node, spec()).await;
+    let refused = node.snapshot(without_memory(diskless)).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::InvalidInput);
     assert!(refused.message.contains("has no disk of its own"), "{refused}");
-    assert_eq!(world.driver.paused(none), Some(false));
+    assert_eq!(world.driver.paused(diskless), Some(false));
     let new = with_disk();
     node.create(new.clone()).await.unwrap();
     let refused = node.snapshot(without_memory(new.id)).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Conflict);
     assert!(refused.message.contains("has no disk yet"), "{refused}");
-    for machine in [none, new.id] {
+    for machine in [diskless, new.id] {
         node.remove(machine, true).await.unwrap();
     }
     world.nothing_is_left(&node).await;

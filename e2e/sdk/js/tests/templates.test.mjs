@@ -85,10 +85,11 @@ test('what is ready is told by a command', async () => {
 })
 
 // covers: Template.fromTemplate
-// not offered: 400: a build begins with an image
-test('a template of a template is refused', async () => {
+// differs: has its template's CPUs and memory, whatever is asked for
+test('a template of a template', async () => {
   const name = newTemplate()
-  await expect(Template.build(Template().fromTemplate('base').runCmd('true'), name, SIZE)).rejects.toThrow(/begins with an image/)
+  await Template.build(Template().fromTemplate('base').runCmd('echo more > /home/user/more'), name, SIZE)
+  expect(await (await create(name)).files.read('/home/user/more')).toBe('more\n')
 })
 
 // covers: Template.fromDockerfile

@@ -106,10 +106,22 @@ def test_snapshots_are_found_by_their_name(sdk, name, marked):
             sdk.Sandbox.delete_snapshot(snapshot.snapshot_id)
 
 
-@covers("Sandbox.create_snapshot(mode)", not_offered="400, refused by its name")
-def test_snapshots_without_memory_are_refused(shared_sandbox):
-    with pytest.raises(SandboxException, match="memory"):
-        shared_sandbox.create_snapshot(mode="filesystem")
+@covers("Sandbox.create_snapshot(mode)")
+def test_a_snapshot_of_the_files_alone_boots(sdk, marked):
+    sandbox, _ = marked
+    running = sandbox.commands.run("sleep 1000", background=True)
+    sandbox.files.write("/home/user/kept", "on disk")
+    snapshot = sandbox.create_snapshot(mode="filesystem")
+    running.kill()
+    try:
+        copy = sdk.Sandbox.create(snapshot.snapshot_id)
+        try:
+            assert copy.files.read("/home/user/kept") == "on disk"
+            assert all("sleep" not in process.args for process in copy.commands.list())
+        finally:
+            copy.kill()
+    finally:
+        sdk.Sandbox.delete_snapshot(snapshot.snapshot_id)
 
 
 def test_a_snapshot_of_nothing(sdk):

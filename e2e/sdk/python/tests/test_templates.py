@@ -142,11 +142,11 @@ def test_what_is_ready_is_told_by_a_command(sdk, builder, create, delete, name):
     assert create(name).files.exists("/tmp/made")
 
 
-@covers("Template.from_template", not_offered="400: a build begins with an image")
-def test_a_template_of_a_template_is_refused(sdk, builder, delete, name):
+@covers("Template.from_template", differs="has its template's CPUs and memory, whatever is asked for")
+def test_a_template_of_a_template(sdk, builder, create, delete, name):
     delete(name)
-    with pytest.raises(BuildException, match="begins with an image"):
-        sdk.Template.build(builder().from_template("base").run_cmd("true"), name, **SIZE)
+    sdk.Template.build(builder().from_template("base").run_cmd("echo more > /home/user/more"), name, **SIZE)
+    assert create(name).files.read("/home/user/more") == "more\n"
 
 
 @covers("Template.exists", "Template.alias_exists")

@@ -21,7 +21,7 @@ use crate::{
     extract::ApiBody,
     machines::{input, plan},
     made_before,
-    sandboxes::{self, DEFAULT_TIMEOUT_MS, NewSandbox, egress, no_sandbox, timeout_ms},
+    sandboxes::{self, DEFAULT_TIMEOUT_MS, NewSandbox, no_sandbox, timeout_ms},
     templates::{self, Source},
 };
 
@@ -68,9 +68,8 @@ pub(crate) async fn create(
         source,
         metadata: request.metadata,
         env,
-        egress: egress(&settings.network)?,
-        settings,
         egress,
+        settings,
         recover,
         timeout_ms,
         key,
