@@ -142,7 +142,9 @@ def test_connect(sdk, create):
 @covers("Sandbox.pause", "Sandbox.connect")
 def test_pause_and_what_goes_on(sdk, create):
     sandbox = create(timeout=200)
-    counter = sandbox.commands.run("i=0; while :; do echo $((i++)) > /tmp/count; sleep 0.05; done", background=True)
+    # By renaming, so that whoever reads finds the file whole.
+    count = "i=0; while :; do echo $((i++)) > /tmp/new && mv /tmp/new /tmp/count; sleep 0.05; done"
+    counter = sandbox.commands.run(count, background=True)
     wait_until(lambda: sandbox.files.exists("/tmp/count"), "the first count")
     assert sandbox.pause() is True
     assert sandbox.get_info().state == SandboxState.PAUSED
