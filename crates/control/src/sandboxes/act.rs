@@ -142,7 +142,12 @@ pub(crate) async fn kill(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
     // Noted before its turn comes, so that nobody who has it now resumes what is to be gone.
     app.store.set_sandbox_state(sandbox.id, SandboxState::Killed).await?;
     let _turn = sandbox.turn.lock().await;
-    kill_in_turn(app, sandbox).await
+    let killed = kill_in_turn(app, sandbox).await;
+    if killed.is_err() {
+        // The reaper tries again.
+        app.sandboxes.changed.notify_one();
+    }
+    killed
 }
 
 /// The same by whoever has the turn.

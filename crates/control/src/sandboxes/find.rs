@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hearth_api::ProblemCode;
-use hearth_domain::{MachineSpec, StateWord};
+use hearth_domain::{MachineSpec, SandboxState, StateWord};
 use hearth_ids::SandboxId;
 use hearth_store::SandboxRow;
 
@@ -56,8 +56,11 @@ pub(crate) struct Shown {
     pub(crate) paused: bool,
 }
 
-/// How a sandbox is seen now. None where its machine has ended, so that it is as good as gone.
+/// How a sandbox is seen now. None where it is as good as gone: it is to be, or its machine has ended.
 pub(crate) fn shown(app: &App, row: &SandboxRow) -> Option<Shown> {
+    if row.state == SandboxState::Killed {
+        return None;
+    }
     let (spec, status) = (app.node.spec(row.machine)?, app.status(row.machine)?);
     let paused = match status.state.word() {
         StateWord::Destroyed => return None,

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use hearth_api::{Sandbox, SandboxState};
+use hearth_api::{Sandbox, SandboxList, SandboxState};
 use hearth_domain::{ExitStatus, MachineEvent};
+use hearth_node_api::{ErrorKind, NodeError};
 use http::StatusCode;
 use serde_json::json;
 
@@ -71,6 +72,20 @@ async fn one_whose_machine_ends_by_itself_is_gone() {
     // Even where a time-out would pause it: there is nothing to pause.
     f.node.happen(lost.machine, MachineEvent::Exit(exit)).unwrap();
     until_gone(&f, &lost).await;
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_removed_is_not_there_and_removed_later() {
+    let f = fixture().await;
+    let sandbox = made(&f, json!({})).await;
+    let refusal = NodeError::new(ErrorKind::Internal, "not now");
+    *f.node.removal_refusal.lock().unwrap() = Some(refusal);
+    let refused = f.delete(&path(&sandbox, "")).await;
+    assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(f.get(&path(&sandbox, "")).await.status, StatusCode::NOT_FOUND);
+    let list: SandboxList = f.get("/v1/sandboxes").await.json();
+    assert_eq!(list.total, 0);
+    until_gone(&f, &sandbox).await;
 }
 
 #[tokio::test]
