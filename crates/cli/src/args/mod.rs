@@ -16,6 +16,7 @@ mod project;
 mod reference;
 mod sandbox;
 mod snapshot;
+mod template;
 mod value;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -39,6 +40,7 @@ pub(crate) use self::{
     project::{AuditArgs, KeyCommand, ProjectCommand, QuotaArgs, SecretCommand},
     sandbox::{CreateArgs as CreateSandboxArgs, FilesCommand, ListArgs as ListSandboxesArgs, SandboxCommand},
     snapshot::{ForkArgs, PauseArgs, RestoreArgs, RollbackArgs, SnapshotCommand},
+    template::{BuildArgs as BuildTemplateArgs, TemplateCommand},
     value::Tail,
 };
 
@@ -174,6 +176,9 @@ pub(crate) enum Command {
     /// Sandboxes: machines of templates, which run commands for a time
     #[command(subcommand)]
     Sandbox(SandboxCommand),
+    /// Templates, which sandboxes are made of
+    #[command(subcommand)]
+    Template(TemplateCommand),
     /// Functions
     #[command(subcommand, name = "fn", visible_alias = "function")]
     Function(FunctionCommand),
@@ -286,6 +291,65 @@ mod tests {
         assert!(parse(&["create"]).unwrap_err().to_string().contains("<MACHINE>"));
         assert!(parse(&["ls", "--machine", "web", "-q"]).is_ok() && parse(&["rm"]).is_err());
         assert!(Cli::try_parse_from(["hearth", "rollback", "web"]).is_err());
+    }
+
+    #[test]
+    fn sandboxes_are_asked_for_in_words() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["hearth", "sandbox"], args].concat());
+        let made = parse(&[
+            "create",
+            "--metadata",
+            "a=b=c",
+            "--timeout",
+            "1h",
+            "--on-timeout",
+            "pause_disk",
+        ])
+        .unwrap();
+        let Command::Sandbox(SandboxCommand::Create(args)) = made.command else {
+            panic!("not a create")
+        };
+        assert_eq!((args.template.as_str(), args.timeout), ("base", Some(3600)));
+        assert_eq!(args.metadata, [("a".to_owned(), "b=c".to_owned())]);
+        for good in [
+            &["timeout", "x", "0"][..],
+            &["url", "x", "80"],
+            &["files", "get", "x", "/y"],
+            &["connect", "x"],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}");
+        }
+        for (bad, hint) in [
+            (&["create", "--timeout", "soon"][..], "90s, 10m"),
+            (&["create", "--metadata", "x"], "NAME=VALUE"),
+            (&["create", "--on-timeout", "sleep"], "pause_disk"),
+            (&["url", "x", "0"], "1..=65535"),
+            (&["ls", "--state", "gone"], "stopped"),
+        ] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_built_of_one_thing() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["hearth", "template", "build"], args].concat());
+        for good in [
+            &["web"][..],
+            &["web:v1", "app", "-f", "x", "--build-arg", "A=1"],
+            &[
+                "web", "--image", "a", "--cpus", "2", "--memory", "1g", "--disk", "10g", "--tag", "x",
+            ],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            &["web", "--image", "a", "-f", "x"][..],
+            &["web", "--image", "a", "--template", "b"],
+            &[],
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     fn help_of(path: &[&str]) -> String {

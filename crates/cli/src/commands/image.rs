@@ -9,8 +9,8 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures::Stream;
 use hearth_api::{
-    Image, ImageLine, ImageList, ImportImageQuery, ImportKind, PruneQuery, PruneResult, PullImage, PullPolicy,
-    RegistryAuth, RemoveQuery,
+    Image, ImageLine, ImageList, ImportImageQuery, ImportKind, ProblemCode, PruneQuery, PruneResult, PullImage,
+    PullPolicy, RegistryAuth, RemoveQuery,
 };
 use hearth_client::{ApiPath, Client, ClientError, Lines};
 use hearth_image::{Credentials, DockerConfig, Reference};
@@ -45,6 +45,17 @@ pub(crate) async fn fetch(client: &Client, reference: &str, policy: PullPolicy, 
         .lines(Method::POST, &ApiPath::v1(&["images", "pull"]), Some(&request))
         .await?;
     follow(lines, json).await
+}
+
+/// An image that the node has not is pulled.
+pub(crate) async fn have(client: &Client, reference: &str, json: bool) -> anyhow::Result<()> {
+    match client.get::<Image>(&ApiPath::v1(&["images", reference])).await {
+        Ok(_) => Ok(()),
+        Err(ClientError::Problem(problem)) if problem.code == ProblemCode::ImageNotFound => {
+            fetch(client, reference, PullPolicy::Missing, json).await.map(drop)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Credentials of this user, who is not the daemon's.

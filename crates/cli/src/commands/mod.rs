@@ -16,6 +16,7 @@ mod sandbox;
 mod secret;
 mod session;
 mod snapshot;
+mod template;
 mod unpack;
 mod watch;
 
@@ -42,6 +43,7 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Rollback(args) => snapshot::rollback(client, &args, json).await,
         Command::Snapshot(command) => snapshot::dispatch(command, client, json).await,
         Command::Sandbox(command) => sandbox::dispatch(command, client, json).await,
+        Command::Template(command) => template::dispatch(command, client, json).await,
         Command::Rm(args) => machine::rm(client, &args, json).await,
         Command::Wait(args) => machine::wait(client, &args.machines, json).await,
         Command::Logs(args) => watch::logs(client, args, json).await,

@@ -1,7 +1,7 @@
 //! Deploying.
 
-use hearth_api::{Contract, DeployFunction, Deployment, FunctionSource, Image, ProblemCode, PullPolicy, Runtime};
-use hearth_client::{ApiPath, Client, ClientError};
+use hearth_api::{Contract, DeployFunction, Deployment, FunctionSource, Runtime};
+use hearth_client::{Client, ClientError};
 use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,7 +20,7 @@ pub(super) async fn deploy(client: &Client, args: DeployArgs, json: bool) -> any
         Some(folder) => Some(send(client, &name, Source::open(folder)?, json).await?.source),
     };
     if let Some(image) = &args.image {
-        have_image(client, image, json).await?;
+        image::have(client, image, json).await?;
     }
     let request = request(args, source);
     let deployed: Deployment = client
@@ -66,19 +66,6 @@ async fn send(client: &Client, name: &str, source: Source, json: bool) -> Result
     let sent = client.post_tar(&function_path(name, &["source"]), tar).await;
     bar.finish_and_clear();
     sent
-}
-
-/// An image that the node has not is pulled.
-async fn have_image(client: &Client, reference: &str, json: bool) -> anyhow::Result<()> {
-    match client.get::<Image>(&ApiPath::v1(&["images", reference])).await {
-        Ok(_) => Ok(()),
-        Err(ClientError::Problem(problem)) if problem.code == ProblemCode::ImageNotFound => {
-            image::fetch(client, reference, PullPolicy::Missing, json)
-                .await
-                .map(drop)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn request(args: DeployArgs, source: Option<String>) -> DeployFunction {
