@@ -16,6 +16,7 @@ mod outage;
 mod refused;
 mod resources;
 mod run;
+mod sandbox;
 mod tenancy;
 mod terminal;
 
