@@ -219,6 +219,7 @@ pub(crate) fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use hearth_domain::{MemoryMib, Vcpus};
 
     use super::{
         value::{since, tail},
@@ -287,7 +288,15 @@ mod tests {
             panic!("not a restore")
         };
         assert_eq!((args.snapshot.as_str(), args.rm, args.publish.len()), ("kept", true, 1));
-        assert!(parse(&["restore", "--cpus", "2", "kept"]).is_err());
+        let resized = parse(&["restore", "--cpus", "2", "--memory", "1g", "kept"]).unwrap();
+        let Command::Snapshot(SnapshotCommand::Restore(args)) = resized.command else {
+            panic!("not a restore")
+        };
+        assert_eq!(
+            (args.cpus.map(Vcpus::get), args.memory.map(MemoryMib::get)),
+            (Some(2), Some(1024))
+        );
+        assert!(parse(&["restore", "--cpus", "0", "kept"]).is_err());
         assert!(parse(&["create"]).unwrap_err().to_string().contains("<MACHINE>"));
         assert!(parse(&["ls", "--machine", "web", "-q"]).is_ok() && parse(&["rm"]).is_err());
         assert!(Cli::try_parse_from(["hearth", "rollback", "web"]).is_err());

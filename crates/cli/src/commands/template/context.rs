@@ -326,7 +326,7 @@ mod tests {
         is("src/*.py", &["src/a.py"]);
         is("src/lib/[id].js", &["src/lib/[id].js"]);
         is("d*", &["docs", "docs/README.md", "docs/k.md"]);
-        assert_eq!(names(folder.path(), ".").len(), 12);
+        assert_eq!(names(folder.path(), ".").len(), 13);
         for wrong in ["none", "../x", "src/../../x", "*.rs"] {
             let folder = BuildFolder::open(folder.path()).unwrap();
             assert!(folder.files(&Source::Path(wrong.into())).is_err(), "{wrong}");
