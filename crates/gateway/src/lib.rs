@@ -50,5 +50,5 @@ pub use parts::{
     NotAccepted, ProvisionFailure, RateLimit, RetireReason, RoomLeft,
 };
 pub use routes::{Qualifier, Route, RouteTable, VersionFacts};
-pub use sandbox::{NoSandbox, NoSandboxes, SandboxLimits, SandboxPlace, Sandboxes};
+pub use sandbox::{Knock, NoSandbox, NoSandboxes, SandboxLimits, SandboxPlace, Sandboxes};
 pub use server::GatewayListener;

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use hearth_domain::StateWord;
-use hearth_gateway::{NoSandbox, SandboxPlace, Sandboxes};
+use hearth_gateway::{Knock, NoSandbox, SandboxPlace, Sandboxes};
 use hearth_ids::SandboxId;
 use tracing::debug;
 
@@ -20,9 +20,13 @@ pub(crate) struct Door(pub(crate) Weak<App>);
 
 #[async_trait]
 impl Sandboxes for Door {
-    async fn find(&self, id: SandboxId, _port: u16) -> Result<SandboxPlace, NoSandbox> {
+    async fn find(&self, id: SandboxId, knock: Knock<'_>) -> Result<SandboxPlace, NoSandbox> {
         let app = self.0.upgrade().ok_or(NoSandbox::NotFound)?;
         let sandbox = app.sandboxes.get(id).ok_or(NoSandbox::NotFound)?;
+        if sandbox.private_traffic && !knock.shows(&app.traffic_token(id)) {
+            // A stranger is told so by the gateway, and neither wakes it nor keeps it awake.
+            return place(&app, &sandbox).ok_or(NoSandbox::NotFound);
+        }
         sandbox.note_request(now_unix_ms());
         if let Some(place) = place(&app, &sandbox) {
             return Ok(place);

@@ -5,7 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use hearth_ids::SandboxId;
+use http::HeaderMap;
 use thiserror::Error;
+
+use super::access::check_token;
 
 /// Knows sandboxes.
 #[async_trait]
@@ -13,7 +16,23 @@ pub trait Sandboxes: Send + Sync {
     /// Where a port of a sandbox is. One that is paused and resumes by traffic is resumed first, which may take seconds.
     ///
     /// Asked for each request. Whoever asks may go away before it is answered, also in the midst of a resume.
-    async fn find(&self, id: SandboxId, port: u16) -> Result<SandboxPlace, NoSandbox>;
+    async fn find(&self, id: SandboxId, knock: Knock<'_>) -> Result<SandboxPlace, NoSandbox>;
+}
+
+/// Who asks for a port: what counts before a sandbox is woken for somebody.
+#[derive(Debug, Clone, Copy)]
+pub struct Knock<'a> {
+    /// The port.
+    pub port: u16,
+    /// The headers of the request.
+    pub headers: &'a HeaderMap,
+}
+
+impl Knock<'_> {
+    /// Whether it shows a sandbox's traffic token, where it has to.
+    pub fn shows(&self, traffic_token: &str) -> bool {
+        check_token(self.port, Some(traffic_token), self.headers).is_ok()
+    }
 }
 
 /// Where a sandbox is, for as long as it is there.
@@ -46,7 +65,7 @@ pub struct NoSandboxes;
 
 #[async_trait]
 impl Sandboxes for NoSandboxes {
-    async fn find(&self, _: SandboxId, _: u16) -> Result<SandboxPlace, NoSandbox> {
+    async fn find(&self, _: SandboxId, _: Knock<'_>) -> Result<SandboxPlace, NoSandbox> {
         Err(NoSandbox::NotFound)
     }
 }

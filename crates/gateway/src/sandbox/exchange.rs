@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{
-    NoSandbox, SandboxPlace,
+    Knock, NoSandbox, SandboxPlace,
     access::{check_path, check_token},
     connections::{Conn, Key, NotAnswered, NotOpened},
     outgoing::{Wish, outgoing},
@@ -59,7 +59,11 @@ async fn pass_on(
     check_path(port, request.uri().path())?;
     let id = target.id.ok_or(Refusal::NotFound)?;
     let stream = gateway.ports.streams.begin(id, &asked.client).ok_or(Refusal::Busy)?;
-    let place = find(gateway, id, port).await?;
+    let knock = Knock {
+        port,
+        headers: request.headers(),
+    };
+    let place = find(gateway, id, knock).await?;
     check_token(port, place.traffic_token.as_deref(), request.headers())?;
     let protocol = upgrade_wanted(request.version(), request.headers());
     let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
@@ -88,9 +92,9 @@ async fn pass_on(
 }
 
 /// Where the port is, once the sandbox runs.
-async fn find(gateway: &Gateway, id: SandboxId, port: u16) -> Result<SandboxPlace, Refusal> {
+async fn find(gateway: &Gateway, id: SandboxId, knock: Knock<'_>) -> Result<SandboxPlace, Refusal> {
     let max = gateway.config.sandboxes.find_timeout;
-    let why = match timeout(max, gateway.parts.sandboxes.find(id, port)).await {
+    let why = match timeout(max, gateway.parts.sandboxes.find(id, knock)).await {
         Ok(Ok(place)) => return Ok(place),
         Ok(Err(NoSandbox::NotFound)) => return Err(Refusal::NotFound),
         Ok(Err(NoSandbox::Unavailable(why))) => why,

@@ -30,7 +30,7 @@ mod upgraded;
 use std::sync::Arc;
 
 use connections::Connections;
-pub use contract::{NoSandbox, NoSandboxes, SandboxPlace, Sandboxes};
+pub use contract::{Knock, NoSandbox, NoSandboxes, SandboxPlace, Sandboxes};
 pub(crate) use exchange::{Asked, serve};
 pub use limits::SandboxLimits;
 use metrics::{Counter, counter};

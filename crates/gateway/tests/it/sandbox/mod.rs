@@ -19,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
-use hearth_gateway::{Body, GatewayConfig, NoSandbox, Route, SandboxPlace, Sandboxes};
+use hearth_gateway::{Body, GatewayConfig, Knock, NoSandbox, Route, SandboxPlace, Sandboxes};
 use hearth_ids::SandboxId;
 use http::Request;
 use hyper::client::conn::http2;
@@ -80,7 +80,7 @@ impl House {
 
 #[async_trait]
 impl Sandboxes for House {
-    async fn find(&self, id: SandboxId, _: u16) -> Result<SandboxPlace, NoSandbox> {
+    async fn find(&self, id: SandboxId, _: Knock<'_>) -> Result<SandboxPlace, NoSandbox> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let known = self.known.lock().unwrap().get(&id).cloned();
         let known = known.ok_or(NoSandbox::NotFound)?;
