@@ -115,14 +115,16 @@ fn authorize(
     operation: FileOperation,
 ) -> Result<Identity, Refused> {
     let denied = |message: &str| Refused::new(StatusCode::UNAUTHORIZED, message);
-    if agent.check_access(headers).is_err() {
+    let is_signed = agent.check_access(headers).is_err();
+    if is_signed {
         check_signature(agent, query, operation, unix_ns() / 1_000_000_000).map_err(denied)?;
     }
     let named = query
         .get("username")
         .cloned()
         .filter(|name| !name.is_empty())
-        .or_else(|| named_user(headers));
+        // Whom a signature names is in the address; a header is whatever its bearer likes.
+        .or_else(|| named_user(headers).filter(|_| !is_signed));
     agent.identity(named.as_deref()).map_err(|error| denied(&error.message))
 }
 
