@@ -42,13 +42,13 @@ pub struct CreateSandbox {
     /// Whether it goes on from a snapshot when its VMM dies.
     #[serde(default)]
     pub recover: RecoverPolicy,
-    /// Virtual CPUs; the template's, and no others.
+    /// Virtual CPUs; the template's if absent. A sandbox of another size than its template boots, with the template's disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u64>,
-    /// Memory in MiB; the template's, and no other.
+    /// Memory in MiB; the template's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u64>,
-    /// Disk in MiB; the template's, and no other.
+    /// Disk in MiB; the template's if absent, and not less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_mib: Option<u64>,
 }

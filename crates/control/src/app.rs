@@ -9,7 +9,7 @@ use hearth_image::ImageStore;
 use hearth_kernel::KernelStore;
 use hearth_node_api::{MachineStatus, NodeService};
 use hearth_store::{EventRecord, Lookup, MachineRow, Store, StoreError, Tombstone};
-use tokio::sync::{OnceCell, broadcast, mpsc, oneshot};
+use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 use zeroize::Zeroizing;
@@ -25,6 +25,9 @@ use crate::{
     tenancy::limit::Limits,
     time::now_unix_ms,
 };
+
+/// Builds that have machines at once: each has one as large as a small server.
+const BUILDS_AT_ONCE: usize = 2;
 
 /// Events that a slow listener may be behind before it has to read the store.
 const EVENT_BACKLOG: usize = 1024;
@@ -52,8 +55,10 @@ pub(crate) struct App {
     pub(crate) sandboxes: Sandboxes,
     /// What sandboxes use.
     pub(crate) measurements: Measurements,
-    /// Builds of templates that are under way.
-    pub(crate) builds: TaskTracker,
+    /// Builds of templates, and ends of sandboxes, that are under way.
+    pub(crate) tasks: TaskTracker,
+    /// A turn for each build that has machines; the others wait.
+    pub(crate) building: Semaphore,
     /// Machines of snapshots that wait.
     pub(crate) warm: WarmMachines,
     /// What makes and calls instances of functions; set once, when the server opens.
@@ -91,7 +96,8 @@ impl App {
             calls: Calls::default(),
             sandboxes: Sandboxes::default(),
             measurements: Measurements::default(),
-            builds: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            building: Semaphore::new(BUILDS_AT_ONCE),
             plane: OnceLock::new(),
             ready: Ready::default(),
             flush,

@@ -34,10 +34,12 @@ pub const SNAPSHOT_POINTS: &[&str] = &[
 
 /// Every place in the life of sandboxes and their templates, in its order.
 pub const SANDBOX_POINTS: &[&str] = &[
+    "build.layer",
     "build.snapshot",
     "sandbox.booked",
     "sandbox.made",
     "sandbox.copied",
+    "sandbox.network",
     "sandbox.paused",
     "sandbox.resumed",
     "sandbox.stopping",

@@ -271,12 +271,12 @@ impl Control {
             );
         }
         // Their machines are removed, unless that takes too long; the next start does it then.
-        self.app.builds.close();
-        if tokio::time::timeout(SESSIONS_GRACE, self.app.builds.wait())
+        self.app.tasks.close();
+        if tokio::time::timeout(SESSIONS_GRACE, self.app.tasks.wait())
             .await
             .is_err()
         {
-            warn!(left = self.app.builds.len(), "builds of templates are broken off");
+            warn!(left = self.app.tasks.len(), "builds of templates are broken off");
         }
         plane.close().await;
         self.app.write_runs().await;

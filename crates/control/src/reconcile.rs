@@ -232,6 +232,7 @@ pub(crate) fn test_spec() -> MachineSpec {
         stop_timeout_ms: 1,
         auto_remove: false,
         snapshot: None,
+        boots: false,
     }
 }
 
@@ -273,6 +274,7 @@ mod tests {
             guest_boot: None,
             on_disk: false,
             recovery_point_unix_ms: None,
+            comes_back: false,
             history: Vec::new(),
         }
     }

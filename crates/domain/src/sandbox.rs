@@ -125,6 +125,10 @@ pub struct BuildPlan {
     /// What it begins with; absent until the build is started.
     #[serde(default)]
     pub from: Option<BuildFrom>,
+    /// Who carries out the steps that name nobody, and whom the sandboxes' commands run as: made where the image has no such user.
+    /// None: as the image says.
+    #[serde(default)]
+    pub user: Option<String>,
     /// In this order.
     #[serde(default)]
     pub steps: Vec<BuildStep>,

@@ -56,6 +56,9 @@ pub struct MachineSpec {
     /// of the disk, if the snapshot has no memory.
     #[serde(default)]
     pub snapshot: Option<SnapshotId>,
+    /// Whether of that snapshot the disk alone is taken, so that the machine boots in any case.
+    #[serde(default)]
+    pub boots: bool,
 }
 
 impl MachineSpec {
@@ -102,8 +105,8 @@ pub struct Workload {
     pub stdin: bool,
     /// The agent serves the Lambda Runtime API to the program, and answers calls for it.
     pub runtime_api: bool,
-    /// No program is run, whatever the image says: the machine is there for commands, which get `env`, `working_dir` and `user`
-    /// where they bring none, and lasts until it is stopped.
+    /// No program of the image's is run: the machine is there for commands, which get `env`, `working_dir` and `user` where they
+    /// bring none, and lasts until it is stopped. What stands in `cmd` is started with each boot, and its end is not the machine's.
     pub idle: bool,
     /// What the program is given that nobody may read here: the node opens it when the guest is told what to run.
     pub secrets: Vec<SealedSecret>,

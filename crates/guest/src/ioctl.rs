@@ -4,11 +4,13 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, ioctl};
+use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl};
 
 /// `_IOWR('X', 119, int)`, `_IOWR('X', 120, int)`.
 const FIFREEZE: Opcode = 0xC004_5877;
 const FITHAW: Opcode = 0xC004_5878;
+/// `_IOW('f', 16, __u64)`.
+const EXT4_IOC_RESIZE_FS: Opcode = 0x4008_6610;
 /// `_IOW('R', 0x03, int[2])`.
 const RNDADDENTROPY: Opcode = 0x4008_5203;
 /// `_IO('R', 0x07)`.
@@ -27,6 +29,13 @@ pub(crate) fn freeze(fd: impl AsFd) -> io::Result<()> {
 pub(crate) fn thaw(fd: impl AsFd) -> io::Result<()> {
     // SAFETY: FITHAW ignores its argument and touches no memory of ours.
     Ok(unsafe { ioctl(fd, IntegerSetter::<FITHAW>::new_usize(0)) }?)
+}
+
+/// Has a mounted ext4 take up so many of its device's blocks; one that does already is left alone.
+#[expect(unsafe_code, reason = "an ioctl is only as safe as its number and argument")]
+pub(crate) fn resize_ext4(fd: impl AsFd, blocks: u64) -> io::Result<()> {
+    // SAFETY: EXT4_IOC_RESIZE_FS reads one `__u64`.
+    Ok(unsafe { ioctl(fd, Setter::<EXT4_IOC_RESIZE_FS, u64>::new(blocks)) }?)
 }
 
 #[expect(unsafe_code, reason = "an ioctl is only as safe as its number and argument")]

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicI32, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -40,6 +43,8 @@ pub struct FakeNode {
     pub later_refusal: Mutex<Option<(usize, NodeError)>>,
     /// What the next snapshot fails with.
     pub snapshot_refusal: Mutex<Option<NodeError>>,
+    /// What commands give back as they end.
+    pub exec_code: AtomicI32,
     /// What the next claim fails with, when the machine is already whose it was to be.
     pub claim_refusal: Mutex<Option<NodeError>>,
     /// What the next removal of a snapshot fails with.
@@ -90,6 +95,7 @@ impl FakeNode {
             refusal: Mutex::default(),
             later_refusal: Mutex::default(),
             snapshot_refusal: Mutex::default(),
+            exec_code: AtomicI32::new(3),
             claim_refusal: Mutex::default(),
             snapshot_removal_refusal: Mutex::default(),
             removal_refusal: Mutex::default(),
@@ -328,6 +334,7 @@ impl NodeService for FakeNode {
             guest_boot: None,
             on_disk: false,
             recovery_point_unix_ms: None,
+            comes_back: false,
             history: Vec::new(),
         };
         let id = spec.id;
@@ -417,7 +424,9 @@ impl NodeService for FakeNode {
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Answer<SnapshotInfo> {
-        let SnapshotRequest { id, machine, memory } = request;
+        let SnapshotRequest {
+            id, machine, memory, ..
+        } = request;
         let _open = self.door.lock().await;
         if let Some(error) = self.snapshot_refusal.lock().unwrap().take() {
             return Err(error);
@@ -596,6 +605,7 @@ impl NodeService for FakeNode {
         self.active(id)?;
         let (input, mut inputs) = mpsc::channel(8);
         let (events, output) = mpsc::channel(8);
+        let code = self.exec_code.load(Ordering::Relaxed);
         tokio::spawn(async move {
             let _ = events.send(Ok(ExecEvent::Stdout(request.cmd.join(" ").into()))).await;
             let _ = events
@@ -611,7 +621,7 @@ impl NodeService for FakeNode {
                     Input::Resize(_) | Input::Signal(_) => {}
                 }
             }
-            let _ = events.send(Ok(ExecEvent::Exited(exited(3)))).await;
+            let _ = events.send(Ok(ExecEvent::Exited(exited(code)))).await;
         });
         Ok(ExecSession {
             output: ReceiverStream::new(output).boxed(),

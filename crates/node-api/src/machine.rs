@@ -35,6 +35,9 @@ pub struct MachineStatus {
     /// When the snapshot was made that it goes back to should its VMM end under it, in ms since 1970, if there is one.
     #[serde(default)]
     pub recovery_point_unix_ms: Option<u64>,
+    /// Whether it is at rest only for a moment: by its policy it is started again, or goes back to a snapshot.
+    #[serde(default)]
+    pub comes_back: bool,
     /// The last transitions, at most [`HISTORY_MAX`], oldest first.
     pub history: Vec<Transition>,
 }

@@ -82,7 +82,7 @@ pub(crate) fn init_request(
                 names: vec![host_name],
             }],
         }),
-        workload: (!idle).then_some(workload),
+        workload: (!workload.args.is_empty()).then_some(workload),
         secret_files: opened.files,
         ..InitRequest::default()
     })
@@ -92,6 +92,7 @@ pub(crate) fn init_request(
 fn workload(spec: &MachineSpec, config: &RootConfig) -> Result<Workload, String> {
     let asked = &spec.workload;
     let (entrypoint, default_cmd) = match &asked.entrypoint {
+        _ if asked.idle => (Vec::new(), &[][..]),
         Some(entrypoint) => (entrypoint.clone(), &[][..]),
         None => (config.entrypoint.clone(), &config.cmd[..]),
     };

@@ -101,6 +101,7 @@ mod tests {
             stop_timeout_ms: 1,
             auto_remove: false,
             snapshot: None,
+            boots: false,
         }
     }
 

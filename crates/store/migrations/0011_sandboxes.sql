@@ -71,5 +71,14 @@ CREATE TABLE template_build_logs (
     PRIMARY KEY (build, sequence)
 );
 
+-- What the steps of builds left on the disk, by what led to it.
+CREATE TABLE template_layers (
+    project      TEXT   NOT NULL,
+    key          TEXT   NOT NULL, -- SHA-256 of what was built on and of all steps up to there
+    snapshot     TEXT   NOT NULL,
+    used_unix_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, key)
+);
+
 -- Snapshots that a template is made of are the template's, and no person's.
 ALTER TABLE snapshots ADD COLUMN build TEXT;

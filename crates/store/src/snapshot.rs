@@ -17,6 +17,7 @@ use crate::{
     by_id::Finding,
     idempotency, machine, project,
     read::{Columns, signed, to_json},
+    sandbox,
 };
 
 /// How far a snapshot is.
@@ -175,7 +176,9 @@ impl Store {
             drop(transaction);
             return Err(self.key_used(new).await?);
         }
-        project::admit_snapshot(&mut transaction, project).await?;
+        if !sandbox::is_layer(&mut transaction, new.id).await? {
+            project::admit_snapshot(&mut transaction, project).await?;
+        }
         insert(&mut transaction, new, false).await?;
         transaction.commit().await.map_err(&failed)?;
         Ok(())
@@ -371,7 +374,7 @@ impl Store {
         rows.iter().map(|row| Columns::new(row, "id")?.parse("id")).collect()
     }
 
-    /// How many snapshots a project has, those of forks left out.
+    /// How many snapshots a project has, those of templates with them, those of forks and of steps of builds left out.
     pub async fn snapshots_held(&self, project: ProjectId) -> Result<u64, StoreError> {
         let failed = StoreError::query("count snapshots");
         let mut connection = self.readers.acquire().await.map_err(failed)?;
@@ -379,14 +382,16 @@ impl Store {
     }
 }
 
-/// How many snapshots a project has, those of forks left out.
+/// How many snapshots a project has, those of templates with them, those of forks and of steps of builds left out.
 pub(crate) async fn held(connection: &mut SqliteConnection, project: ProjectId) -> Result<u64, StoreError> {
-    let count: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM snapshots WHERE project = $1 AND NOT transient AND build IS NULL")
-            .bind(project.to_string())
-            .fetch_one(connection)
-            .await
-            .map_err(StoreError::query("count snapshots"))?;
+    let count: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM snapshots WHERE project = $1 AND NOT transient \
+             AND id NOT IN (SELECT snapshot FROM template_layers)",
+    )
+    .bind(project.to_string())
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::query("count snapshots"))?;
     Ok(count.unsigned_abs())
 }
 

@@ -57,6 +57,7 @@ fn machine(project: ProjectId, name: &str) -> NewMachine {
             stop_timeout_ms: 1,
             auto_remove: false,
             snapshot: None,
+            boots: false,
         },
         args: Vec::new(),
         desired: Desired::Stopped,

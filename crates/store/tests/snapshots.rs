@@ -42,6 +42,7 @@ fn spec(project: ProjectId, name: &str) -> MachineSpec {
         stop_timeout_ms: 1,
         auto_remove: false,
         snapshot: None,
+        boots: false,
     }
 }
 

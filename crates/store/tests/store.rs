@@ -60,6 +60,7 @@ fn new_machine(name: &str) -> NewMachine {
             stop_timeout_ms: 10_000,
             auto_remove: false,
             snapshot: None,
+            boots: false,
         },
         args: vec!["/bin/sh".into()],
         desired: Desired::Stopped,

@@ -62,6 +62,7 @@ async fn made(
     };
     let source = templates::resolve(app, &tenant, &request.template_id).await?;
     let new = NewSandbox {
+        size: None,
         source,
         metadata: request.metadata.unwrap_or_default(),
         env,

@@ -29,6 +29,9 @@ use crate::{
 /// Lines of a build's log in one answer.
 const LOG_LINES_MAX: u32 = 100;
 
+/// Whose the sandboxes' commands are, in E2B's API; templates of images without such a user get one.
+const DEFAULT_USER: &str = "user";
+
 /// `POST /v3/templates`: the template of this name, new or not, and a build of it that waits to be started.
 pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: ApiBody) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::MachineWrite).await?;
@@ -45,6 +48,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
         )?,
         disk_mib: number("diskSizeMB", DEFAULT_DISK_MIB, DiskMib::try_from)?,
         from: None,
+        user: Some(DEFAULT_USER.to_owned()),
         steps: Vec::new(),
         force: false,
         start_cmd: None,

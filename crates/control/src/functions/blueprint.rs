@@ -210,6 +210,7 @@ pub(super) async fn wanted(
         stop_timeout_ms: STOP_TIMEOUT_MS,
         auto_remove: false,
         snapshot: None,
+        boots: false,
     };
     Ok((spec, version))
 }

@@ -87,6 +87,7 @@ pub(crate) fn plan(
         stop_timeout_ms: input::stop_timeout_ms("stop_timeout_ms", stop_timeout_ms)?,
         auto_remove: request.auto_remove,
         snapshot: None,
+        boots: false,
         image: request.image.clone(),
         workload: workload(request)?,
     };

@@ -51,8 +51,14 @@ pub(super) async fn pause_in_turn(app: &App, sandbox: &Sandbox, memory: bool) ->
     app.store.set_desired(machine, Desired::Stopped).await?;
     fault::point("sandbox.stopping");
     if let Err(error) = app.node.stop(machine, Some(STOP_MS)).await {
-        app.store.set_sandbox_state(sandbox.id, SandboxState::Running).await?;
-        app.store.set_desired(machine, Desired::Running).await?;
+        // One that goes down all the same is paused, though its pause has failed.
+        if app
+            .status(machine)
+            .is_some_and(|status| status.state.word() == StateWord::Running)
+        {
+            app.store.set_sandbox_state(sandbox.id, SandboxState::Running).await?;
+            app.store.set_desired(machine, Desired::Running).await?;
+        }
         return Err(error.into());
     }
     Ok(())
@@ -75,6 +81,8 @@ pub(crate) async fn resume(app: &App, sandbox: &Sandbox, timeout_ms: u64) -> Api
         }
         return Ok((Resumed::Ran, read(app, sandbox).await?));
     }
+    // Before it goes on: its old end is over perhaps, and who takes it up after a death goes by what stands there.
+    app.store.set_sandbox_end(sandbox.id, ends).await?;
     wake(app, sandbox).await?;
     fault::point("sandbox.resumed");
     let noted = app
@@ -132,6 +140,9 @@ pub(crate) async fn set_end(app: &App, sandbox: &Sandbox, timeout_ms: u64, only_
     let ends = now_unix_ms().saturating_add(timeout_ms);
     if !only_later || ends > row.ends_unix_ms {
         app.store.set_sandbox_end(sandbox.id, ends).await?;
+        if !only_later {
+            sandbox.forget_requests();
+        }
         app.sandboxes.changed.notify_one();
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! Making sandboxes: a machine that goes on from a template's snapshot. One that waits is claimed, else one is made.
 
 use hearth_domain::{
-    EgressRules, MachineOwner, MachineSpec, Metadata, RecoverPolicy, RestartPolicy, SandboxSettings, SandboxState,
+    EgressRules, MachineOwner, MachineSpec, Metadata, RecoverPolicy, Resources, RestartPolicy, SandboxSettings,
+    SandboxState,
 };
-use hearth_ids::{MachineId, SandboxId, TemplateId};
+use hearth_ids::{MachineId, SandboxId};
 use hearth_store::{Desired, IdempotencyKey, InsertError, MachineRow, Made, NewMachine, SandboxRow, SnapshotRow};
 use tracing::warn;
 
@@ -16,7 +17,7 @@ use crate::{
     machines::{create as machine, run},
     made_before,
     snapshots::find as snapshot,
-    templates::Source,
+    templates::{self, Source},
     time::now_unix_ms,
 };
 
@@ -25,6 +26,8 @@ use crate::{
 pub(crate) struct NewSandbox {
     /// What it is made of, looked up.
     pub(crate) source: Source,
+    /// Its size, where that is not the template's: it boots then, with the template's disk.
+    pub(crate) size: Option<Resources>,
     pub(crate) metadata: Metadata,
     /// For commands that bring none of these, under what the template has.
     pub(crate) env: Metadata,
@@ -44,12 +47,16 @@ pub(crate) async fn create(app: &App, tenant: &Tenant, new: NewSandbox) -> ApiRe
         return Ok(row);
     }
     let source = &new.source.snapshot;
-    let waiting = app.warm.take(source);
-    app.warm.note_wanted(source);
+    let waiting = if new.size.is_none() {
+        app.warm.note_wanted(source);
+        app.warm.take(source)
+    } else {
+        None
+    };
     if let Some(machine) = waiting {
         match insert(app, tenant, &new, machine).await {
             Ok((row, machine_row)) if machine::claim(app, &machine_row).await? => {
-                return started(app, row, new.source.template_id).await;
+                return started(app, row, &new).await;
             }
             // It is gone, and another one is made.
             Ok((row, _)) => app.store.forget_sandbox(row.id).await?,
@@ -65,7 +72,7 @@ pub(crate) async fn create(app: &App, tenant: &Tenant, new: NewSandbox) -> ApiRe
         app.store.forget_sandbox(row.id).await?;
         return Err(snapshot::refused(app, source, error).await);
     }
-    started(app, row, new.source.template_id).await
+    started(app, row, &new).await
 }
 
 /// The sandbox that was made with a key.
@@ -135,6 +142,8 @@ fn spec(tenant: &Tenant, new: &NewSandbox, row: &SandboxRow) -> MachineSpec {
         recover: new.recover,
         auto_remove: false,
         snapshot: Some(*id),
+        boots: new.size.is_some(),
+        resources: new.size.unwrap_or(of.resources),
         ..of.clone()
     }
 }
@@ -145,14 +154,14 @@ fn name(id: SandboxId) -> hearth_domain::MachineName {
     id.to_string().parse().expect("an ID is a machine's name")
 }
 
-/// Returns when it runs. One that does not is removed.
-async fn started(app: &App, row: SandboxRow, template: Option<TemplateId>) -> ApiResult<SandboxRow> {
+/// Returns when it runs, and is ready where it booted. One that does not is removed.
+async fn started(app: &App, row: SandboxRow, new: &NewSandbox) -> ApiResult<SandboxRow> {
     let sandbox = app.sandboxes.add(&row);
-    if let Err(error) = run::until_running(app, row.machine).await {
+    if let Err(error) = ready(app, &row, new).await {
         if let Err(error) = super::kill(app, &sandbox).await {
             warn!(id = %row.id, error = ?error.problem, "cannot remove a sandbox that did not come up");
         }
-        return Err(error.into());
+        return Err(error);
     }
     fault::point("sandbox.made");
     // Its time counts from here.
@@ -161,13 +170,22 @@ async fn started(app: &App, row: SandboxRow, template: Option<TemplateId>) -> Ap
         return Err(no_sandbox(&row.id.to_string()));
     }
     app.sandboxes.changed.notify_one();
-    if let Some(template) = template {
+    if let Some(template) = new.source.template_id {
         app.store.note_template_used(template, now_unix_ms()).await?;
     }
     Ok(SandboxRow {
         ends_unix_ms: ends,
         ..row
     })
+}
+
+async fn ready(app: &App, row: &SandboxRow, new: &NewSandbox) -> ApiResult<()> {
+    run::until_running(app, row.machine).await?;
+    if new.size.is_none() && new.source.snapshot.has_memory() {
+        return Ok(());
+    }
+    // The start command runs by itself; whether it is ready, the template says.
+    templates::until_ready(app, row.machine, &new.source.snapshot).await
 }
 
 /// Reads how long a sandbox is to last.

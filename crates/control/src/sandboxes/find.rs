@@ -64,6 +64,8 @@ pub(crate) fn shown(app: &App, row: &SandboxRow) -> Option<Shown> {
     let (spec, status) = (app.node.spec(row.machine)?, app.status(row.machine)?);
     let paused = match status.state.word() {
         StateWord::Destroyed => return None,
+        // It goes back to its last snapshot.
+        _ if status.comes_back => row.state.is_paused(),
         StateWord::Stopped | StateWord::Failed if !row.state.is_paused() => return None,
         StateWord::Stopped | StateWord::Failed | StateWord::Paused => true,
         _ => row.state.is_paused(),

@@ -45,6 +45,7 @@ pub(crate) async fn fork(
             template_id: None,
             alias: row.alias,
         },
+        size: None,
         metadata: row.metadata,
         env: app
             .node
@@ -94,6 +95,7 @@ async fn saved(app: &App, sandbox: &Sandbox) -> ApiResult<(SandboxRow, SnapshotR
         id,
         machine: sandbox.machine,
         memory: true,
+        flush: false,
     };
     let info = match app.node.snapshot(request).await {
         Ok(info) => info,

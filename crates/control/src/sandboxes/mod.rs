@@ -24,7 +24,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -66,6 +66,8 @@ pub(crate) struct Sandbox {
     pub(crate) timeout_ms: u64,
     /// Held by whoever changes it.
     pub(crate) turn: Mutex<()>,
+    /// It is being ended, because its time is over.
+    ending: AtomicBool,
     /// When a port of it was last asked for something, in milliseconds since the Unix epoch; 0: never.
     last_request_unix_ms: AtomicU64,
 }
@@ -87,12 +89,18 @@ impl Sandbox {
             private_traffic,
             timeout_ms: row.timeout_ms,
             turn: Mutex::default(),
+            ending: AtomicBool::new(false),
             last_request_unix_ms: AtomicU64::new(0),
         }
     }
 
     fn note_request(&self, now_unix_ms: u64) {
         self.last_request_unix_ms.fetch_max(now_unix_ms, Ordering::Relaxed);
+    }
+
+    /// From here on, requests put an end off that was set after those before.
+    fn forget_requests(&self) {
+        self.last_request_unix_ms.store(0, Ordering::Relaxed);
     }
 
     /// The last request that puts its end off, if it had any.

@@ -6,6 +6,7 @@ use super::{Sandbox, act, no_sandbox};
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
+    fault,
 };
 
 /// The rules of a sandbox's machine.
@@ -38,13 +39,18 @@ pub(crate) async fn set_network(app: &App, sandbox: &Sandbox, network: SandboxNe
     let rules = egress(&network)?;
     let _turn = sandbox.turn.lock().await;
     let row = act::read(app, sandbox).await?;
-    app.node.set_egress(sandbox.machine, rules).await?;
     let settings = SandboxSettings {
         network,
-        ..row.settings
+        ..row.settings.clone()
     };
+    // First what copies of it are made by: what is cut off in between is done when sandboxes are taken up.
     if !app.store.set_sandbox_settings(sandbox.id, &settings).await? {
         return Err(no_sandbox(&sandbox.id.to_string()));
+    }
+    fault::point("sandbox.network");
+    if let Err(error) = app.node.set_egress(sandbox.machine, rules).await {
+        app.store.set_sandbox_settings(sandbox.id, &row.settings).await?;
+        return Err(error.into());
     }
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! The end of sandboxes: those whose time is over are killed or paused, and those whose machine has ended are gone.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream};
 use hearth_domain::{OnTimeout, SandboxState, put_off};
 use hearth_store::SandboxRow;
 use tokio::time::sleep;
@@ -19,8 +18,6 @@ use crate::{app::App, error::ApiResult, time::now_unix_ms};
 const LOOK_MAX: Duration = Duration::from_secs(30);
 /// What could not be ended is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Sandboxes that are ended at once.
-const AT_ONCE: usize = 8;
 
 /// Sees to it that sandboxes end in time, until told to stop.
 pub(crate) async fn run(app: Weak<App>, stop: CancellationToken) {
@@ -59,27 +56,41 @@ async fn look(app: &Arc<App>) -> ApiResult<Duration> {
     let rows = app.store.sandboxes(None).await?;
     let now = now_unix_ms();
     let mut next = now + u64::try_from(LOOK_MAX.as_millis()).unwrap_or(u64::MAX);
-    let mut due = Vec::new();
     for row in rows {
         let Some(sandbox) = app.sandboxes.get(row.id) else {
             continue;
         };
         if is_due(app, &sandbox, &row, now) {
-            due.push(sandbox);
+            begin(app, sandbox);
         } else if row.state == SandboxState::Running {
-            next = next.min(ends(&sandbox, &row));
+            let ends = ends(&sandbox, &row);
+            next = next.min(ends);
+            // Who comes after this daemon knows of no requests.
+            if ends > row.ends_unix_ms {
+                app.store.put_off_sandbox_end(&row, ends).await?;
+            }
         }
     }
-    let failed = stream::iter(due)
-        .map(async |sandbox| end(app, &sandbox).await)
-        .buffer_unordered(AT_ONCE)
-        .filter(|ended| std::future::ready(ended.is_err()))
-        .count()
-        .await;
-    if failed > 0 {
-        return Ok(AGAIN);
-    }
     Ok(Duration::from_millis(next.saturating_sub(now_unix_ms())))
+}
+
+/// Ends one beside the others, unless that is under way: a slow one is not to hold up those whose time comes next.
+fn begin(app: &Arc<App>, sandbox: Arc<Sandbox>) {
+    if sandbox.ending.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let of_task = Arc::clone(app);
+    app.tasks.spawn(async move {
+        let app = of_task;
+        if end(&app, &sandbox).await.is_err() {
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                () = app.shutdown.cancelled() => return,
+            }
+        }
+        sandbox.ending.store(false, Ordering::Release);
+        app.sandboxes.changed.notify_one();
+    });
 }
 
 fn ends(sandbox: &Sandbox, row: &SandboxRow) -> u64 {
@@ -96,7 +107,8 @@ fn is_due(app: &App, sandbox: &Sandbox, row: &SandboxRow, now: u64) -> bool {
 
 /// Whether its machine came to rest by itself, or is gone.
 fn has_ended(app: &App, row: &SandboxRow) -> bool {
-    app.status(row.machine).is_none_or(|status| status.state.is_at_rest())
+    app.status(row.machine)
+        .is_none_or(|status| status.state.is_at_rest() && !status.comes_back)
 }
 
 /// Does with one what was asked for when its time is over; looked at once more in its turn.

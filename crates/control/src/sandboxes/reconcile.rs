@@ -5,8 +5,9 @@
 
 use hearth_domain::{SandboxState, StateWord};
 use hearth_store::{SandboxRow, StoreError};
-use tracing::info;
+use tracing::{info, warn};
 
+use super::egress;
 use crate::app::App;
 
 /// Takes up those that there are. Store and node are together by now.
@@ -21,9 +22,23 @@ pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
         if let Some(state) = found(app, &row) {
             app.store.set_sandbox_state(row.id, state).await?;
         }
+        set_network(app, &row).await;
         app.sandboxes.add(&row);
     }
     Ok(())
+}
+
+/// Has the machine's rules be the row's: a change may have been cut off before it came to the node.
+async fn set_network(app: &App, row: &SandboxRow) {
+    let is = app.node.spec(row.machine).map(|spec| spec.egress);
+    let Ok(wanted) = egress(&row.settings.network) else {
+        return;
+    };
+    if is.is_some_and(|is| is != wanted)
+        && let Err(error) = app.node.set_egress(row.machine, wanted).await
+    {
+        warn!(id = %row.id, %error, "cannot give a sandbox the rules of its network");
+    }
 }
 
 /// What a pause or a resume has done that was cut off before it was noted.
@@ -31,7 +46,9 @@ fn found(app: &App, row: &SandboxRow) -> Option<SandboxState> {
     let word = app.status(row.machine)?.state.word();
     match (row.state, word) {
         (SandboxState::Running, StateWord::Paused) => Some(SandboxState::Paused),
-        (SandboxState::Paused, StateWord::Running) => Some(SandboxState::Running),
+        (SandboxState::Paused | SandboxState::Stopped, StateWord::Running | StateWord::Starting) => {
+            Some(SandboxState::Running)
+        }
         _ => None,
     }
 }

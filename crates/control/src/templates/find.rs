@@ -1,10 +1,10 @@
 //! Which template is meant.
 //!
 //! `NAME`, `NAME:TAG`, `PROJECT/NAME:TAG`, a template's ID with or without a tag, or the ID or name of a snapshot. A name of the
-//! own project goes before a public one of another.
+//! own project goes before a public one of project `default`.
 
 use hearth_api::ProblemCode;
-use hearth_domain::Action;
+use hearth_domain::{Action, ProjectName};
 use hearth_ids::{BuildId, TemplateId};
 use hearth_store::{BuildState, DEFAULT_TAG, SnapshotRow, SnapshotState, TagRow, TemplateRow};
 
@@ -115,8 +115,18 @@ async fn visible(app: &App, tenant: &Tenant, reference: &Reference<'_>) -> ApiRe
     }
     match app.store.template_named(tenant.project, reference.name).await? {
         Some(row) => Ok(Some(row)),
-        None => Ok(app.store.public_template_named(reference.name).await?),
+        None => of_everybody(app, reference.name).await,
     }
+}
+
+/// The public template of a name that stands for itself: of the project that there is from the first start on, whose templates
+/// the host's owner makes. Any other project's are asked for by its name, so that nobody takes a name from others.
+async fn of_everybody(app: &App, name: &str) -> ApiResult<Option<TemplateRow>> {
+    let Some(project) = app.store.find_project(ProjectName::default().as_str()).await? else {
+        return Ok(None);
+    };
+    let row = app.store.template_named(project.id, name).await?;
+    Ok(row.filter(|row| row.public))
 }
 
 /// The tenant's own template of a name or an ID, to be changed.

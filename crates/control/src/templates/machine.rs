@@ -3,112 +3,168 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::stream::BoxStream;
 use hearth_domain::{
-    BuildPlan, DriverKind, EgressRules, MachineName, MachineOwner, MachineSpec, NetworkMode, RecoverPolicy, Resources,
-    RestartPolicy, Workload,
+    BuildPlan, BuildReason, DriverKind, EgressRules, MachineName, MachineOwner, MachineSpec, NetworkMode,
+    RecoverPolicy, Resources, RestartPolicy, Workload,
 };
-use hearth_ids::{BuildId, MachineId, ProjectId};
-use hearth_node_api::{ErrorKind, ExecEvent, ExecRequest, ExecSession, NodeError};
+use hearth_ids::{BuildId, MachineId, ProjectId, SnapshotId};
+use hearth_node_api::{ExecRequest, ExecSession, NodeError};
 use hearth_store::SnapshotRow;
-use tokio::time::timeout;
 use tracing::warn;
 
-use super::steps::Reason;
+use super::{
+    build::{CUT_OFF, reason},
+    command,
+    steps::Reason,
+};
 use crate::{app::App, machines::create::Facts, machines::run, snapshots::warm};
 
 /// How long the guest has to stop; nothing of it is kept but its snapshot.
 const STOP_TIMEOUT_MS: u64 = 5_000;
 
+/// Makes a user, if there is none of the name, and says so by [`USER_MADE`]. Debian's way, else busybox's.
+const USER_SCRIPT: &str = r#"id -u USER >/dev/null 2>&1 && exit 0
+if command -v useradd >/dev/null; then
+    useradd --create-home --shell /bin/bash --uid 1000 USER 2>/dev/null || useradd --create-home --shell /bin/bash USER || exit 1
+elif command -v adduser >/dev/null; then
+    adduser -D -s /bin/bash USER || exit 1
+else
+    echo "the image has neither useradd nor adduser" >&2
+    exit 1
+fi
+if [ -d /etc/sudoers.d ]; then
+    echo "USER ALL=(ALL:ALL) NOPASSWD: ALL" >/etc/sudoers.d/template-user && chmod 440 /etc/sudoers.d/template-user || exit 1
+fi
+exit 10
+"#;
+/// The exit code of [`USER_SCRIPT`] when there is a user who was not there before.
+const USER_MADE: i32 = 10;
+const USER_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// What of a script's last words is told, in bytes.
 const SAID_MAX: usize = 2_000;
 
-/// A machine that is removed when its build is over.
+/// A machine that is removed when its part of a build is over.
 pub(super) struct Builder {
-    app: Arc<App>,
+    pub(super) app: Arc<App>,
     pub(super) spec: MachineSpec,
 }
 
+/// The machine of a build that begins with an image, in the template's size.
+pub(super) fn of_image(
+    project: ProjectId,
+    build: BuildId,
+    plan: &BuildPlan,
+    image: &str,
+    facts: Facts,
+    driver: DriverKind,
+) -> MachineSpec {
+    let id = MachineId::new();
+    MachineSpec {
+        id,
+        project,
+        owner: Some(MachineOwner::Build { build }),
+        name: name(id),
+        image: image.to_owned(),
+        image_id: facts.image_id,
+        layers: Vec::new(),
+        kernel_id: facts.kernel_id,
+        resources: Resources {
+            vcpus: plan.vcpus,
+            memory_mib: plan.memory_mib,
+            disk_mib: Some(plan.disk_mib),
+        },
+        workload: Workload {
+            idle: true,
+            ..Workload::default()
+        },
+        network: NetworkMode::Default,
+        egress: EgressRules::default(),
+        ports: Vec::new(),
+        driver,
+        restart: RestartPolicy::No,
+        recover: RecoverPolicy::No,
+        stop_timeout_ms: STOP_TIMEOUT_MS,
+        auto_remove: false,
+        snapshot: None,
+        boots: false,
+    }
+}
+
+/// The machine of a build that begins with a template's snapshot, in that one's size.
+pub(super) fn of_snapshot(project: ProjectId, build: BuildId, snapshot: &SnapshotRow) -> MachineSpec {
+    let id = MachineId::new();
+    MachineSpec {
+        id,
+        project,
+        owner: Some(MachineOwner::Build { build }),
+        name: name(id),
+        egress: EgressRules::default(),
+        ports: Vec::new(),
+        restart: RestartPolicy::No,
+        recover: RecoverPolicy::No,
+        auto_remove: false,
+        snapshot: Some(snapshot.id),
+        boots: true,
+        ..snapshot.spec.clone()
+    }
+}
+
+/// Another machine like this one, of another size, that boots with a disk or with its image alone. What a template starts with
+/// each boot is not started while one is built.
+pub(super) fn booting(like: &MachineSpec, resources: Resources, disk: Option<SnapshotId>) -> MachineSpec {
+    let mut spec = another(like);
+    spec.resources = resources;
+    spec.snapshot = disk.or(like.snapshot);
+    spec.boots = spec.snapshot.is_some();
+    spec.workload.cmd = Vec::new();
+    spec
+}
+
+/// Another machine like this one, that goes on from what a snapshot holds in memory.
+pub(super) fn going_on(like: &MachineSpec, snapshot: SnapshotId) -> MachineSpec {
+    MachineSpec {
+        snapshot: Some(snapshot),
+        boots: false,
+        ..another(like)
+    }
+}
+
+fn another(like: &MachineSpec) -> MachineSpec {
+    let id = MachineId::new();
+    MachineSpec {
+        id,
+        name: name(id),
+        ..like.clone()
+    }
+}
+
 impl Builder {
-    /// Boots a machine of an image.
-    pub(super) async fn boot(
-        app: &Arc<App>,
-        project: ProjectId,
-        build: BuildId,
-        plan: &BuildPlan,
-        image: &str,
-        facts: Facts,
-        driver: DriverKind,
-    ) -> Result<Self, NodeError> {
-        let id = MachineId::new();
-        let spec = MachineSpec {
-            id,
-            project,
-            owner: Some(MachineOwner::Build { build }),
-            name: name(id),
-            image: image.to_owned(),
-            image_id: facts.image_id,
-            layers: Vec::new(),
-            kernel_id: facts.kernel_id,
-            resources: Resources {
-                vcpus: plan.vcpus,
-                memory_mib: plan.memory_mib,
-                disk_mib: Some(plan.disk_mib),
-            },
-            workload: Workload {
-                idle: true,
-                ..Workload::default()
-            },
-            network: NetworkMode::Default,
-            egress: EgressRules::default(),
-            ports: Vec::new(),
-            driver,
-            restart: RestartPolicy::No,
-            recover: RecoverPolicy::No,
-            stop_timeout_ms: STOP_TIMEOUT_MS,
-            auto_remove: false,
-            snapshot: None,
-        };
-        Self::started(app, spec).await
-    }
-
-    /// Goes on from a template's snapshot.
-    pub(super) async fn restore(
-        app: &Arc<App>,
-        project: ProjectId,
-        build: BuildId,
-        snapshot: &SnapshotRow,
-    ) -> Result<Self, NodeError> {
-        let id = MachineId::new();
-        let spec = MachineSpec {
-            id,
-            project,
-            owner: Some(MachineOwner::Build { build }),
-            name: name(id),
-            egress: EgressRules::default(),
-            ports: Vec::new(),
-            restart: RestartPolicy::No,
-            recover: RecoverPolicy::No,
-            auto_remove: false,
-            snapshot: Some(snapshot.id),
-            ..snapshot.spec.clone()
-        };
-        Self::started(app, spec).await
-    }
-
-    async fn started(app: &Arc<App>, spec: MachineSpec) -> Result<Self, NodeError> {
+    /// Has a machine run.
+    pub(super) async fn start(app: &Arc<App>, spec: MachineSpec) -> Result<Self, NodeError> {
         let builder = Self {
             app: Arc::clone(app),
             spec,
         };
-        let booted = builder.start().await;
+        let booted = builder.boot().await;
         if booted.is_err() {
             builder.remove().await;
         }
         booted.map(|()| builder)
     }
 
-    async fn start(&self) -> Result<(), NodeError> {
+    /// Does something with it, and removes it.
+    pub(super) async fn during<T>(&self, work: impl Future<Output = Result<T, BuildReason>>) -> Result<T, BuildReason> {
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = self.app.shutdown.cancelled() => Err(reason(None, CUT_OFF)),
+        };
+        self.remove().await;
+        outcome
+    }
+
+    async fn boot(&self) -> Result<(), NodeError> {
         let (app, id) = (&*self.app, self.spec.id);
         let make = || async {
             app.node.create(self.spec.clone()).await?;
@@ -123,44 +179,35 @@ impl Builder {
         &self,
         request: ExecRequest,
         limit: Duration,
-        mut line: impl FnMut(bool, &str),
+        line: impl FnMut(bool, &str),
     ) -> Result<i32, NodeError> {
-        let ExecSession { output, input } = self.app.node.exec(self.spec.id, request).await?;
-        // Nothing is written to it.
-        drop(input);
-        let mut events = output;
-        let mut partial = [Vec::new(), Vec::new()];
-        let running = async {
-            while let Some(event) = events.next().await {
-                match event? {
-                    ExecEvent::Stdout(bytes) => lines(&mut partial[0], &bytes, |text| line(false, text)),
-                    ExecEvent::Stderr(bytes) => lines(&mut partial[1], &bytes, |text| line(true, text)),
-                    ExecEvent::Exited(status) => {
-                        for (at, rest) in partial.iter_mut().enumerate() {
-                            if !rest.is_empty() {
-                                line(at == 1, &String::from_utf8_lossy(rest));
-                            }
-                        }
-                        return Ok(status.code);
-                    }
-                }
-            }
-            Err(NodeError::new(
-                ErrorKind::Unavailable,
-                "the command's machine has ended",
-            ))
-        };
-        let late = |_| {
-            NodeError::new(
-                ErrorKind::Timeout,
-                format!("the command took longer than {} s", limit.as_secs()),
-            )
-        };
-        timeout(limit, running).await.map_err(late)?
+        command::run(&self.app, self.spec.id, request, limit, line).await
     }
 
     /// Runs a script of ours as root. What it says on its standard error is why it failed.
     pub(super) async fn script(&self, script: &str, limit: Duration) -> Result<(), Reason> {
+        match self.try_script(script, limit).await? {
+            (0, _) => Ok(()),
+            (code, said) => Err(format!("{} (exit code {code})", said.trim())),
+        }
+    }
+
+    /// Makes a user with a home, who may become root where the image has what it takes. Whether there was anything to do.
+    pub(super) async fn ensure_user(&self, user: &str) -> Result<bool, Reason> {
+        match self
+            .try_script(&USER_SCRIPT.replace("USER", user), USER_TIMEOUT)
+            .await?
+        {
+            (0, _) => Ok(false),
+            (USER_MADE, _) => Ok(true),
+            (code, said) => Err(format!(
+                "user {user:?} cannot be made: {} (exit code {code})",
+                said.trim()
+            )),
+        }
+    }
+
+    async fn try_script(&self, script: &str, limit: Duration) -> Result<(i32, String), Reason> {
         let request = ExecRequest {
             cmd: ["/bin/bash", "-c", script].map(ToOwned::to_owned).to_vec(),
             working_dir: Some("/".to_owned()),
@@ -174,10 +221,8 @@ impl Builder {
                 said.push('\n');
             }
         });
-        match ended.await.map_err(|error| error.to_string())? {
-            0 => Ok(()),
-            code => Err(format!("{} (exit code {code})", said.trim())),
-        }
+        let code = ended.await.map_err(|error| error.to_string())?;
+        Ok((code, said))
     }
 
     /// Unpacks a tar stream into a folder of the guest.
@@ -197,46 +242,14 @@ impl Builder {
     }
 
     /// Removes the machine. What cannot be removed now goes with the next start.
-    pub(super) async fn remove(&self) {
+    async fn remove(&self) {
         if let Err(error) = self.app.node.remove(self.spec.id, true).await {
             warn!(id = %self.spec.id, %error, "cannot remove a builder machine; it is tried again at the next start");
         }
     }
 }
 
-/// The longest line that is passed on whole, in bytes.
-const LINE_MAX: usize = 16 * 1024;
-
 fn name(id: MachineId) -> MachineName {
     #[expect(clippy::expect_used, reason = "an ID is 29 characters of a-z and 0-9")]
     id.to_string().parse().expect("an ID is a machine's name")
-}
-
-fn lines(partial: &mut Vec<u8>, bytes: &[u8], mut line: impl FnMut(&str)) {
-    for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-        partial.extend_from_slice(piece);
-        if piece.ends_with(b"\n") || partial.len() >= LINE_MAX {
-            line(String::from_utf8_lossy(partial).trim_end());
-            partial.clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_come_whole_and_long_ones_in_pieces() {
-        let (mut partial, mut seen) = (Vec::new(), Vec::new());
-        for bytes in [&b"a"[..], b"b\nc\n", b"d"] {
-            lines(&mut partial, bytes, |text| seen.push(text.to_owned()));
-        }
-        assert_eq!(
-            (seen.as_slice(), partial.as_slice()),
-            (&["ab".to_owned(), "c".to_owned()][..], &b"d"[..])
-        );
-        lines(&mut partial, &vec![b'x'; LINE_MAX], |text| seen.push(text.to_owned()));
-        assert_eq!((seen.len(), partial.len()), (3, 0));
-    }
 }

@@ -3,18 +3,23 @@
 pub(crate) mod api;
 mod book;
 mod build;
+mod command;
 pub(crate) mod files;
 mod find;
+mod layers;
 mod log;
 mod machine;
 pub(crate) mod name;
+mod prune;
 mod ready;
 mod remove;
 mod snapshot;
 mod steps;
+mod work;
 
 pub(crate) use book::book;
 pub(crate) use build::{check, recover, start};
 pub(crate) use find::{Source, owned, resolve, tagged};
+pub(crate) use ready::until_ready_again as until_ready;
 pub(crate) use remove::remove;
-pub(crate) use snapshot::of_sandbox;
+pub(crate) use snapshot::{boots, of_sandbox};

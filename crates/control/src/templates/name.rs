@@ -19,7 +19,7 @@ pub(crate) const TAGS_MAX: usize = 50;
 /// A size of a template's machines, with its field's name.
 pub(crate) fn number<T>(
     field: &'static str,
-    value: u32,
+    value: impl Into<u64>,
     parse: impl Fn(u64) -> Result<T, hearth_domain::InvalidSize>,
 ) -> ApiResult<T> {
     parse(value.into()).map_err(|error| ApiError::field(field, error.to_string()))

@@ -6,14 +6,22 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use hearth_api::ProblemCode;
 use hearth_domain::BuildPlan;
-use hearth_node_api::{ExecEvent, ExecSession};
+use hearth_ids::MachineId;
+use hearth_node_api::{ExecEvent, ExecRequest, ExecSession};
+use hearth_store::SnapshotRow;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
+    command,
     log::BuildLog,
     machine::Builder,
     steps::{Reason, Setting},
+};
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
 };
 
 const READY_TIMEOUT: Duration = Duration::from_mins(10);
@@ -44,7 +52,10 @@ pub(super) async fn until_ready(
     };
     let waiting = async {
         match (&plan.ready_cmd, &plan.start_cmd) {
-            (Some(command), _) => try_until(builder, setting, command, log).await,
+            (Some(command), _) => {
+                log.line("info", &format!("waiting until ready: {command}"));
+                tried_until(&builder.app, builder.spec.id, &setting.shell(command, None)).await
+            }
             (None, Some(_)) => {
                 sleep(START_GRACE).await;
                 Ok(())
@@ -80,12 +91,24 @@ fn say(log: &BuildLog, level: &str, bytes: &[u8]) {
     }
 }
 
-async fn try_until(builder: &Builder, setting: &Setting, command: &str, log: &BuildLog) -> Result<(), Reason> {
-    log.line("info", &format!("waiting until ready: {command}"));
+/// Returns when a machine that booted with a template's disk is ready, by the template's ready command. Its start command runs
+/// by itself.
+pub(crate) async fn until_ready_again(app: &App, machine: MachineId, snapshot: &SnapshotRow) -> ApiResult<()> {
+    let build = app.store.build_of(snapshot.id).await?;
+    let Some(command) = build.and_then(|build| build.plan.ready_cmd) else {
+        return Ok(());
+    };
+    // The machine brings environment, user and folder.
+    let ready = tried_until(app, machine, &Setting::default().shell(&command, None)).await;
+    ready.map_err(|why| ApiError::new(ProblemCode::Timeout, why))
+}
+
+/// Runs a command until it ends well.
+async fn tried_until(app: &App, machine: MachineId, request: &ExecRequest) -> Result<(), Reason> {
     let deadline = Instant::now() + READY_TIMEOUT;
     let mut last = String::new();
     loop {
-        let tried = builder.run(setting.shell(command, None), TRY_TIMEOUT, |_, line| {
+        let tried = command::run(app, machine, request.clone(), TRY_TIMEOUT, |_, line| {
             line.clone_into(&mut last);
         });
         match timeout_at(deadline, tried).await {

@@ -2,7 +2,7 @@
 
 use hearth_api::ProblemCode;
 use hearth_node_api::ErrorKind;
-use hearth_store::{SnapshotRow, TemplateRow};
+use hearth_store::{SnapshotRow, SnapshotState, TemplateRow};
 
 use super::find;
 use crate::{
@@ -27,10 +27,12 @@ pub(crate) async fn remove(app: &App, tenant: &Tenant, wanted: &str) -> ApiResul
 }
 
 async fn remove_template(app: &App, template: &TemplateRow) -> ApiResult<()> {
-    for build in app.store.builds(template.id).await? {
-        let Some(snapshot) = build.snapshot else { continue };
-        if let Some(row) = app.store.snapshot(snapshot).await? {
-            remove_snapshot(app, &row).await?;
+    for snapshot in app.store.snapshots_of_template(template.id).await? {
+        match app.store.snapshot(snapshot).await? {
+            // A build under way sees that its template is gone, and removes it.
+            Some(row) if row.state == SnapshotState::Making => {}
+            Some(row) => remove_snapshot(app, &row).await?,
+            None => {}
         }
     }
     Ok(app.store.remove_template(template.id).await?)

@@ -1,14 +1,17 @@
 //! Templates that are snapshots of sandboxes: one build each time one is made, which is ready at once.
 
-use hearth_domain::{BuildPlan, BuildReason, DiskMib};
-use hearth_ids::{BuildId, TemplateId};
-use hearth_store::{BuildRow, BuildState, DEFAULT_TAG, NewTemplate, SandboxRow, TemplateRow};
+use hearth_api::ProblemCode;
+use hearth_domain::{BuildPlan, BuildReason, DiskMib, MachineSpec};
+use hearth_ids::{BuildId, SnapshotId, TemplateId};
+use hearth_node_api::SnapshotRequest;
+use hearth_store::{BuildRow, BuildState, DEFAULT_TAG, NewSnapshot, NewTemplate, SandboxRow, SnapshotRow, TemplateRow};
 
-use super::build;
+use super::prune;
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
     fault, sandboxes,
+    snapshots::{change, view},
     time::now_unix_ms,
 };
 
@@ -24,15 +27,23 @@ pub(crate) async fn of_sandbox(
     let spec = app.node.spec(sandbox.machine).ok_or_else(absent)?;
     let resources = spec.resources;
     let disk_mib = resources.disk_mib.map_or_else(|| DiskMib::try_from(1), Ok);
+    let source = match spec.snapshot {
+        Some(id) => app.store.build_of(id).await?,
+        None => None,
+    };
+    let (start_cmd, ready_cmd) = source
+        .map(|build| (build.plan.start_cmd, build.plan.ready_cmd))
+        .unwrap_or_default();
     let plan = BuildPlan {
         vcpus: resources.vcpus,
         memory_mib: resources.memory_mib,
         disk_mib: disk_mib.map_err(|error| ApiError::internal(error.to_string()))?,
         from: None,
+        user: None,
         steps: Vec::new(),
         force: false,
-        start_cmd: None,
-        ready_cmd: None,
+        start_cmd,
+        ready_cmd,
         tags: vec![DEFAULT_TAG.to_owned()],
     };
     let template = app.store.upsert_template(&new(sandbox, name)).await?;
@@ -49,7 +60,7 @@ pub(crate) async fn of_sandbox(
     app.store.insert_build(&build).await?;
     // Noted as under way, so that what is cut off is found to have failed.
     app.store.start_build(build.id, &build.plan).await?;
-    let made = build::save(app, spec, build.id, memory).await;
+    let made = save(app, SnapshotId::new(), spec, build.id, memory).await;
     let snapshot = match made {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -63,8 +74,52 @@ pub(crate) async fn of_sandbox(
         }
     };
     fault::point("build.snapshot");
-    app.store.finish_build(&build, snapshot, now_unix_ms()).await?;
+    if !app.store.finish_build(&build, snapshot, now_unix_ms()).await? {
+        prune::snapshot(app, snapshot).await;
+        return Err(ApiError::new(
+            ProblemCode::StateConflict,
+            "the template was removed while its snapshot was made",
+        ));
+    }
+    prune::superseded(app, &template).await;
     Ok(template)
+}
+
+/// Makes a snapshot of a machine for a build, or of its disk alone. It is there whole, or not at all.
+pub(super) async fn save(
+    app: &App,
+    id: SnapshotId,
+    spec: MachineSpec,
+    build: BuildId,
+    memory: bool,
+) -> ApiResult<SnapshotId> {
+    let machine = spec.id;
+    let new = NewSnapshot {
+        id,
+        name: None,
+        spec,
+        args: Vec::new(),
+        created_unix_ms: now_unix_ms(),
+        key: None,
+        build: Some(build),
+    };
+    app.store.insert_snapshot(&new).await?;
+    let request = SnapshotRequest {
+        id: new.id,
+        machine,
+        memory,
+        flush: true,
+    };
+    match app.node.snapshot(request).await {
+        Ok(info) => {
+            app.store.note_snapshot_made(new.id, &view::facts(info)).await?;
+            Ok(new.id)
+        }
+        Err(error) => {
+            change::withdraw(app, new.id).await;
+            Err(error.into())
+        }
+    }
 }
 
 fn new(sandbox: &SandboxRow, name: Option<String>) -> NewTemplate {
@@ -85,4 +140,14 @@ async fn forget_empty(app: &App, template: &TemplateRow) -> ApiResult<()> {
         app.store.remove_template(template.id).await?;
     }
     Ok(())
+}
+
+/// Whether machines of any size can boot with a snapshot's disk: whether all that was written is on it.
+pub(crate) async fn boots(app: &App, snapshot: &SnapshotRow) -> ApiResult<bool> {
+    if !snapshot.has_memory() {
+        return Ok(true);
+    }
+    // A build by a plan sees to it; a sandbox that runs has written what it has in memory still.
+    let build = app.store.build_of(snapshot.id).await?;
+    Ok(build.is_some_and(|build| build.plan.from.is_some()))
 }

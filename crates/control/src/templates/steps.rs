@@ -63,6 +63,23 @@ impl Setting {
         }
     }
 
+    /// Takes over what a step says to those after it.
+    pub(super) fn note(&mut self, step: &Step) {
+        match step {
+            Step::Env(pairs) => self.env.extend(pairs.iter().cloned()),
+            Step::User(user) => self.user = Some(user.clone()),
+            Step::Workdir(folder) => self.working_dir = Some(joined(self.working_dir.as_deref(), folder)),
+            Step::Run { .. } | Step::Copy { .. } => {}
+        }
+    }
+
+    /// What a boot starts the template's start command by: as `shell` does, at home where there is no folder.
+    pub(super) fn boot(&self, command: &str) -> Vec<String> {
+        let home = if self.working_dir.is_none() { "cd; " } else { "" };
+        let command = format!("{home}{command}");
+        ["/bin/bash", "-l", "-c", &command].map(ToOwned::to_owned).to_vec()
+    }
+
     /// A command of a shell, as a step or the template's own commands run it.
     pub(super) fn shell(&self, command: &str, user: Option<&String>) -> ExecRequest {
         ExecRequest {
@@ -107,6 +124,11 @@ impl Step {
         }
     }
 
+    /// Whether it may change what is on the disk.
+    pub(super) fn writes(&self) -> bool {
+        !matches!(self, Self::Env(_) | Self::User(_))
+    }
+
     /// The step in a line, as a Dockerfile has it.
     pub(super) fn words(&self) -> String {
         match self {
@@ -131,8 +153,7 @@ pub(super) async fn carry_out(
     log: &BuildLog,
 ) -> Result<(), Reason> {
     match step {
-        Step::Env(pairs) => setting.env.extend(pairs.iter().cloned()),
-        Step::User(user) => setting.user = Some(user.clone()),
+        Step::Env(_) | Step::User(_) => {}
         Step::Workdir(folder) => {
             let folder = joined(setting.working_dir.as_deref(), folder);
             let quoted = quote(&folder);
@@ -143,7 +164,6 @@ pub(super) async fn carry_out(
                 quote(owner)
             );
             run(builder, &Setting::default().shell(&make, Some(&"root".to_owned())), log).await?;
-            setting.working_dir = Some(folder);
         }
         Step::Run { command, user } => run(builder, &setting.shell(command, user.as_ref()), log).await?,
         Step::Copy {
@@ -163,6 +183,7 @@ pub(super) async fn carry_out(
                 .await?;
         }
     }
+    setting.note(step);
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use super::BootError;
 use super::disks::{Disks, FIRST, wait_for};
+use crate::ioctl;
 
 const LOWER: &str = "/hearth/lower";
 const WRITABLE: &str = "/hearth/writable";
@@ -39,10 +40,16 @@ pub(super) fn switch(dev: &Path, sys_block: &Path) -> Result<Option<OwnedFd>, Bo
     }
     mount_writable(disks.writable.as_deref())?;
     mount_overlay(&lower)?;
-    let disk = match disks.writable {
+    let disk = match &disks.writable {
         Some(_) => Some(open_folder(WRITABLE).map_err(|errno| BootError::new("open the disk", errno))?),
         None => None,
     };
+    if let (Some(device), Some(folder)) = (&disks.writable, &disk) {
+        // What it has will do.
+        if let Err(error) = grow(device, sys_block, folder) {
+            crate::console(&format!("the file system does not grow to its disk: {error}"));
+        }
+    }
     free_initramfs();
     move_into_place().map_err(|errno| BootError::new("switch to the root", errno))?;
     Ok(disk)
@@ -61,6 +68,15 @@ fn mount_writable(disk: Option<&Path>) -> Result<(), BootError> {
     }
     mount("tmpfs", WRITABLE, "tmpfs", MountFlags::NOATIME, c"mode=755")
         .map_err(|errno| BootError::new("mount a tmpfs for changes", errno))
+}
+
+/// A disk that was copied of a smaller one has a file system that is as small. The kernel does nothing where it fills the disk.
+fn grow(device: &Path, sys_block: &Path, folder: &OwnedFd) -> io::Result<()> {
+    let name = device.file_name().unwrap_or_default();
+    let sectors = fs::read_to_string(sys_block.join(name).join("size"))?;
+    let sectors: u64 = sectors.trim().parse().map_err(io::Error::other)?;
+    let block = rustix::fs::fstatvfs(folder)?.f_bsize.max(512);
+    ioctl::resize_ext4(folder, sectors * 512 / block)
 }
 
 fn mount_overlay(lower: &str) -> Result<(), BootError> {

@@ -9,12 +9,13 @@ use tokio::sync::oneshot;
 
 use super::Node;
 use crate::{
+    frozen::Frozen,
     guest_link,
     held::Held,
     owner::{Command, OwnerHandle, SnapshotOrder, Taken, save_error},
     provisions::Holder,
     services::{Services, blocking, chain},
-    snapshot::{Draft, Folder, SnapshotError, Staged, check_disk_shape, check_identity, check_shape, kind_of},
+    snapshot::{Draft, Folder, SnapshotError, Staged, Take, check_disk_shape, check_identity, check_shape, kind_of},
 };
 
 /// Refuses what can be paused but not go on from a snapshot, not even one of its own.
@@ -31,7 +32,9 @@ pub(super) fn check_network(spec: &MachineSpec) -> Result<(), NodeError> {
 
 impl Node {
     pub(crate) async fn make_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotInfo, NodeError> {
-        let SnapshotRequest { id, machine, memory } = request;
+        let SnapshotRequest {
+            id, machine, memory, ..
+        } = request;
         if self.services.snapshots.get(id).is_some() {
             return Ok(self.snapshot_of(id)?.info().clone());
         }
@@ -53,11 +56,15 @@ impl Node {
     }
 
     async fn take_snapshot(&self, owner: &OwnerHandle, request: SnapshotRequest) -> Result<SnapshotInfo, NodeError> {
-        let SnapshotRequest { id, memory, .. } = request;
+        let SnapshotRequest { id, memory, flush, .. } = request;
         let services = Arc::clone(&self.services);
         let running = owner.status.borrow().state.word() == StateWord::Running;
         let guest = owner.guest.borrow().clone().filter(|_| running);
         let (holds, finishing) = (owner.holds.clone(), services.finishing.clone());
+        if let Some(guest) = guest.as_ref().filter(|_| memory && flush) {
+            let frozen = Frozen::freeze(guest.clone(), owner.spec.id, finishing.clone()).await;
+            frozen.thaw().await;
+        }
         let held = if memory {
             Held::prepare(guest, holds, finishing).await
         } else {
@@ -92,14 +99,21 @@ impl Node {
     /// Gathers what a new machine needs to begin with a snapshot, if it can.
     pub(crate) async fn stage(&self, id: SnapshotId, spec: &MachineSpec) -> Result<Staged, NodeError> {
         let folder = self.snapshot_of(id)?;
-        if folder.info().has_memory() {
+        let whole = folder.info().has_memory() && !spec.boots;
+        if whole {
             self.check_goes_on(&folder, spec).await?;
         } else {
             let checked = check_disk_shape(&folder.info().spec, spec);
             checked.map_err(|error| refused(id, spec, &error, ErrorKind::InvalidInput))?;
         }
-        let staged = self.copy_for(&folder, spec).await?;
-        Ok(Staged::of(folder.info(), staged))
+        let disk_mib = spec.resources.disk_mib.map_or(0, u64::from);
+        let take = if whole { Take::Whole } else { Take::Disk(disk_mib << 20) };
+        let staged = self.copy_for(&folder, spec, take).await?;
+        Ok(if whole {
+            Staged::Whole(staged)
+        } else {
+            Staged::disk_of(folder.info(), staged)
+        })
     }
 
     /// The same for a machine that is to go back to it.
@@ -113,7 +127,7 @@ impl Node {
             return Err(NodeError::new(ErrorKind::InvalidInput, message));
         }
         self.check_goes_on(&folder, spec).await?;
-        self.copy_for(&folder, spec).await
+        self.copy_for(&folder, spec, Take::Whole).await
     }
 
     /// Refuses a machine that cannot go on from a snapshot's memory here.
@@ -126,13 +140,14 @@ impl Node {
         check_identity(info, &here).map_err(|error| refused(id, spec, &error, ErrorKind::Conflict))
     }
 
-    async fn copy_for(&self, folder: &Arc<Folder>, spec: &MachineSpec) -> Result<Draft, NodeError> {
+    /// A machine's own copy of a snapshot.
+    async fn copy_for(&self, folder: &Arc<Folder>, spec: &MachineSpec, take: Take) -> Result<Draft, NodeError> {
         let (folder, id) = (Arc::clone(folder), folder.info().id);
         let workplace = self
             .services
             .machines_dir
             .join(format!(".for-{}-{}", spec.id, SnapshotId::new()));
-        let staged = blocking(move || folder.stage(workplace)).await;
+        let staged = blocking(move || folder.stage(workplace, take)).await;
         staged.map_err(|error| refused(id, spec, &error, kind_of(&error)))
     }
 

@@ -125,6 +125,7 @@ impl Life {
                 );
                 None
             }
+            Body::Exited(_) if self.spec.workload.idle => None,
             Body::Exited(exited) => Some(guest_link::exit_status(&exited)),
             Body::Started(_) | Body::Keepalive(_) => None,
         }

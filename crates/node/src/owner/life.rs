@@ -195,7 +195,11 @@ impl Life {
     }
 
     fn publish(&self) {
-        self.status.send_replace(status_of(&self.record, self.slot.as_ref()));
+        let status = MachineStatus {
+            comes_back: self.record.state.is_at_rest() && self.restart_delay_ms().is_some(),
+            ..status_of(&self.record, self.slot.as_ref())
+        };
+        self.status.send_replace(status);
     }
 
     /// A client of the guest's agent, if there is a guest and a way to it.
@@ -246,6 +250,7 @@ fn status_of(record: &MachineRecord, slot: Option<&Slot>) -> MachineStatus {
         guest_boot: record.guest_boot,
         on_disk: record.is_asleep(),
         recovery_point_unix_ms: record.recovery.map(|point| point.made_ms),
+        comes_back: false,
         history: record.history.clone(),
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     held::{Held, Holds},
     record::{MachineFolder, RecoveryPoint, Saved},
     services::{Services, blocking, chain, now_ms},
-    snapshot::{DEVICES, Folder, MEMORY, SnapshotError, check_identity, kind_of},
+    snapshot::{DEVICES, Folder, MEMORY, SnapshotError, Take, check_identity, kind_of},
 };
 
 /// The longest that a machine runs without one, where the interval is longer.
@@ -236,7 +236,7 @@ impl Life {
             check_identity(folder.info(), &here)?;
             folder.check(MEMORY)?;
             folder.check(DEVICES)?;
-            folder.stage(at)
+            folder.stage(at, Take::Whole)
         });
         let staged = staged.await.map_err(|error: SnapshotError| refused(&error))?;
         self.change(|record| record.recoveries = recovery);

@@ -196,7 +196,11 @@ impl Life {
             return Ok(());
         };
         if let Some(client) = self.guest_client() {
-            let request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
+            let mut request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
+            if self.spec.workload.idle {
+                // What a boot would start runs there already.
+                request.workload = None;
+            }
             let deadline = Instant::now() + AWAKE_TIMEOUT;
             let told = async {
                 loop {

@@ -4,7 +4,7 @@
 //! It is made under another name and renamed, so what has its name is whole.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -18,6 +18,7 @@ use super::{
     hash,
     key::NodeKey,
     manifest::{MANIFEST, MARK, Manifest, SnapshotError},
+    staged::Take,
 };
 use crate::files::{remove_tree, sync_folder};
 
@@ -205,12 +206,11 @@ impl Folder {
         Ok(())
     }
 
-    /// All that a machine needs to begin here, in a folder of its own: the disk as a copy, the rest, if it is to go on, as
-    /// further names of the same files, which nobody changes. So what becomes of this folder is no matter to it. Blocks.
-    pub(crate) fn stage(&self, at: PathBuf) -> Result<Draft, SnapshotError> {
+    /// All that a machine needs to begin here, in a folder of its own: the disk as a copy, and where it is to go on, the rest as further names of the same files, which nobody changes. So what becomes of this folder is no matter to it. Blocks.
+    pub(crate) fn stage(&self, at: PathBuf, take: Take) -> Result<Draft, SnapshotError> {
         let io = |what: &'static str| SnapshotError::io(what);
         let staged = Draft::new(at).map_err(io("a folder for the machine"))?;
-        let linked: &[&str] = if self.info().has_memory() {
+        let linked: &[&str] = if take == Take::Whole {
             &[MEMORY, DEVICES, MANIFEST, MARK]
         } else {
             &[]
@@ -227,8 +227,19 @@ impl Folder {
         if self.has_disk() {
             self.check_disk()?;
             staged.add_disk(&self.path.join(DISK)).map_err(io(DISK))?;
-            // As long as the record that relies on it.
-            let synced = File::open(staged.path.join(DISK)).and_then(|disk| disk.sync_all());
+            let synced = OpenOptions::new()
+                .write(true)
+                .open(staged.path.join(DISK))
+                .and_then(|disk| {
+                    if let Take::Disk(bytes) = take
+                        && disk.metadata()?.len() < bytes
+                    {
+                        // The guest's file system takes that up as it boots.
+                        disk.set_len(bytes)?;
+                    }
+                    // As long as the record that relies on it.
+                    disk.sync_all()
+                });
             synced.and_then(|()| sync_folder(&staged.path)).map_err(io(DISK))?;
         }
         Ok(staged)

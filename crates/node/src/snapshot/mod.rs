@@ -37,7 +37,7 @@ use hearth_node_api::{ErrorKind, SnapshotInfo};
 pub(crate) use key::NodeKey;
 pub(crate) use manifest::{Manifest, SnapshotError};
 pub(crate) use memories::Memories;
-pub(crate) use staged::{PARENTS_MAX, Staged};
+pub(crate) use staged::{PARENTS_MAX, Staged, Take};
 
 use crate::files::remove_tree;
 
@@ -185,8 +185,12 @@ pub(crate) fn check_shape(saved: &MachineSpec, wanted: &MachineSpec) -> Result<(
 
 /// Whether a machine can boot with a copy of a disk. What runs it is its own; what the disk lies over is not.
 pub(crate) fn check_disk_shape(saved: &MachineSpec, wanted: &MachineSpec) -> Result<(), SnapshotError> {
-    let why = "a disk holds what was written over its own image, and keeps its size";
-    refuse_difference(disk_shape(saved), disk_shape(wanted), why)
+    let why = "a disk holds what was written over its own image, and never gets smaller";
+    let (is, mut wants) = (disk_shape(saved), disk_shape(wanted));
+    if saved.resources.disk_mib.is_some() && wanted.resources.disk_mib > saved.resources.disk_mib {
+        wants.extend(is.get_key_value("disk").map(|(name, size)| (*name, size.clone())));
+    }
+    refuse_difference(is, wants, why)
 }
 
 /// A machine's fields by their names, as they can be shown.

@@ -8,6 +8,15 @@ use super::Draft;
 /// Snapshots that a machine remembers to have begun with.
 pub(crate) const PARENTS_MAX: usize = 32;
 
+/// What a machine takes of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// All of it.
+    Whole,
+    /// The disk, so many bytes long if it is not longer already.
+    Disk(u64),
+}
+
 /// All that a new machine takes of a snapshot.
 #[derive(Debug)]
 pub(crate) enum Staged {
@@ -22,13 +31,10 @@ pub(crate) enum Staged {
 }
 
 impl Staged {
-    pub(crate) fn of(info: &SnapshotInfo, staged: Draft) -> Self {
-        if info.has_memory() {
-            return Self::Whole(staged);
-        }
+    pub(crate) fn disk_of(info: &SnapshotInfo, disk: Draft) -> Self {
         let parents = [&info.id].into_iter().chain(&info.parents);
         Self::Disk {
-            disk: staged,
+            disk,
             parents: parents.take(PARENTS_MAX).copied().collect(),
         }
     }

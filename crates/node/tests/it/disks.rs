@@ -12,6 +12,7 @@ fn without_memory(machine: MachineId) -> SnapshotRequest {
         id: SnapshotId::new(),
         machine,
         memory: false,
+        flush: false,
     }
 }
 
@@ -26,6 +27,59 @@ fn booting(info: &SnapshotInfo) -> MachineSpec {
     spec.resources.vcpus = 2.try_into().unwrap();
     spec.resources.memory_mib = memory(32);
     spec
+}
+
+#[tokio::test]
+async fn a_disk_may_grow_and_memory_may_be_left() {
+    let world = World::new();
+    let node = world.open().await;
+    let id = world.running(&node, with_disk()).await;
+    mark(&disk(&world, id), *b"then");
+    let request = SnapshotRequest {
+        memory: true,
+        ..without_memory(id)
+    };
+    let info = node.snapshot(request).await.unwrap();
+    let sized = |disk: u64| {
+        let mut spec = MachineSpec {
+            boots: true,
+            ..booting(&info)
+        };
+        spec.resources.disk_mib = Some(disk.try_into().unwrap());
+        spec
+    };
+    let grown = sized(32);
+    world.running(&node, grown.clone()).await;
+    assert_eq!(&marked(&disk(&world, grown.id)), b"then");
+    assert_eq!(std::fs::metadata(disk(&world, grown.id)).unwrap().len(), 32 << 20);
+    let request = SnapshotRequest {
+        id: SnapshotId::new(),
+        machine: grown.id,
+        memory: false,
+        flush: false,
+    };
+    let larger = node.snapshot(request).await.unwrap();
+    let smaller = MachineSpec {
+        id: MachineId::new(),
+        snapshot: Some(larger.id),
+        ..sized(16)
+    };
+    let error = node.create(smaller).await.unwrap_err();
+    assert!(error.message.contains("never gets smaller"), "{error}");
+    // Where its memory is wanted, it is as it was.
+    let whole = MachineSpec {
+        boots: false,
+        ..sized(16)
+    };
+    let error = node.create(whole).await.unwrap_err();
+    assert!(error.message.contains("goes on as it was"), "{error}");
+    for machine in [id, grown.id] {
+        node.remove(machine, true).await.unwrap();
+    }
+    for snapshot in [info.id, larger.id] {
+        node.remove_snapshot(snapshot).await.unwrap();
+    }
+    world.nothing_is_left(&node).await;
 }
 
 /// A field of a machine's record, as a daemon that comes next would read it.
@@ -161,11 +215,6 @@ async fn a_disk_lies_over_its_own_image_alone() {
     refuse(|spec| spec.image_id = "other".into(), "image").await;
     refuse(|spec| spec.layers = vec!["more".into()], "layers").await;
     refuse(|spec| spec.resources.disk_mib = None, "disk").await;
-    refuse(
-        |spec| spec.resources.disk_mib = Some(32.try_into().unwrap()),
-        "keeps its size",
-    )
-    .await;
     let error = node.rollback(id, info.id).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidInput);
     assert!(error.message.contains("no memory to go on from"), "{error}");

@@ -235,6 +235,7 @@ pub(crate) fn spec() -> MachineSpec {
         stop_timeout_ms: 1000,
         auto_remove: false,
         snapshot: None,
+        boots: false,
     }
 }
 

@@ -109,19 +109,75 @@ impl Store {
         Ok(started.rows_affected() == 1)
     }
 
-    /// Notes that a build is done, and its snapshot. Its plan's tags mean it from the same moment on.
-    pub async fn finish_build(&self, row: &BuildRow, snapshot: SnapshotId, now_unix_ms: u64) -> Result<(), StoreError> {
+    /// Notes that a build is done, and its snapshot. Its plan's tags mean it from the same moment on. `false` if it is not under way
+    /// any more: its template was removed meanwhile.
+    pub async fn finish_build(
+        &self,
+        row: &BuildRow,
+        snapshot: SnapshotId,
+        now_unix_ms: u64,
+    ) -> Result<bool, StoreError> {
         let failed = StoreError::query("note that a build is done");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        sqlx::query("UPDATE template_builds SET state = 'ready', snapshot = $2, finished_unix_ms = $3 WHERE id = $1")
-            .bind(row.id.to_string())
-            .bind(snapshot.to_string())
-            .bind(signed(now_unix_ms))
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
+        let done = sqlx::query(
+            "UPDATE template_builds SET state = 'ready', snapshot = $2, finished_unix_ms = $3 \
+             WHERE id = $1 AND state = 'building'",
+        )
+        .bind(row.id.to_string())
+        .bind(snapshot.to_string())
+        .bind(signed(now_unix_ms))
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
         template::tag(&mut transaction, row.template, row.id, &row.plan.tags, now_unix_ms).await?;
+        transaction.commit().await.map_err(&failed)?;
+        Ok(true)
+    }
+
+    /// Forgets a build, with its log. Its snapshot is to be removed before.
+    pub async fn forget_build(&self, id: BuildId) -> Result<(), StoreError> {
+        let failed = StoreError::query("forget a build");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        for sql in [
+            "DELETE FROM template_build_logs WHERE build = $1",
+            "DELETE FROM template_builds WHERE id = $1",
+        ] {
+            sqlx::query(sql)
+                .bind(id.to_string())
+                .execute(&mut *transaction)
+                .await
+                .map_err(&failed)?;
+        }
         transaction.commit().await.map_err(&failed)
+    }
+
+    /// Snapshots that builds of a template are, whether they went well or not; those of layers, which are the project's, left out.
+    pub async fn snapshots_of_template(&self, id: TemplateId) -> Result<Vec<SnapshotId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT s.id FROM snapshots s JOIN template_builds b ON b.id = s.build \
+             WHERE b.template = $1 AND s.id NOT IN (SELECT snapshot FROM template_layers)",
+        )
+        .bind(id.to_string())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("list a template's snapshots"))?;
+        rows.iter().map(|row| Columns::new(row, "id")?.parse("id")).collect()
+    }
+
+    /// Snapshots of builds that came to nothing: neither a build's nor a layer's.
+    pub async fn stray_snapshots(&self) -> Result<Vec<SnapshotId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id FROM snapshots WHERE build IS NOT NULL \
+             AND id NOT IN (SELECT snapshot FROM template_builds WHERE snapshot IS NOT NULL) \
+             AND id NOT IN (SELECT snapshot FROM template_layers)",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("look for snapshots that are nobody's"))?;
+        rows.iter().map(|row| Columns::new(row, "id")?.parse("id")).collect()
     }
 
     /// Notes that a build failed, and why.

@@ -1,9 +1,12 @@
 //! Sandboxes. What one is doing is its machine's to say; here stands whose it is, what it should be, and until when.
 
 mod build;
+mod layer;
 mod template;
 
 pub use build::{BUILD_LOG_MAX, BuildLogLine, BuildRow, BuildState};
+pub use layer::LayerRow;
+pub(crate) use layer::is_layer;
 pub use template::{DEFAULT_TAG, NewTemplate, TEMPLATES_MAX, TagRow, TemplateError, TemplateRow};
 
 use hearth_domain::{Metadata, SandboxSettings, SandboxState};
@@ -162,6 +165,18 @@ impl Store {
             .await
             .map_err(StoreError::query("change a sandbox's end"))?;
         Ok(noted.rows_affected() == 1)
+    }
+
+    /// Puts a sandbox's end off, unless somebody has changed it meanwhile.
+    pub async fn put_off_sandbox_end(&self, row: &SandboxRow, ends_unix_ms: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET ends_unix_ms = $3 WHERE id = $1 AND ends_unix_ms = $2 AND state = 'running'")
+            .bind(row.id.to_string())
+            .bind(signed(row.ends_unix_ms))
+            .bind(signed(ends_unix_ms))
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::query("put a sandbox's end off"))?;
+        Ok(())
     }
 
     /// Changes what was asked for besides the template.

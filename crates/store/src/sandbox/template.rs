@@ -133,22 +133,6 @@ impl Store {
         }
     }
 
-    /// The public template of this name, of whichever project has had it for the longest.
-    pub async fn public_template_named(&self, name: &str) -> Result<Option<TemplateRow>, StoreError> {
-        let id: Option<String> = sqlx::query_scalar(
-            "SELECT t.id FROM template_names n JOIN sandbox_templates t ON t.id = n.template \
-             WHERE n.name = $1 AND t.public ORDER BY t.id LIMIT 1",
-        )
-        .bind(name)
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(StoreError::query("look up a public template"))?;
-        match id.and_then(|id| id.parse().ok()) {
-            Some(id) => self.template(id).await,
-            None => Ok(None),
-        }
-    }
-
     /// Templates of a project, the oldest first; at most [`TEMPLATES_MAX`].
     pub async fn templates_of(&self, project: ProjectId) -> Result<Vec<TemplateRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM sandbox_templates WHERE project = $1 ORDER BY id")

@@ -234,6 +234,7 @@ pub(crate) fn spec(function: FunctionId, version: u32, words: &str) -> MachineSp
         stop_timeout_ms: 1,
         auto_remove: false,
         snapshot: None,
+        boots: false,
     }
 }
 

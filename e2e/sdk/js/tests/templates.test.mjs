@@ -55,7 +55,7 @@ test('every step of a build', async () => {
 // covers: Template.buildInBackground, Template.getBuildStatus
 test('build in the background', async () => {
   const name = newTemplate()
-  const info = await Template.buildInBackground(Template().fromImage(IMAGE).runCmd('for i in $(seq 120); do echo line $i; done'), name, SIZE)
+  const info = await Template.buildInBackground(Template().fromImage(IMAGE).skipCache().runCmd('for i in $(seq 120); do echo line $i; done'), name, SIZE)
   const last = await waitUntil(async () => {
     const status = await Template.getBuildStatus(info)
     return ['ready', 'error'].includes(status.status) && status
@@ -85,7 +85,6 @@ test('what is ready is told by a command', async () => {
 })
 
 // covers: Template.fromTemplate
-// differs: has its template's CPUs and memory, whatever is asked for
 test('a template of a template', async () => {
   const name = newTemplate()
   await Template.build(Template().fromTemplate('base').runCmd('echo more > /home/user/more'), name, SIZE)

@@ -101,7 +101,7 @@ def test_every_step_of_a_build(sdk, builder, create, delete, name, tmp_path, cap
 @covers("Template.build_in_background", "Template.get_build_status", "Template.get_build_status(logs_offset)", "Template.build(alias)")
 def test_build_in_background(sdk, builder, delete, name):
     delete(name)
-    template = builder().from_image(IMAGE).run_cmd("for i in $(seq 120); do echo line $i; done")
+    template = builder().from_image(IMAGE).skip_cache().run_cmd("for i in $(seq 120); do echo line $i; done")
     info = sdk.Template.build_in_background(template, alias=name, **SIZE)
     first = sdk.Template.get_build_status(info)
     assert first.status in TemplateBuildStatus and first.build_id == info.build_id and first.template_id == info.template_id
@@ -114,6 +114,22 @@ def test_build_in_background(sdk, builder, delete, name):
         offset += len(entries)
         seen += [entry.message.strip() for entry in entries]
     assert [line for line in seen if line.startswith("line ")] == [f"line {number}" for number in range(1, 121)]
+
+
+def test_steps_are_taken_from_before(sdk, builder, create, delete, name):
+    delete(name)
+    once = f"echo {name} > /home/user/once && cat /proc/sys/kernel/random/uuid >> /home/user/once"
+
+    def built(template):
+        lines = []
+        sdk.Template.build(template, name, on_build_logs=lines.append, **SIZE)
+        return [line.message for line in lines if "CACHED" in line.message], create(name).files.read("/home/user/once")
+
+    begun = builder().from_image(IMAGE).set_envs({"MARK": name}).run_cmd(once)
+    cached, first = built(begun)
+    assert cached == [] and first.startswith(name)
+    cached, again = built(begun.run_cmd("echo more >> /home/user/once"))
+    assert len(cached) == 2 and again == first + "more\n", "the step ran once"
 
 
 @covers("Template.build")
@@ -142,7 +158,7 @@ def test_what_is_ready_is_told_by_a_command(sdk, builder, create, delete, name):
     assert create(name).files.exists("/tmp/made")
 
 
-@covers("Template.from_template", differs="has its template's CPUs and memory, whatever is asked for")
+@covers("Template.from_template")
 def test_a_template_of_a_template(sdk, builder, create, delete, name):
     delete(name)
     sdk.Template.build(builder().from_template("base").run_cmd("echo more > /home/user/more"), name, **SIZE)

@@ -8,7 +8,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hearth_api::{CreateSandbox, Sandbox};
-use hearth_domain::{Action, Metadata, OnTimeout, SandboxNetwork, SandboxSettings};
+use hearth_domain::{
+    Action, DiskMib, InvalidSize, MemoryMib, Metadata, OnTimeout, Resources, SandboxNetwork, SandboxSettings, Vcpus,
+};
 use hearth_store::SandboxRow;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -22,7 +24,7 @@ use crate::{
     machines::{input, plan},
     made_before,
     sandboxes::{self, DEFAULT_TIMEOUT_MS, NewSandbox, no_sandbox, timeout_ms},
-    templates::{self, Source},
+    templates::{self, Source, name::number},
 };
 
 /// What may be pinned to one sandbox.
@@ -63,9 +65,10 @@ pub(crate) async fn create(
     let recover = plan::recover(request.recover)?;
     let env = input::environment(request.env.clone())?;
     let source = templates::resolve(&app, &tenant, &request.template).await?;
-    check_resources(&request, &source)?;
+    let size = size(&app, &request, &source).await?;
     let new = NewSandbox {
         source,
+        size,
         metadata: request.metadata,
         env,
         egress,
@@ -125,24 +128,39 @@ fn check_metadata(metadata: &Metadata) -> ApiResult<()> {
     }
 }
 
-/// A sandbox goes on from a snapshot, whose machine has the size that it has.
-fn check_resources(request: &CreateSandbox, source: &Source) -> ApiResult<()> {
-    let has = &source.snapshot.spec.resources;
-    let given = [
-        ("cpus", request.cpus, Some(has.vcpus.into())),
-        ("memory_mib", request.memory_mib, Some(has.memory_mib.into())),
-        ("disk_mib", request.disk_mib, has.disk_mib.map(u64::from)),
-    ];
-    for (field, wanted, has) in given {
-        if wanted.is_some() && wanted != has {
-            let has = has.map_or_else(|| "none".to_owned(), |has: u64| has.to_string());
-            let detail = format!(
-                "{field} {} is not the template's, which is {has}: a sandbox goes on from a snapshot and has its size; \
-                 leave it out, or build a template with it",
-                wanted.unwrap_or_default()
-            );
-            return Err(ApiError::field(field, detail));
-        }
+/// The size that is asked for, if it is not the template's: that takes a boot, with the template's disk.
+async fn size(app: &App, request: &CreateSandbox, source: &Source) -> ApiResult<Option<Resources>> {
+    let is = source.snapshot.spec.resources;
+    let wanted = Resources {
+        vcpus: given("cpus", request.cpus, is.vcpus, Vcpus::try_from)?,
+        memory_mib: given("memory_mib", request.memory_mib, is.memory_mib, MemoryMib::try_from)?,
+        disk_mib: match request.disk_mib {
+            Some(mib) => Some(number("disk_mib", mib, DiskMib::try_from)?),
+            None => is.disk_mib,
+        },
+    };
+    if wanted == is {
+        return Ok(None);
     }
-    Ok(())
+    if let (Some(wanted), Some(is)) = (wanted.disk_mib, is.disk_mib)
+        && wanted < is
+    {
+        let detail = format!("disk_mib {wanted} is less than the template's, which is {is}: a disk never gets smaller");
+        return Err(ApiError::field("disk_mib", detail));
+    }
+    if !templates::boots(app, &source.snapshot).await? {
+        let detail = "the template is a sandbox's snapshot with memory, and its sandboxes have its size; leave out cpus, \
+                      memory_mib and disk_mib, or make the snapshot without memory";
+        return Err(ApiError::field("template", detail));
+    }
+    Ok(Some(wanted))
+}
+
+fn given<T>(
+    field: &'static str,
+    wanted: Option<u64>,
+    is: T,
+    read: impl Fn(u64) -> Result<T, InvalidSize>,
+) -> ApiResult<T> {
+    wanted.map_or(Ok(is), |wanted| number(field, wanted, read))
 }

@@ -72,6 +72,7 @@ fn plan(request: BuildTemplate, tag: Option<String>) -> ApiResult<BuildPlan> {
             DiskMib::try_from,
         )?,
         from: Some(from),
+        user: None,
         steps: request.steps.into_iter().map(step).collect(),
         force: request.force,
         start_cmd: filled(request.start_cmd),

@@ -1,5 +1,7 @@
 //! The same by E2B's API: its answers, its pages, its errors.
 
+use std::sync::atomic::Ordering;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -127,6 +129,7 @@ async fn pages_follow_one_another() {
 #[tokio::test]
 async fn a_template_is_built_in_two_steps() {
     let f = Fixture::new().await;
+    f.node.exec_code.store(0, Ordering::Relaxed);
     let asked = f
         .post_json("/v3/templates", &json!({ "name": "two", "memoryMB": 256 }))
         .await;

@@ -47,8 +47,9 @@ async fn what_cannot_be_is_told_with_its_field() {
     for (fields, field) in [
         (json!({ "timeout_s": 0 }), "timeout_s"),
         (json!({ "timeout_s": 2_678_401 }), "timeout_s"),
-        (json!({ "memory_mib": 512 }), "memory_mib"),
-        (json!({ "cpus": 1 }), "cpus"),
+        (json!({ "memory_mib": 1 }), "memory_mib"),
+        (json!({ "cpus": 0 }), "cpus"),
+        (json!({ "disk_mib": 16 }), "disk_mib"),
         (json!({ "env": ["x"] }), "env[0]"),
         (
             json!({ "on_timeout": "pause_disk", "auto_resume": true }),
@@ -72,6 +73,23 @@ async fn what_cannot_be_is_told_with_its_field() {
     made(&f, same_size).await;
     let list: SandboxList = f.get("/v1/sandboxes").await.json();
     assert_eq!(list.total, 1, "nothing is left of those that were refused");
+}
+
+#[tokio::test]
+async fn one_of_another_size_boots_with_the_templates_disk() {
+    let f = fixture().await;
+    let spec = |sandbox: &Sandbox| f.node.spec(sandbox.machine).unwrap();
+    let same = spec(&made(&f, json!({ "cpus": 2 })).await);
+    assert!(!same.boots && same.snapshot.is_some());
+    let larger = spec(&made(&f, json!({ "cpus": 4, "memory_mib": 512, "disk_mib": 8192 })).await);
+    assert!(larger.boots);
+    assert_eq!(larger.snapshot, same.snapshot);
+    let size = larger.resources;
+    let disk = size.disk_mib.map(u64::from);
+    assert_eq!(
+        (u64::from(size.vcpus), u64::from(size.memory_mib), disk),
+        (4, 512, Some(8192))
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Templates: builds, tags, who may use them, and their removal.
 
+use std::sync::atomic::Ordering;
+
 use hearth_api::{BuildState, ProblemCode, Sandbox, Template, TemplateBuild, TemplateFiles, TemplateList};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use super::{built, fixture, made, until_ready};
 use crate::{
     fixture::{Answer, Fixture, IMAGE},
-    tenancy::asking,
+    tenancy::{Realm, asking},
 };
 
 async fn patched(f: &Fixture, path: &str, body: Value) -> Answer {
@@ -62,6 +64,99 @@ async fn a_build_that_fails_says_at_which_step() {
     assert_eq!(f.node.count(), 0);
     let unusable = f.post_json("/v1/sandboxes", &json!({ "template": "web" })).await;
     assert_eq!(unusable.problem().code, ProblemCode::TemplateNotFound);
+}
+
+/// What a build said, once it is ready.
+async fn said(f: &Fixture, body: Value) -> Vec<String> {
+    let build: TemplateBuild = f.post_json("/v1/templates", &body).await.json();
+    let name = body["name"].as_str().unwrap();
+    let path = format!("/v1/templates/{name}/builds/{}", build.id);
+    let over = f
+        .until(&path, |answer| answer.json::<TemplateBuild>().state.is_over())
+        .await;
+    let over: TemplateBuild = over.json();
+    assert_eq!((over.state, over.reason), (BuildState::Ready, None));
+    over.log.into_iter().map(|line| line.message).collect()
+}
+
+#[tokio::test]
+async fn steps_are_taken_from_before_up_to_the_first_that_differs() {
+    let f = Fixture::new().await;
+    f.node.exec_code.store(0, Ordering::Relaxed);
+    let run = |command: &str| json!({ "kind": "run", "args": [command] });
+    let asked = |name: &str, steps: &[Value]| json!({ "name": name, "image": IMAGE, "steps": steps });
+    let cached = |said: Vec<String>| said.iter().filter(|line| line.contains("] CACHED ")).count();
+    let steps = [json!({ "kind": "env", "args": ["A", "1"] }), run("one"), run("two")];
+    assert_eq!(cached(said(&f, asked("web", &steps)).await), 0);
+    assert_eq!(cached(said(&f, asked("web", &steps)).await), 3);
+    // Of the same project, by what was done and not by the name.
+    assert_eq!(cached(said(&f, asked("other", &steps)).await), 3);
+    let further = [&steps[..], &[run("three")]].concat();
+    assert_eq!(cached(said(&f, asked("web", &further)).await), 3);
+    let different = [run("two"), run("one")];
+    assert_eq!(cached(said(&f, asked("web", &different)).await), 0);
+    let mut forced = asked("web", &steps);
+    forced["force"] = true.into();
+    assert_eq!(cached(said(&f, forced).await), 0);
+    assert_eq!(f.node.count(), 0);
+    // A layer that the node has lost is made again.
+    for id in f.node.snapshot_ids() {
+        f.node.lose_snapshot(id);
+    }
+    let again = said(&f, asked("web", &steps)).await;
+    assert!(again.iter().any(|line| line.contains("cannot be used")), "{again:?}");
+    assert_eq!(cached(said(&f, asked("web", &steps)).await), 3);
+}
+
+#[tokio::test]
+async fn builds_that_no_tag_means_go() {
+    let f = Fixture::new().await;
+    let body = json!({ "name": "web", "image": IMAGE });
+    for _ in 0..4 {
+        said(&f, body.clone()).await;
+    }
+    // The one that the tag means, and the one before it.
+    crate::program::until(async || (f.node.snapshot_ids().len() == 2).then_some(())).await;
+    assert_eq!(f.delete("/v1/templates/web").await.status, StatusCode::NO_CONTENT);
+    assert!(f.node.snapshot_ids().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_takes_a_name_from_others() {
+    let r = Realm::new().await;
+    for project in ["a", "b"] {
+        let body = json!({ "name": project });
+        let made = r.f.send(asking(Method::POST, "/v1/projects", Some(body))).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    }
+    let ask = async |project: &str, path: &str, body: Value| {
+        let mut request = asking(Method::POST, path, Some(body));
+        request
+            .headers_mut()
+            .insert("x-hearth-project", project.parse().unwrap());
+        r.f.send(request).await
+    };
+    let build = json!({ "name": "tool", "image": IMAGE, "public": true });
+    assert_eq!(
+        ask("a", "/v1/templates", build.clone()).await.status,
+        StatusCode::ACCEPTED
+    );
+    crate::program::until(async || {
+        let made = ask("b", "/v1/sandboxes", json!({ "template": "a/tool" })).await;
+        (made.status == StatusCode::CREATED).then_some(())
+    })
+    .await;
+    let bare = ask("b", "/v1/sandboxes", json!({ "template": "tool" })).await;
+    assert_eq!(bare.problem().code, ProblemCode::TemplateNotFound);
+    assert_eq!(
+        ask("default", "/v1/templates", build).await.status,
+        StatusCode::ACCEPTED
+    );
+    crate::program::until(async || {
+        let made = ask("b", "/v1/sandboxes", json!({ "template": "tool" })).await;
+        (made.status == StatusCode::CREATED).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
