@@ -62,8 +62,8 @@ pub use query::{
     WaitCondition, WaitQuery,
 };
 pub use sandbox::{
-    CreateSandbox, ListSandboxesQuery, OnTimeout, PauseSandbox, ResumeSandbox, Sandbox, SandboxList, SandboxState,
-    SetSandboxTimeout,
+    CreateSandbox, ForkSandbox, ListSandboxesQuery, OnTimeout, PauseSandbox, ResumeSandbox, Sandbox, SandboxFork,
+    SandboxList, SandboxNetwork, SandboxState, SetSandboxTimeout, SnapshotSandbox,
 };
 pub use session::{ExecRequest, PathKind, PathStat, TerminalSize};
 pub use snapshot::{

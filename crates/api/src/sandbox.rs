@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{RecoverPolicy, Resources};
+use crate::{Problem, RecoverPolicy, Resources};
 
 /// A new sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -51,6 +51,98 @@ pub struct CreateSandbox {
     /// Disk in MiB; the template's if absent, and not less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_mib: Option<u64>,
+    /// What it may reach; all if absent.
+    #[serde(default, skip_serializing_if = "SandboxNetwork::is_open")]
+    pub network: SandboxNetwork,
+}
+
+/// What a sandbox may reach. What is allowed goes before what is denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SandboxNetwork {
+    /// Whether it reaches the internet; without, it reaches what is allowed and nothing else.
+    pub internet: bool,
+    /// Addresses, networks and domains that it reaches all the same: `192.0.2.7`, `192.0.2.0/24`, `example.com`, `*.example.com`.
+    /// Domains need all else to be denied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_out: Vec<String>,
+    /// Addresses and networks that it does not reach.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_out: Vec<String>,
+}
+
+impl Default for SandboxNetwork {
+    fn default() -> Self {
+        Self {
+            internet: true,
+            allow_out: Vec::new(),
+            deny_out: Vec::new(),
+        }
+    }
+}
+
+impl SandboxNetwork {
+    /// Whether there are no rules.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<SandboxNetwork> for hearth_domain::SandboxNetwork {
+    fn from(value: SandboxNetwork) -> Self {
+        Self {
+            internet: (!value.internet).then_some(false),
+            allow_out: value.allow_out,
+            deny_out: value.deny_out,
+        }
+    }
+}
+
+impl From<hearth_domain::SandboxNetwork> for SandboxNetwork {
+    fn from(value: hearth_domain::SandboxNetwork) -> Self {
+        Self {
+            internet: value.internet != Some(false),
+            allow_out: value.allow_out,
+            deny_out: value.deny_out,
+        }
+    }
+}
+
+/// How to fork a sandbox. Its copies go on where it is, each as another machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForkSandbox {
+    /// How many; 1 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub count: Option<u32>,
+    /// How long each lasts, in seconds; as long as the sandbox did when it was made if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 2_678_400)]
+    pub timeout_s: Option<i64>,
+}
+
+/// Copies of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SandboxFork {
+    /// Those that were made.
+    pub sandboxes: Vec<Sandbox>,
+    /// Why the others were not, one for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Problem>,
+}
+
+/// How to make a template of a sandbox as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotSandbox {
+    /// The template's name: of one that there is, this is a further build. None if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub name: Option<String>,
+    /// Whether its memory is kept; it is if absent. Without, sandboxes of it boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
 }
 
 /// What becomes of a sandbox when its time is over.
@@ -103,6 +195,9 @@ pub struct Sandbox {
     pub private_traffic: bool,
     /// Whether it goes on from a snapshot when its VMM dies.
     pub recover: RecoverPolicy,
+    /// What it may reach; all if absent.
+    #[serde(default, skip_serializing_if = "SandboxNetwork::is_open")]
+    pub network: SandboxNetwork,
     /// What it holds.
     pub resources: Resources,
     /// The domain of its ports, as `E2B_DOMAIN` has it.

@@ -71,6 +71,7 @@ impl IntoResponses for Problems {
         triggers::list, triggers::put, triggers::remove,
         sandboxes::create::create, sandboxes::read::list, sandboxes::read::get, sandboxes::change::kill,
         sandboxes::change::pause, sandboxes::change::resume, sandboxes::change::set_timeout,
+        sandboxes::copy::fork, sandboxes::copy::snapshot, sandboxes::copy::set_network,
         templates::build::build, templates::read::list, templates::read::get, templates::change::update,
         templates::change::remove, templates::read::build, templates::files::get, templates::files::put,
         invocations::list, invocations::get, invocations::result, invocations::replay,
@@ -200,6 +201,9 @@ fn sandbox_routes() -> Router<Arc<App>> {
         .route("/v1/sandboxes/{sandbox}/pause", post(sandboxes::change::pause))
         .route("/v1/sandboxes/{sandbox}/resume", post(sandboxes::change::resume))
         .route("/v1/sandboxes/{sandbox}/timeout", post(sandboxes::change::set_timeout))
+        .route("/v1/sandboxes/{sandbox}/fork", post(sandboxes::copy::fork))
+        .route("/v1/sandboxes/{sandbox}/snapshot", post(sandboxes::copy::snapshot))
+        .route("/v1/sandboxes/{sandbox}/network", put(sandboxes::copy::set_network))
         .route(
             "/v1/templates",
             get(templates::read::list).post(templates::build::build),

@@ -7,12 +7,12 @@
 )]
 
 use clap::{Args, Subcommand, ValueEnum};
-use hearth_api::{OnTimeout, SandboxState};
-use hearth_domain::RecoverPolicy;
+use hearth_api::{OnTimeout, SandboxNetwork, SandboxState};
+use hearth_domain::{DiskMib, MemoryMib, RecoverPolicy, Vcpus};
 
 use super::{
     machine::{ExecArgs, LogsArgs, StatsArgs},
-    value::{pair, recover, timeout_s},
+    value::{disk, memory, pair, recover, timeout_s, vcpus},
 };
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +53,35 @@ pub(crate) enum SandboxCommand {
         timeout: Option<i64>,
         #[command(flatten)]
         sandboxes: SandboxesArgs,
+    },
+    /// Make copies of a sandbox that go on where it is, and print their IDs
+    Fork {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+        count: u32,
+        /// How long they last: 90s, 10m, 2h or 1d [default: as the sandbox when it was made]
+        #[arg(long, value_name = "SPAN", value_parser = timeout_s)]
+        timeout: Option<i64>,
+        /// The sandbox's ID, or a beginning of it
+        sandbox: String,
+    },
+    /// Make a template of a sandbox as it is now, and print its ID; the sandbox goes on
+    Snapshot {
+        /// The template's name; of one that there is, this is a further build
+        #[arg(long)]
+        name: Option<String>,
+        /// Keep its disk alone: sandboxes of the template boot
+        #[arg(long)]
+        no_memory: bool,
+        /// The sandbox's ID, or a beginning of it
+        sandbox: String,
+    },
+    /// Say what a sandbox may reach from now on; without options, all
+    Network {
+        #[command(flatten)]
+        rules: NetworkArgs,
+        /// The sandbox's ID, or a beginning of it
+        sandbox: String,
     },
     /// Say how long a sandbox lasts from now on
     Timeout {
@@ -106,9 +135,44 @@ pub(crate) struct CreateArgs {
     /// Go on from the last of the snapshots made every INTERVAL if the VMM or the node dies: no or snapshot[:INTERVAL] (5m)
     #[arg(long, default_value = "no", value_name = "POLICY", value_parser = recover)]
     pub(crate) recover: RecoverPolicy,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// Virtual CPUs [default: the template's, as for memory and disk; with another size it boots, with the template's disk]
+    #[arg(long, value_parser = vcpus)]
+    pub(crate) cpus: Option<Vcpus>,
+    /// Memory, such as 512m or 2g
+    #[arg(short, long, value_parser = memory)]
+    pub(crate) memory: Option<MemoryMib>,
+    /// Disk, such as 8g; not less than the template's
+    #[arg(long, value_parser = disk)]
+    pub(crate) disk: Option<DiskMib>,
     /// The template: NAME, NAME:TAG, PROJECT/NAME:TAG or an ID; or a snapshot of a sandbox
     #[arg(default_value = "base")]
     pub(crate) template: String,
+}
+
+/// What a sandbox may reach.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    /// Let it reach nothing but what is allowed
+    #[arg(long)]
+    pub(crate) no_internet: bool,
+    /// Let it reach an address, a network or a domain all the same; may be given often
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) allow: Vec<String>,
+    /// Keep it from an address or a network; may be given often
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) deny: Vec<String>,
+}
+
+impl From<NetworkArgs> for SandboxNetwork {
+    fn from(args: NetworkArgs) -> Self {
+        Self {
+            internet: !args.no_internet,
+            allow_out: args.allow,
+            deny_out: args.deny,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

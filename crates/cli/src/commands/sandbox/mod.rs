@@ -1,5 +1,6 @@
 //! Sandboxes: machines of templates, for a time. What is done within one goes by its machine.
 
+mod copy;
 mod files;
 mod inside;
 mod look;
@@ -35,6 +36,17 @@ pub(crate) async fn dispatch(command: SandboxCommand, client: &Client, json: boo
             let request = ResumeSandbox { timeout_s: timeout };
             resume(client, &sandboxes.sandboxes, request, json).await
         }
+        SandboxCommand::Fork {
+            count,
+            timeout,
+            sandbox,
+        } => copy::fork(client, &sandbox, count, timeout, json).await,
+        SandboxCommand::Snapshot {
+            name,
+            no_memory,
+            sandbox,
+        } => copy::snapshot(client, &sandbox, name, no_memory, json).await,
+        SandboxCommand::Network { rules, sandbox } => copy::set_network(client, &sandbox, rules.into(), json).await,
         SandboxCommand::Timeout { sandbox, timeout } => set_timeout(client, &sandbox, timeout, json).await,
         SandboxCommand::Kill(args) => kill(client, &args.sandboxes, json).await,
         SandboxCommand::Logs(mut args) => {
@@ -81,7 +93,10 @@ async fn create(client: &Client, args: CreateSandboxArgs, json: bool) -> anyhow:
         keep_alive: args.keep_alive,
         private_traffic: args.private,
         recover: args.recover.into(),
-        ..CreateSandbox::default()
+        cpus: args.cpus.map(Into::into),
+        memory_mib: args.memory.map(Into::into),
+        disk_mib: args.disk.map(Into::into),
+        network: args.network.into(),
     };
     let what = format!("making a sandbox of {}", request.template);
     let path = ApiPath::v1(&["sandboxes"]);

@@ -97,7 +97,7 @@ pub(crate) async fn set_timeout(
 }
 
 /// The sandbox as it is now.
-async fn now(app: &App, tenant: &Tenant, sandbox: &sandboxes::Sandbox) -> ApiResult<Json<Sandbox>> {
+pub(super) async fn now(app: &App, tenant: &Tenant, sandbox: &sandboxes::Sandbox) -> ApiResult<Json<Sandbox>> {
     let row = sandboxes::read(app, sandbox).await?;
     let seen = view::sandbox(app, tenant, &row, false);
     seen.map(Json).ok_or_else(|| no_sandbox(&row.id.to_string()))

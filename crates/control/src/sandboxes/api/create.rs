@@ -9,7 +9,8 @@ use axum::{
 };
 use hearth_api::{CreateSandbox, Sandbox};
 use hearth_domain::{
-    Action, DiskMib, InvalidSize, MemoryMib, Metadata, OnTimeout, Resources, SandboxNetwork, SandboxSettings, Vcpus,
+    Action, DiskMib, EgressRules, InvalidSize, MemoryMib, Metadata, OnTimeout, Resources, SandboxNetwork,
+    SandboxSettings, Vcpus,
 };
 use hearth_store::SandboxRow;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -61,7 +62,7 @@ pub(crate) async fn create(
     };
     check_metadata(&request.metadata)?;
     let settings = settings(&request)?;
-    let egress = sandboxes::egress(&settings.network)?;
+    let egress = rules(&settings.network)?;
     let recover = plan::recover(request.recover)?;
     let env = input::environment(request.env.clone())?;
     let source = templates::resolve(&app, &tenant, &request.template).await?;
@@ -104,7 +105,19 @@ fn settings(request: &CreateSandbox) -> ApiResult<SandboxSettings> {
         auto_resume: request.auto_resume,
         keep_alive: request.keep_alive,
         private_traffic: request.private_traffic,
-        network: SandboxNetwork::default(),
+        network: request.network.clone().into(),
+    })
+}
+
+/// The rules of a network, whose errors name the field as it is here.
+pub(super) fn rules(network: &SandboxNetwork) -> ApiResult<EgressRules> {
+    sandboxes::egress(network).map_err(|mut error| {
+        let field = match error.problem.field.as_deref() {
+            Some("denyOut") => "network.deny_out",
+            _ => "network.allow_out",
+        };
+        error.problem.field = Some(field.to_owned());
+        error
     })
 }
 

@@ -44,6 +44,7 @@ pub(super) fn sandbox(app: &App, tenant: &Tenant, row: &SandboxRow, in_full: boo
         keep_alive: settings.keep_alive,
         private_traffic: settings.private_traffic,
         recover: seen.spec.recover.into(),
+        network: settings.network.into(),
         resources: Resources {
             cpus: resources.vcpus.into(),
             memory_mib: resources.memory_mib.into(),

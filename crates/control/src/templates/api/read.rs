@@ -47,7 +47,7 @@ pub(crate) async fn get(
 }
 
 /// A template as it is shown.
-pub(super) async fn seen(app: &App, row: TemplateRow, in_full: bool) -> ApiResult<Template> {
+pub(crate) async fn seen(app: &App, row: TemplateRow, in_full: bool) -> ApiResult<Template> {
     let (tags, builds) = (app.store.tags(row.id).await?, app.store.builds(row.id).await?);
     Ok(view::template(row, tags, builds, in_full))
 }

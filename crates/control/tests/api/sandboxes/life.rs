@@ -1,13 +1,16 @@
 //! Making sandboxes, pausing, resuming and killing them.
 
-use hearth_api::{OnTimeout, ProblemCode, Sandbox, SandboxList, SandboxState};
+use hearth_api::{OnTimeout, ProblemCode, Sandbox, SandboxFork, SandboxList, SandboxState, Template};
 use hearth_domain::{MachineOwner, StateWord};
 use hearth_node_api::{ErrorKind, NodeError, NodeService as _};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::{fixture, made, path, seen, until_gone};
-use crate::fixture::{Fixture, json_request};
+use crate::{
+    fixture::{Fixture, json_request},
+    tenancy::asking,
+};
 
 #[tokio::test]
 async fn one_is_a_machine_of_its_templates_snapshot() {
@@ -90,6 +93,67 @@ async fn one_of_another_size_boots_with_the_templates_disk() {
         (u64::from(size.vcpus), u64::from(size.memory_mib), disk),
         (4, 512, Some(8192))
     );
+}
+
+#[tokio::test]
+async fn copies_of_one_are_sandboxes_and_templates() {
+    let f = fixture().await;
+    let sandbox = made(
+        &f,
+        json!({ "metadata": { "user": "ada" }, "network": { "internet": false } }),
+    )
+    .await;
+    assert!(!sandbox.network.internet);
+    let forked = f.post_json(&path(&sandbox, "/fork"), &json!({ "count": 2 })).await;
+    assert_eq!(forked.status, StatusCode::CREATED, "{forked:?}");
+    let forked: SandboxFork = forked.json();
+    assert!(forked.failures.is_empty());
+    for copy in &forked.sandboxes {
+        assert_eq!((&copy.metadata, &copy.network), (&sandbox.metadata, &sandbox.network));
+        assert!(f.node.spec(copy.machine).unwrap().egress.denies_all());
+    }
+    assert_eq!(forked.sandboxes.len(), 2);
+    let many = f.post_json(&path(&sandbox, "/fork"), &json!({ "count": 101 })).await;
+    assert_eq!(many.problem().field.as_deref(), Some("count"));
+
+    let tagged = json!({ "name": "kept:v1" });
+    let refused = f.post_json(&path(&sandbox, "/snapshot"), &tagged).await;
+    assert_eq!(refused.problem().field.as_deref(), Some("name"));
+    let body = json!({ "name": "kept" });
+    let kept: Template = f.post_json(&path(&sandbox, "/snapshot"), &body).await.json();
+    assert_eq!(kept.names, ["kept"]);
+    let of_it = f.post_json("/v1/sandboxes", &json!({ "template": "kept" })).await;
+    assert_eq!(of_it.status, StatusCode::CREATED, "{of_it:?}");
+    // What it holds in memory is not on its disk.
+    let sized = json!({ "template": "kept", "cpus": 4 });
+    let refused = f.post_json("/v1/sandboxes", &sized).await;
+    assert_eq!(refused.problem().field.as_deref(), Some("template"));
+}
+
+#[tokio::test]
+async fn what_one_may_reach_is_changed_as_a_whole() {
+    let f = fixture().await;
+    let sandbox = made(&f, json!({})).await;
+    let put = async |network: serde_json::Value| {
+        let request = asking(http::Method::PUT, &path(&sandbox, "/network"), Some(network));
+        f.send(request).await
+    };
+    let egress = || f.node.spec(sandbox.machine).unwrap().egress;
+    let closed: Sandbox = put(json!({ "internet": false, "allow_out": ["192.0.2.7"] }))
+        .await
+        .json();
+    assert_eq!(closed.network.allow_out, ["192.0.2.7"]);
+    assert!(!egress().is_open());
+    for (wrong, field) in [
+        (json!({ "allow_out": ["example.com"] }), "network.allow_out"),
+        (json!({ "deny_out": ["example.com"] }), "network.deny_out"),
+    ] {
+        let refused = put(wrong.clone()).await;
+        assert_eq!(refused.problem().field.as_deref(), Some(field), "{wrong}");
+    }
+    assert!(!egress().is_open(), "what is refused changes nothing");
+    put(json!({})).await;
+    assert!(egress().is_open());
 }
 
 #[tokio::test]
