@@ -162,6 +162,10 @@ typed_id!(
     BuildId, "bld", "build"
 );
 typed_id!(
+    /// One volume: a shared folder that outlives machines.
+    VolumeId, "vol", "volume"
+);
+typed_id!(
     /// One request to the API, for logs and problems.
     RequestId, "req", "request"
 );
