@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::guest::{InitRequest, Tokens};
 
+use crate::boot::VolumeModules;
 use crate::forward::Forwarding;
 use crate::freeze::Freezes;
 use crate::log::{self, Log};
@@ -22,6 +24,7 @@ use crate::process::users::{Accounts, Identity};
 use crate::restore::{Places, RestoreState};
 use crate::runtime_api::RuntimeApi;
 use crate::server::sessions::Sessions;
+use crate::volumes::Volumes;
 use crate::workload::Workload;
 
 /// What the boot found out.
@@ -42,6 +45,8 @@ pub(crate) struct Boot {
     pub(crate) root_ready_ns: u64,
     /// Whether this is a guest whose names, clock and power are ours; false in `--test`.
     pub(crate) is_init: bool,
+    /// What the kernel needs before it mounts volumes.
+    pub(crate) volume_modules: Arc<VolumeModules>,
 }
 
 /// What Init told.
@@ -75,6 +80,7 @@ pub(crate) struct Agent {
     pub(crate) names: NameFiles,
     pub(crate) metrics_asked: Cell<LastAsked>,
     pub(crate) forwarding: Forwarding,
+    pub(crate) volumes: Volumes,
 }
 
 impl Agent {
@@ -97,6 +103,7 @@ impl Agent {
             names: NameFiles::default(),
             metrics_asked: Cell::default(),
             forwarding: Forwarding::default(),
+            volumes: Volumes::default(),
         })
     }
 

@@ -30,6 +30,7 @@ mod runtime_api;
 mod secrets;
 mod server;
 mod shutdown;
+mod volumes;
 mod workload;
 
 use std::io::Write as _;
@@ -101,6 +102,7 @@ fn test(address: &str, secrets: &Path, places: Option<Places>, groups: Groups) -
         listening_ns: clock::uptime_ns(),
         root_ready_ns: clock::uptime_ns(),
         is_init: false,
+        volume_modules: std::sync::Arc::default(),
     };
     let served = TcpListener::bind(address).and_then(|listener| {
         writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;

@@ -38,7 +38,7 @@ const fn optional(module: &'static str, option: &'static str) -> Feature {
 /// In load order, as far as dependencies leave a choice: what the root needs first, conveniences last.
 ///
 /// `virtio_pci` is not here: neither VMM is given PCI.
-pub(crate) const FEATURES: [Feature; 14] = [
+pub(crate) const FEATURES: [Feature; 15] = [
     required("virtio_mmio", "VIRTIO_MMIO"),
     required("virtio_blk", "VIRTIO_BLK"),
     required("erofs", "EROFS_FS"),
@@ -53,6 +53,8 @@ pub(crate) const FEATURES: [Feature; 14] = [
     optional("tun", "TUN"),
     // By it the connections of a restored copy are ended; `INET_DIAG_DESTROY` is an option of it.
     optional("tcp_diag", "INET_TCP_DIAG"),
+    // Shared folders. Loaded when the first is mounted.
+    optional("nfsv3", "NFS_V3"),
     // A guest whose agent cannot be reached still ends by its power button.
     optional("button", "ACPI_BUTTON"),
 ];

@@ -96,6 +96,30 @@ pub struct InitRequest {
     /// Ports that a program listens on at the loopback alone are reachable at the guest's own address as well, by a relay.
     #[prost(bool, tag = "13")]
     pub forward_local_ports: bool,
+    /// Folders of the host that are mounted from here on: these and no others. They are mounted before any program runs or goes on.
+    /// Absent: nothing changes.
+    #[prost(message, optional, tag = "14")]
+    pub volumes: ::core::option::Option<Volumes>,
+}
+/// Shared folders, served by NFS version 3.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Volumes {
+    /// IPv4. MOUNT and NFS are at the same port.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    #[prost(message, repeated, tag = "3")]
+    pub mounts: ::prost::alloc::vec::Vec<VolumeMount>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VolumeMount {
+    /// The path that the server knows it by.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// Absolute; made if absent.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
 }
 /// What became of a guest that was restored from a snapshot.
 ///
@@ -158,6 +182,9 @@ pub struct InitResponse {
     /// Whether the programs are held, as `restore.hold` asks: see PrepareSnapshotResponse for where they are not.
     #[prost(bool, tag = "7")]
     pub held: bool,
+    /// How many volumes are mounted, as `volumes` asks. An agent that knows of none says nothing.
+    #[prost(uint32, tag = "8")]
+    pub volumes: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FollowRequest {

@@ -508,6 +508,9 @@ impl serde::Serialize for InitRequest {
         if self.forward_local_ports {
             len += 1;
         }
+        if self.volumes.is_some() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.InitRequest", len)?;
         if let Some(v) = self.tokens.as_ref() {
             struct_ser.serialize_field("tokens", v)?;
@@ -552,6 +555,9 @@ impl serde::Serialize for InitRequest {
         if self.forward_local_ports {
             struct_ser.serialize_field("forwardLocalPorts", &self.forward_local_ports)?;
         }
+        if let Some(v) = self.volumes.as_ref() {
+            struct_ser.serialize_field("volumes", v)?;
+        }
         struct_ser.end()
     }
 }
@@ -580,6 +586,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
             "restore",
             "forward_local_ports",
             "forwardLocalPorts",
+            "volumes",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -597,6 +604,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
             SecretFiles,
             Restore,
             ForwardLocalPorts,
+            Volumes,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -632,6 +640,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                             "secretFiles" | "secret_files" => Ok(GeneratedField::SecretFiles),
                             "restore" => Ok(GeneratedField::Restore),
                             "forwardLocalPorts" | "forward_local_ports" => Ok(GeneratedField::ForwardLocalPorts),
+                            "volumes" => Ok(GeneratedField::Volumes),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -664,6 +673,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                 let mut secret_files__ = None;
                 let mut restore__ = None;
                 let mut forward_local_ports__ = None;
+                let mut volumes__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Tokens => {
@@ -750,6 +760,12 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                             }
                             forward_local_ports__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Volumes => {
+                            if volumes__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("volumes"));
+                            }
+                            volumes__ = map_.next_value()?;
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -769,6 +785,7 @@ impl<'de> serde::Deserialize<'de> for InitRequest {
                     secret_files: secret_files__.unwrap_or_default(),
                     restore: restore__,
                     forward_local_ports: forward_local_ports__.unwrap_or_default(),
+                    volumes: volumes__,
                 })
             }
         }
@@ -804,6 +821,9 @@ impl serde::Serialize for InitResponse {
         if self.held {
             len += 1;
         }
+        if self.volumes != 0 {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.InitResponse", len)?;
         if !self.agent_version.is_empty() {
             struct_ser.serialize_field("agentVersion", &self.agent_version)?;
@@ -832,6 +852,9 @@ impl serde::Serialize for InitResponse {
         if self.held {
             struct_ser.serialize_field("held", &self.held)?;
         }
+        if self.volumes != 0 {
+            struct_ser.serialize_field("volumes", &self.volumes)?;
+        }
         struct_ser.end()
     }
 }
@@ -854,6 +877,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
             "nextSeq",
             "started",
             "held",
+            "volumes",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -865,6 +889,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
             NextSeq,
             Started,
             Held,
+            Volumes,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -894,6 +919,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                             "nextSeq" | "next_seq" => Ok(GeneratedField::NextSeq),
                             "started" => Ok(GeneratedField::Started),
                             "held" => Ok(GeneratedField::Held),
+                            "volumes" => Ok(GeneratedField::Volumes),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -920,6 +946,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                 let mut next_seq__ = None;
                 let mut started__ = None;
                 let mut held__ = None;
+                let mut volumes__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::AgentVersion => {
@@ -970,6 +997,14 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                             }
                             held__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Volumes => {
+                            if volumes__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("volumes"));
+                            }
+                            volumes__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -983,6 +1018,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                     next_seq: next_seq__.unwrap_or_default(),
                     started: started__.unwrap_or_default(),
                     held: held__.unwrap_or_default(),
+                    volumes: volumes__.unwrap_or_default(),
                 })
             }
         }
@@ -3871,6 +3907,249 @@ impl<'de> serde::Deserialize<'de> for Tokens {
             }
         }
         deserializer.deserialize_struct("hearth.guest.v1.Tokens", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for VolumeMount {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.source.is_empty() {
+            len += 1;
+        }
+        if !self.path.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.VolumeMount", len)?;
+        if !self.source.is_empty() {
+            struct_ser.serialize_field("source", &self.source)?;
+        }
+        if !self.path.is_empty() {
+            struct_ser.serialize_field("path", &self.path)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for VolumeMount {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "source",
+            "path",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Source,
+            Path,
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "source" => Ok(GeneratedField::Source),
+                            "path" => Ok(GeneratedField::Path),
+                            _ => Ok(GeneratedField::__SkipField__),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = VolumeMount;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct hearth.guest.v1.VolumeMount")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<VolumeMount, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut source__ = None;
+                let mut path__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Source => {
+                            if source__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("source"));
+                            }
+                            source__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Path => {
+                            if path__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("path"));
+                            }
+                            path__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::__SkipField__ => {
+                            let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(VolumeMount {
+                    source: source__.unwrap_or_default(),
+                    path: path__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("hearth.guest.v1.VolumeMount", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for Volumes {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.address.is_empty() {
+            len += 1;
+        }
+        if self.port != 0 {
+            len += 1;
+        }
+        if !self.mounts.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.Volumes", len)?;
+        if !self.address.is_empty() {
+            struct_ser.serialize_field("address", &self.address)?;
+        }
+        if self.port != 0 {
+            struct_ser.serialize_field("port", &self.port)?;
+        }
+        if !self.mounts.is_empty() {
+            struct_ser.serialize_field("mounts", &self.mounts)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Volumes {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "address",
+            "port",
+            "mounts",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Address,
+            Port,
+            Mounts,
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "address" => Ok(GeneratedField::Address),
+                            "port" => Ok(GeneratedField::Port),
+                            "mounts" => Ok(GeneratedField::Mounts),
+                            _ => Ok(GeneratedField::__SkipField__),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Volumes;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct hearth.guest.v1.Volumes")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Volumes, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut address__ = None;
+                let mut port__ = None;
+                let mut mounts__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Address => {
+                            if address__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("address"));
+                            }
+                            address__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Port => {
+                            if port__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("port"));
+                            }
+                            port__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Mounts => {
+                            if mounts__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("mounts"));
+                            }
+                            mounts__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::__SkipField__ => {
+                            let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(Volumes {
+                    address: address__.unwrap_or_default(),
+                    port: port__.unwrap_or_default(),
+                    mounts: mounts__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("hearth.guest.v1.Volumes", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for Workload {

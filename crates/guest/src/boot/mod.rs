@@ -18,8 +18,10 @@ use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 
 use hearth_guest_api::AGENT_PORT;
+pub(crate) use modules::VolumeModules;
 use network::Addresses;
 use rustix::process::{Resource, Rlimit};
 
@@ -50,7 +52,7 @@ pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
     mounts::mount_early()?;
     mounts::open_console();
     let cmdline = fs::read_to_string("/proc/cmdline").map_err(|error| BootError::new("read /proc/cmdline", error))?;
-    let late_modules = modules::load()?;
+    let (late_modules, volume_modules) = modules::load()?;
     let addresses =
         cmdline::addresses(&cmdline).map_err(|reason| BootError::new("understand `ip=`", io::Error::other(reason)))?;
     network::bring_up(&addresses)?;
@@ -71,6 +73,7 @@ pub(crate) fn run() -> Result<(Boot, TcpListener), BootError> {
         listening_ns,
         root_ready_ns: uptime_ns(),
         is_init: true,
+        volume_modules: Arc::new(volume_modules),
     };
     late_modules.load();
     Ok((boot, listener))

@@ -25,22 +25,35 @@ const LATE: [&str; 8] = [
     "tcp_diag",
 ];
 
+/// What mounts volumes, which few guests do. Loaded when the first is mounted.
+const OF_VOLUMES: [&str; 8] = [
+    "sunrpc", "grace", "lockd", "nfs_acl", "netfs", "fscache", "nfs", "nfsv3",
+];
+
 /// Modules that are still to be loaded, in this order.
 #[derive(Default)]
 pub(crate) struct LateModules(Vec<File>);
 
+/// Modules that are loaded when a volume is mounted, in this order.
+#[derive(Default)]
+pub(crate) struct VolumeModules(Vec<File>);
+
 /// Loads what is needed at once. One file name a line, relative to `modules/`; a leading `-` marks one that may fail. No list,
 /// no modules.
-pub(super) fn load() -> Result<LateModules, BootError> {
+pub(super) fn load() -> Result<(LateModules, VolumeModules), BootError> {
     let list = fs::read_to_string(Path::new(FOLDER).join("modules.list")).unwrap_or_default();
-    let mut late = LateModules::default();
+    let (mut late, mut of_volumes) = (LateModules::default(), VolumeModules::default());
     for line in list.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (name, is_optional) = line.strip_prefix('-').map_or((line, false), |name| (name, true));
         let path = Path::new(FOLDER).join("modules").join(name);
         let loaded = File::open(path).and_then(|file| {
-            if is_optional && is_late(name) {
-                // The initramfs is gone by then, but not what is open.
+            // The initramfs is gone by then, but not what is open.
+            if is_optional && is_one_of(&LATE, name) {
                 late.0.push(file);
+                return Ok(());
+            }
+            if is_optional && is_one_of(&OF_VOLUMES, name) {
+                of_volumes.0.push(file);
                 return Ok(());
             }
             insert(&file)
@@ -50,14 +63,14 @@ pub(super) fn load() -> Result<LateModules, BootError> {
             _ => {}
         }
     }
-    Ok(late)
+    Ok((late, of_volumes))
 }
 
 /// `013-vsock.ko` → `vsock`.
-fn is_late(file_name: &str) -> bool {
+fn is_one_of(modules: &[&str], file_name: &str) -> bool {
     let module = file_name.trim_start_matches(|c: char| c.is_ascii_digit());
     let module = module.trim_start_matches('-');
-    LATE.contains(&module.trim_end_matches(".ko"))
+    modules.contains(&module.trim_end_matches(".ko"))
 }
 
 fn insert(file: &File) -> io::Result<()> {
@@ -82,13 +95,24 @@ impl LateModules {
     }
 }
 
+impl VolumeModules {
+    /// Loads them. Blocks; what is loaded already is fine, and what does not load is found missing by the mount.
+    pub(crate) fn load(&self) {
+        for file in &self.0 {
+            let _ = insert(file);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_serves_the_host_alone_can_wait() {
+        let is_late = |name| is_one_of(&LATE, name);
         assert!(is_late("013-vsock.ko") && is_late("018-button.ko"));
         assert!(!is_late("016-fuse.ko") && !is_late("009-virtio_net.ko") && !is_late(""));
+        assert!(is_one_of(&OF_VOLUMES, "027-nfsv3.ko") && !is_late("027-nfsv3.ko"));
     }
 }

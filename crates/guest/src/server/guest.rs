@@ -24,7 +24,7 @@ use crate::process::{Input, send_signal};
 use crate::restore::{self, Restore};
 use crate::secrets::SecretsError;
 use crate::workload::{self, Workload};
-use crate::{clock, entropy, freeze, metrics, secrets, shutdown};
+use crate::{clock, entropy, freeze, metrics, secrets, shutdown, volumes};
 
 /// A follower that takes nothing for this long is let go, so that it no longer holds the workload back.
 const FOLLOWER_STALL: Duration = Duration::from_mins(1);
@@ -106,6 +106,11 @@ async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Re
         Some(restore) => restore.apply(agent, agent.has_lived.get(), caller)?,
         None => None,
     };
+    // The connection of what is mounted may just have been ended; it comes back by itself.
+    let volumes = match &request.volumes {
+        Some(wanted) if agent.boot.is_init => volumes::settle(agent, wanted).await?,
+        _ => 0,
+    };
     let (mut started, mut held) = (false, false);
     if to_be_held {
         held = agent.processes.hold.until_told().await;
@@ -132,6 +137,7 @@ async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Re
         next_seq: agent.log.next_seq(),
         started,
         held,
+        volumes,
     })
 }
 
