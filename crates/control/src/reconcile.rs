@@ -233,6 +233,7 @@ pub(crate) fn test_spec() -> MachineSpec {
         auto_remove: false,
         snapshot: None,
         boots: false,
+        volumes: Vec::new(),
     }
 }
 

@@ -52,7 +52,7 @@ pub use scale::{COOLDOWN_MAX_MS, SPARE_MIN_MS, ScaleFacts, ScaleMemory, ScalePla
 pub use signal::{SIGNAL_MAX, parse_signal};
 pub use spec::{
     DriverKind, InvalidSpec, MachineOwner, MachineSpec, NetworkMode, PortMapping, Protocol, Resources, RestartPolicy,
-    SealedSecret, SecretTarget, Workload,
+    SealedSecret, SecretTarget, VolumeMount, Workload,
 };
 pub use state::{ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};
 pub use traffic::{InvalidTraffic, TRAFFIC_MAX, Traffic, TrafficShare};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hearth_ids::{BuildId, FunctionId, MachineId, ProjectId, SandboxId, SnapshotId};
+use hearth_ids::{BuildId, FunctionId, MachineId, ProjectId, SandboxId, SnapshotId, VolumeId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -59,11 +59,32 @@ pub struct MachineSpec {
     /// Whether of that snapshot the disk alone is taken, so that the machine boots in any case.
     #[serde(default)]
     pub boots: bool,
+    /// Shared folders that it mounts, at each start. What is made of a snapshot of it has them no more, unless it asks for them.
+    #[serde(default)]
+    pub volumes: Vec<VolumeMount>,
+}
+
+/// A volume at a place in a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// Which.
+    pub volume: VolumeId,
+    /// Where; absolute.
+    pub path: String,
 }
 
 impl MachineSpec {
     /// Most images that may lie over a machine's own: each is a drive, and VMMs have room for some twenty devices.
     pub const LAYERS_MAX: usize = 8;
+
+    /// The same without the folders that it shares: what is made of a snapshot asks for its own.
+    #[must_use]
+    pub fn without_volumes(self) -> Self {
+        Self {
+            volumes: Vec::new(),
+            ..self
+        }
+    }
 
     /// Whether it waits for whoever wants a machine of its snapshot.
     pub fn is_warm(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::nft::{Rule, Transport};
 
 use self::world::near;
 pub(crate) use self::{
-    holder::{DoorPorts, HTTP, HTTPS, Holder, inside_egress},
+    holder::{DoorPorts, HTTP, HTTPS, Holder, inside_egress, inside_served},
     host::{BridgePolicy, BridgePort, HostPolicy, Published},
     inside::{inside, inside_must_stand},
     world::is_world,
@@ -187,6 +187,25 @@ mod tests {
         );
         let by_name = held(NetworkMode::Default, &domains());
         check("slot-domains.nft", vec![inside(), by_name]);
+    }
+
+    #[test]
+    fn a_port_of_the_gateway_leads_to_what_serves_the_holder() {
+        let inside = || inside(&plan().addresses(3));
+        let held = || held(NetworkMode::None, &EgressRules::default());
+        check("slot-served.nft", vec![inside(), held(), inside_served(2049, 40_020)]);
+        if rustix::process::geteuid().is_root() {
+            let other = held();
+            assert_eq!(
+                listing(vec![inside(), held(), inside_served(2049, 40_020), other]),
+                listing(vec![inside(), held(), inside_served(1, 2), inside_served(2049, 40_020)]),
+                "rules of what it may reach leave it"
+            );
+            assert_eq!(
+                listing(vec![inside(), held(), inside_served(2049, 40_020), inside_egress(None)]),
+                listing(vec![inside()])
+            );
+        }
     }
 
     #[test]

@@ -18,7 +18,10 @@
 mod core;
 mod state;
 
-use std::{collections::HashSet, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, TcpListener},
+    path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hearth_domain::{EgressRules, PortMapping};
@@ -186,6 +189,11 @@ impl Network for SlotPool {
     async fn set_egress(&self, machine: MachineId, rules: EgressRules) -> Result<(), NetworkError> {
         let turn = self.turn().await;
         self.run(turn, move |core| core.set_egress(machine, &rules)).await
+    }
+
+    async fn serve(&self, machine: MachineId, port: u16) -> Result<TcpListener, NetworkError> {
+        let turn = self.turn().await;
+        self.run(turn, move |core| core.serve(machine, port)).await
     }
 
     fn slot_of(&self, machine: MachineId) -> Option<Slot> {

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     os::fd::AsFd,
     path::PathBuf,
     thread,
@@ -204,6 +204,19 @@ impl Site {
             cut(&mut netfilter, holder)
         })
         .map_err(NetworkError::at(format!("change the policy of {}", path.display())))
+    }
+
+    /// Opens a socket on the gateway's address to which the guest's connections to a port there are led.
+    pub(crate) fn serve(&self, index: u32, port: u16) -> Result<TcpListener, NetworkError> {
+        let path = self.netns(index);
+        netns::in_netns(&path, || {
+            let listener = TcpListener::bind((GATEWAY_IPV4, 0))?;
+            let door = listener.local_addr()?.port();
+            let batch = policy::inside_served(port, door);
+            batch.commit(&mut Netlink::netfilter()?).map_err(io::Error::other)?;
+            Ok(listener)
+        })
+        .map_err(NetworkError::at(format!("serve port {port} in {}", path.display())))
     }
 
     /// Makes the slot as good as new: closed, with a new tap, and no connection remembered here or there.

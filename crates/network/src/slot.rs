@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -105,6 +105,12 @@ pub enum NetworkError {
         /// Which.
         machine: MachineId,
     },
+    /// The bridge is shared: who comes from there is not known by the way that they come.
+    #[error("machine {machine} is on the bridge, where nothing is served to it alone: use network mode default or none")]
+    ServedOnBridge {
+        /// Which.
+        machine: MachineId,
+    },
     /// A port of the host cannot be published.
     #[error("port {port}/{protocol} of {address} is in use by {holder}: publish another one or stop that")]
     PortInUse {
@@ -199,6 +205,11 @@ pub trait Network: Send + Sync {
     /// have no longer are cut. Lasts until the slot is given back, over restarts of the daemon too.
     async fn set_egress(&self, machine: MachineId, rules: EgressRules) -> Result<(), NetworkError>;
 
+    /// Opens a socket to which the connections of the machine that holds a slot are led that go to this port of its gateway
+    /// ([`GATEWAY_IPV4`](crate::GATEWAY_IPV4)), whatever else it may reach. Nobody else comes by it. The socket and what came by it are
+    /// closed before the slot is given back; a daemon that starts again opens another one.
+    async fn serve(&self, machine: MachineId, port: u16) -> Result<TcpListener, NetworkError>;
+
     /// The slot that the machine holds.
     fn slot_of(&self, machine: MachineId) -> Option<Slot>;
 
@@ -241,6 +252,10 @@ impl Network for NoNetwork {
 
     async fn set_egress(&self, _: MachineId, _: EgressRules) -> Result<(), NetworkError> {
         Ok(())
+    }
+
+    async fn serve(&self, machine: MachineId, _: u16) -> Result<TcpListener, NetworkError> {
+        Err(NetworkError::NoSlot { machine })
     }
 
     fn slot_of(&self, _: MachineId) -> Option<Slot> {

@@ -19,6 +19,7 @@ use hearth_driver::{CheckOutcome, Driver};
 use hearth_ids::{MachineId, NodeId};
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
+use hearth_volume::Volumes;
 pub use recovery::machines_under_way;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc::error::TrySendError, oneshot, watch};
@@ -74,6 +75,8 @@ pub struct NodeParts {
     pub no_network: Arc<dyn Network>,
     /// What opens machines' secrets.
     pub secrets: Arc<dyn Secrets>,
+    /// Folders that machines share.
+    pub volumes: Arc<Volumes>,
     /// What starts machines.
     pub drivers: Vec<Arc<dyn Driver>>,
 }
@@ -126,6 +129,7 @@ impl Node {
             network: parts.network,
             no_network: parts.no_network,
             secrets: parts.secrets,
+            volumes: parts.volumes,
             drivers,
             machines_dir,
             config,

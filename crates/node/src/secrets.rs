@@ -102,6 +102,7 @@ mod tests {
             auto_remove: false,
             snapshot: None,
             boots: false,
+            volumes: Vec::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use hearth_driver::Driver;
 pub(crate) use hearth_driver::chain;
 use hearth_network::Network;
 use hearth_node_api::{ErrorKind, NodeError, NodeEvent};
+use hearth_volume::Volumes;
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +34,7 @@ pub(crate) struct Services {
     /// For drivers without a guest.
     pub(crate) no_network: Arc<dyn Network>,
     pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) volumes: Arc<Volumes>,
     pub(crate) drivers: BTreeMap<DriverKind, Arc<dyn Driver>>,
     pub(crate) cgroups: Cgroups,
     pub(crate) snapshots: Snapshots,

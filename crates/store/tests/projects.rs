@@ -58,6 +58,7 @@ fn machine(project: ProjectId, name: &str) -> NewMachine {
             auto_remove: false,
             snapshot: None,
             boots: false,
+            volumes: Vec::new(),
         },
         args: Vec::new(),
         desired: Desired::Stopped,

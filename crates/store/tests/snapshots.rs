@@ -43,6 +43,7 @@ fn spec(project: ProjectId, name: &str) -> MachineSpec {
         auto_remove: false,
         snapshot: None,
         boots: false,
+        volumes: Vec::new(),
     }
 }
 

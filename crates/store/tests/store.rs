@@ -61,6 +61,7 @@ fn new_machine(name: &str) -> NewMachine {
             auto_remove: false,
             snapshot: None,
             boots: false,
+            volumes: Vec::new(),
         },
         args: vec!["/bin/sh".into()],
         desired: Desired::Stopped,

@@ -211,6 +211,7 @@ pub(super) async fn wanted(
         auto_remove: false,
         snapshot: None,
         boots: false,
+        volumes: Vec::new(),
     };
     Ok((spec, version))
 }

@@ -88,6 +88,7 @@ pub(crate) fn plan(
         auto_remove: request.auto_remove,
         snapshot: None,
         boots: false,
+        volumes: Vec::new(),
         image: request.image.clone(),
         workload: workload(request)?,
     };

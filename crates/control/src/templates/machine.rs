@@ -89,6 +89,7 @@ pub(super) fn of_image(
         auto_remove: false,
         snapshot: None,
         boots: false,
+        volumes: Vec::new(),
     }
 }
 

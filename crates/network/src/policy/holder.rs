@@ -10,7 +10,9 @@ use std::net::IpAddr;
 
 use hearth_domain::{EgressRules, NetworkMode};
 
-use super::{CONNECTIONS_PER_SLOT, EGRESS, NEAR, REFUSE, inside::inside_table, interval::intervals, resolver_rules};
+use super::{
+    CONNECTIONS_PER_SLOT, EGRESS, NEAR, REFUSE, host, inside::inside_table, interval::intervals, resolver_rules,
+};
 use crate::{
     address::{GATEWAY_IPV4, GATEWAY_IPV6},
     nft::{Batch, Rule, Set, Transport},
@@ -20,6 +22,9 @@ use crate::{
 pub(super) const STEER: &str = "steer";
 /// What the daemon may open from within the namespace, for a guest whose names it has read.
 pub(super) const DIAL: &str = "dial";
+
+/// Where connections of the guest to the gateway itself are led to what the daemon serves it there.
+pub(super) const SERVED: &str = "served";
 
 const ALLOW: [Set; 2] = both("allow4", "allow6");
 const DENY: [Set; 2] = both("deny4", "deny6");
@@ -64,6 +69,10 @@ pub(crate) fn inside_egress(holder: Option<Holder<'_>>) -> Batch {
     for chain in [STEER, DIAL, EGRESS] {
         batch.flush(&table, chain);
     }
+    // The next holder is served nothing of the last one's.
+    if holder.is_none() {
+        batch.flush(&table, SERVED);
+    }
     let nets = holder.map(|holder| (holder.rules.allowed_nets(), holder.rules.denied_nets()));
     let (allowed, denied) = nets.unwrap_or_default();
     for (sets, nets) in [(ALLOW, allowed), (DENY, denied)] {
@@ -77,6 +86,20 @@ pub(crate) fn inside_egress(holder: Option<Holder<'_>>) -> Batch {
             batch.rule(&table, chain, &rule);
         }
     }
+    batch
+}
+
+/// Leads a port of the gateway to the port where the daemon serves the slot's holder, in place of what was led before.
+pub(crate) fn inside_served(port: u16, door: u16) -> Batch {
+    let table = inside_table();
+    let mut batch = Batch::new();
+    batch.flush(&table, SERVED);
+    let gateway = IpAddr::from(GATEWAY_IPV4);
+    let rule = Rule::new()
+        .to(host(GATEWAY_IPV4))
+        .port(Transport::Tcp, port)
+        .dnat(gateway, Some(door));
+    batch.rule(&table, SERVED, &rule);
     batch
 }
 

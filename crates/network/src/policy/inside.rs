@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv6Net};
 use super::{
     CONNECTIONS_PER_SLOT, EGRESS, ICMP_ECHO_REQUEST, ICMPV6_ECHO_REQUEST, NEAR, NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION, PRIORITY_DNAT, PRIORITY_FILTER, PRIORITY_RAW, PRIORITY_SNAT, REFUSE, TAP, UPLINK,
-    holder::{DIAL, SETS, STEER, refuse},
+    holder::{DIAL, SERVED, SETS, STEER, refuse},
     host, near,
 };
 use crate::{
@@ -32,7 +32,7 @@ pub(crate) fn inside(addresses: &SlotAddresses) -> Batch {
     }
     batch.chain_with(&table, &Chain::regular(NEAR), near());
     batch.chain_with(&table, &Chain::regular(REFUSE), refuse());
-    for chain in [STEER, DIAL, EGRESS] {
+    for chain in [SERVED, STEER, DIAL, EGRESS] {
         batch.chain(&table, &Chain::regular(chain));
     }
     batch.chain_with(
@@ -47,6 +47,7 @@ pub(crate) fn inside(addresses: &SlotAddresses) -> Batch {
                 .iif(UPLINK)
                 .to(IpNet::from(IpAddr::V6(addresses.slot_ipv6)))
                 .dnat(GUEST_IPV6.into(), None),
+            Rule::new().iif(TAP).jump(SERVED),
             Rule::new().iif(TAP).jump(STEER),
         ],
     );

@@ -3,6 +3,7 @@
 mod egress;
 mod open;
 mod release;
+mod served;
 
 use std::{
     collections::BTreeMap,

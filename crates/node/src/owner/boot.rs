@@ -11,7 +11,7 @@ use hearth_network::{Slot, SlotRequest, TapOwner};
 use hearth_node_api::GuestBoot;
 use rand::RngCore;
 
-use super::Life;
+use super::{Life, volumes::check_mounted};
 use crate::{
     cgroup::Limits,
     disk, fault, guest_link,
@@ -216,6 +216,10 @@ impl Life {
             let mut request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
             // A copy of a disk shows it as another machine's, until it is this one's.
             request.restore = self.record().copied_disk.then(|| self.restore_of_copy());
+            self.serve_volumes().await?;
+            let volumes = self.volumes_of_guest().await?;
+            let asked = volumes.mounts.len();
+            request.volumes = Some(volumes);
             let deadline = Instant::now() + Duration::from_millis(self.services.config.boot_timeout_ms);
             let ready = async {
                 client.wait_ready(deadline).await?;
@@ -232,6 +236,7 @@ impl Life {
                 Ok(told) => told,
                 Err(reason) => return Err(self.explain(reason, &handle.folder).await),
             };
+            check_mounted(asked, told.volumes)?;
             guest_boot = Some(GuestBoot {
                 listening_ns: told.listening_ns,
                 root_ready_ns: told.root_ready_ns,

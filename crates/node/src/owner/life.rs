@@ -7,6 +7,7 @@ use hearth_driver::Driver;
 use hearth_guest_api::{AGENT_PORT, GuestClient, GuestTokens};
 use hearth_network::{Network, Slot};
 use hearth_node_api::{MachineStatus, NodeError, NodeEvent, Transition};
+use hearth_volume::Serving;
 use tokio::sync::{mpsc, watch};
 
 use super::{COMMANDS_MAX, Owner, OwnerHandle, follow::Losses};
@@ -32,6 +33,8 @@ pub(crate) struct Life {
     pub(super) holds: Holds,
     /// Whether programs stand still since the pause in memory that the machine is in.
     pub(super) paused_held: bool,
+    /// Its volumes, as long as it has a slot.
+    pub(super) serving: Option<Serving>,
 }
 
 impl Life {
@@ -58,6 +61,7 @@ impl Life {
                 Holds::default()
             },
             paused_held: false,
+            serving: None,
             services,
             driver,
             folder,

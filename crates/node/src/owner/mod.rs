@@ -28,6 +28,7 @@ mod sleep;
 mod snapshot;
 mod stillness;
 mod stop;
+mod volumes;
 mod warm;
 
 use std::{collections::VecDeque, sync::Arc};
@@ -272,6 +273,7 @@ impl Owner {
         }
         if matches!(life.record().state.word(), StateWord::Running | StateWord::Paused) {
             life.heal_egress().await;
+            life.heal_volumes().await;
             life.take_over().await;
             return Ok(());
         }

@@ -81,6 +81,7 @@ impl Life {
     }
 
     async fn release_slot(&mut self) {
+        self.end_volumes().await;
         let (network, id) = (self.network().clone(), self.spec.id);
         retry("give the slot back", id, TRIES_MAX, || {
             let network = network.clone();

@@ -19,7 +19,7 @@ use hearth_guest_api::{
 
 use tokio::time::sleep;
 
-use super::{Life, boot::new_token};
+use super::{Life, boot::new_token, volumes::check_mounted};
 use crate::{
     fault, guest_link,
     provisions::RootConfig,
@@ -196,11 +196,15 @@ impl Life {
             return Ok(());
         };
         if let Some(client) = self.guest_client() {
+            self.serve_volumes().await?;
             let mut request = guest_link::init_request(&self.spec, config, self.slot(), &*self.services.secrets)?;
             if self.spec.workload.idle {
                 // What a boot would start runs there already.
                 request.workload = None;
             }
+            let volumes = self.volumes_of_guest().await?;
+            let asked = volumes.mounts.len();
+            request.volumes = Some(volumes);
             let deadline = Instant::now() + AWAKE_TIMEOUT;
             let told = async {
                 loop {
@@ -215,6 +219,7 @@ impl Life {
                 _ = self.driver.wait(&handle) => Err("its VMM ended".to_owned()),
             };
             let answer = outcome.map_err(|reason| format!("the guest that was restored does not answer: {reason}"))?;
+            check_mounted(asked, answer.volumes)?;
             if self.spec.is_warm() && !answer.held {
                 return Err("its programs cannot be held".to_owned());
             }

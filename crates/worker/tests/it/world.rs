@@ -235,6 +235,7 @@ pub(crate) fn spec(function: FunctionId, version: u32, words: &str) -> MachineSp
         auto_remove: false,
         snapshot: None,
         boots: false,
+        volumes: Vec::new(),
     }
 }
 

@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// A slot whose rules are being changed; nobody else changes or releases it meanwhile.
-struct Turn {
-    index: u32,
-    request: SlotRequest,
+pub(super) struct Turn {
+    pub(super) index: u32,
+    pub(super) request: SlotRequest,
     before: EgressRules,
     gate: Option<SlotGate>,
 }
@@ -31,10 +31,16 @@ impl Core {
     pub(in crate::pool) fn set_egress(&self, machine: MachineId, rules: &EgressRules) -> Result<(), NetworkError> {
         let mut turn = self.take_turn(machine)?;
         let changed = self.change_egress(machine, &mut turn, rules);
+        self.end_turn(machine, turn, changed.is_ok().then_some(rules));
+        changed
+    }
+
+    /// Gives the turn back, with the rules that the machine has from here on if these are others.
+    pub(super) fn end_turn(&self, machine: MachineId, turn: Turn, rules: Option<&EgressRules>) {
         let mut state = self.state();
         if let Some(claim) = state.claims.get_mut(&machine) {
             claim.gate = turn.gate;
-            if changed.is_ok() {
+            if let Some(rules) = rules {
                 claim.egress = rules.clone();
             }
             if let Phase::Held { busy, .. } = &mut claim.phase {
@@ -43,7 +49,6 @@ impl Core {
         }
         drop(state);
         self.worked.notify_all();
-        changed
     }
 
     fn change_egress(&self, machine: MachineId, turn: &mut Turn, rules: &EgressRules) -> Result<(), NetworkError> {
@@ -99,7 +104,7 @@ impl Core {
     }
 
     /// Waits for whoever else changes the machine's slot.
-    fn take_turn(&self, machine: MachineId) -> Result<Turn, NetworkError> {
+    pub(super) fn take_turn(&self, machine: MachineId) -> Result<Turn, NetworkError> {
         let mut state = self.state();
         let deadline = Instant::now() + WORK_TIMEOUT;
         loop {
