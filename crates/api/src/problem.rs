@@ -90,6 +90,8 @@ problem_codes! {
     SandboxNotFound = "sandbox_not_found", 404, "No such sandbox";
     /// There is no such template, or none that the caller may know of.
     TemplateNotFound = "template_not_found", 404, "No such template";
+    /// There is no such volume, or none that the caller may know of.
+    VolumeNotFound = "volume_not_found", 404, "No such volume";
     /// There is no such project, or none that the caller may know of.
     ProjectNotFound = "project_not_found", 404, "No such project";
     /// There is no such key.
@@ -104,8 +106,8 @@ problem_codes! {
     FunctionNotFound = "function_not_found", 404, "No such function";
     /// There is no such call; it may have been kept for its time.
     InvocationNotFound = "invocation_not_found", 404, "No such call";
-    /// There is no such file in the machine.
-    PathNotFound = "path_not_found", 404, "No such path in the machine";
+    /// There is no such file in the machine or the volume.
+    PathNotFound = "path_not_found", 404, "No such path";
     /// The path exists but not for this method.
     MethodNotAllowed = "method_not_allowed", 405, "Method not allowed";
     /// Another one has the name.
@@ -146,6 +148,8 @@ problem_codes! {
     Unavailable = "unavailable", 503, "Unavailable";
     /// It took too long.
     Timeout = "timeout", 504, "It took too long";
+    /// A volume holds as much as it may.
+    VolumeFull = "volume_full", 507, "The volume is full";
     /// The node's disk is full.
     DiskFull = "disk_full", 507, "The disk is full";
 }

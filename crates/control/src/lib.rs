@@ -49,6 +49,7 @@ mod tenancy;
 mod time;
 mod tls;
 mod triggers;
+mod volumes;
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -66,6 +67,7 @@ use hearth_kernel::KernelStore;
 use hearth_node_api::NodeService;
 use hearth_seal::Seal;
 use hearth_store::{Store, StoreError};
+use hearth_volume::Volumes;
 pub use lambda::OPERATIONS as LAMBDA_OPERATIONS;
 pub use listen::{GROUP, ListenError, Listener};
 pub use node::check_list;
@@ -91,6 +93,8 @@ pub struct ControlConfig {
     pub template_files_dir: std::path::PathBuf,
     /// Folder where built kernels are kept.
     pub kernel_cache_dir: std::path::PathBuf,
+    /// Folders that sandboxes share.
+    pub volumes: Arc<Volumes>,
     /// What closes secrets.
     pub seal: Arc<Seal>,
     /// Group whose members may use the socket.
@@ -145,6 +149,7 @@ impl Control {
         reconcile::run(&app).await?;
         sandboxes::reconcile(&app).await?;
         templates::recover(&app).await?;
+        volumes::recover(&app).await?;
         templates::files::prune(&app).await;
         let first_key = first_key(&app).await?;
         for project in app.store.projects().await? {

@@ -46,7 +46,7 @@ pub use restart::{RestartPlan, plan_restart};
 pub use retry::{CutOff, GiveUp, Retry, RetryRule, plan_cut_off, plan_retry};
 pub use sandbox::{
     BuildFrom, BuildPlan, BuildReason, BuildStep, Metadata, OnTimeout, SandboxNetwork, SandboxSettings, SandboxState,
-    put_off,
+    SandboxVolume, put_off,
 };
 pub use scale::{COOLDOWN_MAX_MS, SPARE_MIN_MS, ScaleFacts, ScaleMemory, ScalePlan, plan_scale};
 pub use signal::{SIGNAL_MAX, parse_signal};

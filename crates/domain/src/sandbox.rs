@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskMib, MemoryMib, Vcpus};
+use crate::{DiskMib, MemoryMib, Vcpus, VolumeMount};
 
 /// What a sandbox was asked for besides its template.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,18 @@ pub struct SandboxSettings {
     pub private_traffic: bool,
     /// What it may reach, as it was asked for.
     pub network: SandboxNetwork,
+    /// Shared folders that it mounts, by the names that they were asked for by.
+    pub volumes: Vec<SandboxVolume>,
+}
+
+/// A volume in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxVolume {
+    /// What it was called when the sandbox was made.
+    pub name: String,
+    /// Which, and where.
+    #[serde(flatten)]
+    pub mount: VolumeMount,
 }
 
 /// What a sandbox may reach, as it was asked for.

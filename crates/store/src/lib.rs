@@ -28,6 +28,7 @@ mod snapshot;
 mod sqlite;
 mod template;
 mod trigger;
+mod volume;
 mod watch;
 
 use std::{path::Path, sync::Arc};
@@ -53,6 +54,7 @@ pub use sandbox::{
 pub use secret::{SECRETS_MAX, SecretRow};
 pub use snapshot::{NewFork, NewSnapshot, PartFacts, SnapshotFacts, SnapshotFilter, SnapshotRow, SnapshotState};
 pub use trigger::TriggerRow;
+pub use volume::{NewVolumeError, VOLUMES_MAX, VolumeRow};
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]

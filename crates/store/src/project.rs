@@ -59,12 +59,13 @@ struct StoredQuotas {
 }
 
 /// The tables whose rows belong to projects, and what their rows are called.
-const OWNED: [(&str, &str); 5] = [
+const OWNED: [(&str, &str); 6] = [
     ("SELECT COUNT(*) FROM machines WHERE project = $1", "machines"),
     ("SELECT COUNT(*) FROM snapshots WHERE project = $1", "snapshots"),
     ("SELECT COUNT(*) FROM sandbox_templates WHERE project = $1", "templates"),
     ("SELECT COUNT(*) FROM functions WHERE project = $1", "functions"),
     ("SELECT COUNT(*) FROM secrets WHERE project = $1", "secrets"),
+    ("SELECT COUNT(*) FROM volumes WHERE project = $1", "volumes"),
 ];
 
 impl Store {

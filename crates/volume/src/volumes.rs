@@ -26,6 +26,7 @@ use crate::{
 };
 
 const REFUSE: &str = "tmp";
+const MARK_CONTEXT: &str = "hearth 2026-11 marks on handles of volumes";
 /// Any user of a guest may begin in a volume.
 const ROOT_MODE: u32 = 0o777;
 
@@ -57,9 +58,9 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// Opens the folder of volumes, makes it if there is none, and sweeps out what was cut off. `mark_key` is a secret of this node that
-    /// stays the same. Each volume may hold `limit_bytes`. Blocks.
-    pub fn open(path: &Path, mark_key: [u8; 32], limit_bytes: u64) -> Result<Self, VolumeError> {
+    /// Opens the folder of volumes, makes it if there is none, and sweeps out what was cut off. `secret` is this node's alone and stays
+    /// the same. Each volume may hold `limit_bytes`. Blocks.
+    pub fn open(path: &Path, secret: &[u8], limit_bytes: u64) -> Result<Self, VolumeError> {
         let failed = |step| {
             move |source: io::Error| VolumeError::Host {
                 step,
@@ -77,7 +78,7 @@ impl Volumes {
             path: path.to_owned(),
             top,
             refuse: Arc::new(refuse),
-            mark_key,
+            mark_key: blake3::derive_key(MARK_CONTEXT, secret),
             limit_bytes,
             open: Mutex::default(),
         };
@@ -126,23 +127,29 @@ impl Volumes {
         Ok(Some(folder))
     }
 
-    /// Removes a volume with all that is in it, for everybody at once. Idempotent. Blocks for as long as that takes.
+    /// Removes a volume for everybody at once, with all that is in it, which takes its time. Idempotent. Blocks.
     pub fn remove(&self, id: VolumeId) -> Result<(), VolumeError> {
-        let remove = || -> io::Result<()> {
-            let name = fresh_name();
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(folder) = open.remove(&id) {
-                folder.set_gone();
-            }
-            match renameat(&self.top, id.to_string(), &*self.refuse, &name) {
-                Err(Errno::NOENT) => return Ok(()),
-                moved => moved?,
-            }
-            drop(open);
-            fsync(&self.top)?;
-            purge(&self.refuse, &name, &mut |_| {})
+        let removed = match self.take_away(id) {
+            Ok(Some(name)) => purge(&self.refuse, &name, &mut |_| {}),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
         };
-        remove().map_err(self.failed("remove one from the folder"))
+        removed.map_err(self.failed("remove one from the folder"))
+    }
+
+    /// Moves a volume to what is to go, where it is called so.
+    fn take_away(&self, id: VolumeId) -> io::Result<Option<CString>> {
+        let name = fresh_name();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = open.remove(&id) {
+            folder.set_gone();
+        }
+        match renameat(&self.top, id.to_string(), &*self.refuse, &name) {
+            Err(Errno::NOENT) => return Ok(None),
+            moved => moved?,
+        }
+        fsync(&self.top)?;
+        Ok(Some(name))
     }
 
     /// Removes the volumes that nobody knows of. Blocks.

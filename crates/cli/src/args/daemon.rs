@@ -60,6 +60,9 @@ pub(crate) struct UpArgs {
     /// Driver of machines that name none [default: firecracker where KVM works, else qemu]
     #[arg(long, env = "HEARTH_DRIVER", value_parser = driver())]
     pub(crate) driver: Option<DriverKind>,
+    /// What a volume that sandboxes share may hold, in GiB
+    #[arg(long, default_value_t = 10, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub(crate) volume_gib: u64,
     /// Virtual CPUs given out for each CPU
     #[arg(long, default_value_t = 16.0, value_parser = ratio)]
     pub(crate) cpu_overcommit: f64,

@@ -20,6 +20,7 @@ use hearth_network::{BridgeConfig, NoNetwork, PoolConfig, SlotPool};
 use hearth_node::{ImageRoots, KernelBundles, Node, NodeConfig, NodeParts, machines_under_way};
 use hearth_seal::{MASTER_KEY_VARIABLE, Seal};
 use hearth_store::Store;
+use hearth_volume::Volumes;
 use hearth_telemetry::trace::{self, TraceConfig};
 use state_dir::StateDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,6 +73,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     let kernels = Arc::new(tokio::task::spawn_blocking(move || KernelStore::open(&kernels_dir)).await??);
     let variable = std::env::var(MASTER_KEY_VARIABLE).ok().filter(|key| !key.is_empty());
     let seal = Arc::new(Seal::load(variable, &state.path().join("master.key"))?);
+    let volumes = open_volumes(args, state, &seal).await?;
     let store = Store::open(&state.private_file("hearth.db")?).await?;
     let network = Arc::new(open_network(args, state).await?);
     let parts = NodeParts {
@@ -80,6 +82,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
         network: network.clone(),
         no_network: Arc::new(NoNetwork),
         secrets: seal.clone(),
+        volumes: volumes.clone(),
         drivers: drivers(&args.vmm, state.path())?,
     };
     let config = NodeConfig {
@@ -96,6 +99,7 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
         tmp_dir: state.emptied("uploads")?,
         template_files_dir: state.private_folder("template-files")?,
         kernel_cache_dir: state.private_folder("kernel-builds")?,
+        volumes,
         seal,
         group: hearth_control::GROUP.to_owned(),
         functions: gateway::config(&gateway, args, state)?,
@@ -119,6 +123,13 @@ async fn serve(socket: &Path, args: &UpArgs, state: &StateDir, json: bool) -> an
     let _ = std::fs::remove_file(socket);
     tokio::task::spawn_blocking(trace::close).await?;
     Ok(())
+}
+
+async fn open_volumes(args: &UpArgs, state: &StateDir, seal: &Seal) -> anyhow::Result<Arc<Volumes>> {
+    let folder = state.private_folder("volumes")?;
+    let (secret, limit_bytes) = (seal.token("volume-handles", ""), args.volume_gib << 30);
+    let opened = tokio::task::spawn_blocking(move || Volumes::open(&folder, secret.as_bytes(), limit_bytes));
+    Ok(Arc::new(opened.await??))
 }
 
 fn open_traces(args: &UpArgs) -> anyhow::Result<()> {

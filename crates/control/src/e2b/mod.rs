@@ -22,6 +22,8 @@ mod snapshot;
 mod tag;
 mod template;
 mod view;
+mod volume;
+mod volume_content;
 mod wire;
 
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use axum::{
     extract::DefaultBodyLimit,
     routing::{get, patch, post, put},
 };
-use http::{Method, Uri};
+use http::{Method, Uri, request::Parts};
 
 use crate::app::App;
 
@@ -85,7 +87,23 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
         "/templates/{template}/builds/{build}/status",
         "e2b_get_template_build_status",
     ),
+    ("POST", "/volumes", "e2b_create_volume"),
+    ("GET", "/volumes", "e2b_list_volumes"),
+    ("GET", "/volumes/{volume}", "e2b_get_volume"),
+    ("DELETE", "/volumes/{volume}", "e2b_delete_volume"),
+    ("GET", "/volumecontent/{volume}/path", "e2b_get_volume_path"),
+    ("PATCH", "/volumecontent/{volume}/path", "e2b_update_volume_path"),
+    ("DELETE", "/volumecontent/{volume}/path", "e2b_delete_volume_path"),
+    ("GET", "/volumecontent/{volume}/dir", "e2b_list_volume_dir"),
+    ("POST", "/volumecontent/{volume}/dir", "e2b_create_volume_dir"),
+    ("GET", "/volumecontent/{volume}/file", "e2b_get_volume_file"),
+    ("PUT", "/volumecontent/{volume}/file", "e2b_put_volume_file"),
 ];
+
+/// Whether a request brings a token of its own, for what it is about alone, instead of a key.
+pub(crate) fn has_own_token(request: &Parts) -> bool {
+    files::is_upload(request) || volume_content::is_meant(request)
+}
 
 /// The name of each operation, by method and path as a route has it.
 pub(crate) fn operations() -> impl Iterator<Item = ((Method, String), String)> {
@@ -151,6 +169,22 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         )
         .route("/v2/templates/{template}/builds/{build}", post(template::start))
         .route("/templates/{template}/builds/{build}/status", get(template::status))
+        .route("/volumes", get(volume::list).post(volume::create))
+        .route("/volumes/{volume}", get(volume::get).delete(volume::remove))
+        .route(
+            "/volumecontent/{volume}/path",
+            get(volume_content::stat)
+                .patch(volume_content::change)
+                .delete(volume_content::remove),
+        )
+        .route(
+            "/volumecontent/{volume}/dir",
+            get(volume_content::list).post(volume_content::make_dir),
+        )
+        .route(
+            "/volumecontent/{volume}/file",
+            get(volume_content::read).put(volume_content::write),
+        )
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
     extract::{ApiBody, ApiPath},
     made_before,
     sandboxes::{self, DEFAULT_TIMEOUT_MS, NewSandbox, timeout_ms},
-    templates,
+    templates, volumes,
 };
 
 /// How long a sandbox lasts of which the older call's client says nothing, in milliseconds.
@@ -54,7 +54,10 @@ async fn made(
     let tenant = caller.may(app, Action::MachineWrite).await?;
     let request: wire::NewSandbox = body.json().await?;
     let key = made_before::key(headers, &["e2b_create_sandbox"], &request)?;
-    let settings = settings(&request)?;
+    let mut settings = settings(&request)?;
+    let wanted = request.volume_mounts.clone().unwrap_or_default();
+    let wanted = wanted.into_iter().map(|mount| (mount.name, mount.path));
+    settings.volumes = volumes::mounts(app, &tenant, wanted.collect()).await?;
     let env = env(request.env_vars.clone().unwrap_or_default())?;
     let timeout_ms = match request.timeout {
         Some(seconds) => timeout_ms("timeout", seconds)?,
@@ -117,10 +120,6 @@ fn settings(request: &wire::NewSandbox) -> ApiResult<SandboxSettings> {
     refuse_absent(&[
         ("mcp", request.mcp.is_some()),
         ("iam", request.iam.is_some()),
-        (
-            "volumeMounts",
-            request.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()),
-        ),
         ("network.egressProxy", network.egress_proxy.is_some()),
         ("network.rules", network.rules.is_some()),
         ("network.maskRequestHost", network.mask_request_host.is_some()),
@@ -141,6 +140,7 @@ fn settings(request: &wire::NewSandbox) -> ApiResult<SandboxSettings> {
             allow_out: network.allow_out.unwrap_or_default(),
             deny_out: network.deny_out.unwrap_or_default(),
         },
+        volumes: Vec::new(),
     })
 }
 
@@ -243,7 +243,6 @@ mod tests {
         for (json, field) in [
             (json!({"mcp": {}}), "mcp"),
             (json!({"network": {"rules": {}}}), "network.rules"),
-            (json!({"volumeMounts": [{"name": "a", "path": "/a"}]}), "volumeMounts"),
         ] {
             assert_eq!(asked(json), Err(Some(field.to_owned())));
         }

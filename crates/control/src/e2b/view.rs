@@ -1,12 +1,12 @@
 //! From rows to what E2B's clients read.
 
-use hearth_domain::{Action, OnTimeout, SandboxSettings};
+use hearth_domain::{Action, OnTimeout, SandboxSettings, SandboxVolume};
 use hearth_ids::BuildId;
 use hearth_store::{BuildLogLine, BuildRow, BuildState, SandboxRow, TemplateRow};
 
 use super::{
     ENVD_VERSION,
-    wire::{Lifecycle, ListedSandbox, LogEntry, Network, Sandbox, SandboxDetail, Template},
+    wire::{Lifecycle, ListedSandbox, LogEntry, Network, Sandbox, SandboxDetail, Template, VolumeMount},
 };
 use crate::{app::App, caller::Tenant, sandboxes::shown, time::timestamp};
 
@@ -67,7 +67,15 @@ pub(super) fn detail(app: &App, tenant: &Tenant, row: &SandboxRow) -> Option<San
                 OnTimeout::Pause | OnTimeout::PauseDisk => "pause",
             },
         },
+        volume_mounts: row.settings.volumes.iter().map(volume_mount).collect(),
     })
+}
+
+fn volume_mount(volume: &SandboxVolume) -> VolumeMount {
+    VolumeMount {
+        name: volume.name.clone(),
+        path: volume.mount.path.clone(),
+    }
 }
 
 fn network(settings: &SandboxSettings) -> Network {

@@ -132,6 +132,7 @@ pub(super) struct SandboxDetail {
     pub(super) allow_internet_access: Option<bool>,
     pub(super) network: Network,
     pub(super) lifecycle: Lifecycle,
+    pub(super) volume_mounts: Vec<VolumeMount>,
 }
 
 #[derive(Debug, Serialize)]

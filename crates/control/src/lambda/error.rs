@@ -160,6 +160,7 @@ fn kind(code: ProblemCode) -> Kind {
         | P::ProjectNotFound
         | P::KeyNotFound
         | P::InvocationNotFound
+        | P::VolumeNotFound
         | P::PathNotFound => Kind::ResourceNotFound,
         P::NameTaken
         | P::Ambiguous
@@ -176,6 +177,7 @@ fn kind(code: ProblemCode) -> Kind {
         | P::RegistryFailed
         | P::Unavailable
         | P::Timeout
+        | P::VolumeFull
         | P::DiskFull
         | P::Unknown => Kind::Service,
     }

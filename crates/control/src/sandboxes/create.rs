@@ -47,7 +47,8 @@ pub(crate) async fn create(app: &App, tenant: &Tenant, new: NewSandbox) -> ApiRe
         return Ok(row);
     }
     let source = &new.source.snapshot;
-    let waiting = if new.size.is_none() {
+    // One that waits has the template's size, and was told already that it mounts nothing.
+    let waiting = if new.size.is_none() && new.settings.volumes.is_empty() {
         app.warm.note_wanted(source);
         app.warm.take(source)
     } else {
@@ -144,6 +145,7 @@ fn spec(tenant: &Tenant, new: &NewSandbox, row: &SandboxRow) -> MachineSpec {
         snapshot: Some(*id),
         boots: new.size.is_some(),
         resources: new.size.unwrap_or(of.resources),
+        volumes: new.settings.volumes.iter().map(|volume| volume.mount.clone()).collect(),
         ..of.clone()
     }
 }

@@ -79,7 +79,7 @@ async fn saved(app: &App, sandbox: &Sandbox) -> ApiResult<(SandboxRow, SnapshotR
     let snapshot = NewSnapshot {
         id: SnapshotId::new(),
         name: None,
-        spec,
+        spec: spec.without_volumes(),
         args: Vec::new(),
         created_unix_ms: now_unix_ms(),
         key: None,

@@ -57,7 +57,7 @@ pub(crate) async fn create(
     let new = NewSnapshot {
         id: SnapshotId::new(),
         name,
-        spec: machine.spec,
+        spec: machine.spec.without_volumes(),
         args: machine.args,
         created_unix_ms: now_unix_ms(),
         key,

@@ -229,7 +229,7 @@ fn planned(
     let snapshot = NewSnapshot {
         id: SnapshotId::new(),
         name: None,
-        spec: source.spec.clone(),
+        spec: source.spec.clone().without_volumes(),
         args: source.args.clone(),
         created_unix_ms,
         key,
@@ -248,7 +248,7 @@ fn planned(
                 ports: Vec::new(),
                 auto_remove,
                 snapshot: Some(snapshot.id),
-                ..source.spec.clone()
+                ..source.spec.clone().without_volumes()
             },
             args: source.args.clone(),
             desired: Desired::Running,

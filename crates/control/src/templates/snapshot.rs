@@ -97,7 +97,7 @@ pub(super) async fn save(
     let new = NewSnapshot {
         id,
         name: None,
-        spec,
+        spec: spec.without_volumes(),
         args: Vec::new(),
         created_unix_ms: now_unix_ms(),
         key: None,

@@ -30,6 +30,8 @@ use hearth_node_api::fake::FakeNode;
 
 /// Everything here is quick; what takes longer hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+/// What a volume may hold.
+pub(crate) const VOLUME_BYTES: u64 = 4 << 20;
 pub(crate) const IMAGE: &str = "localhost/test:1";
 
 pub(crate) struct Fixture {
@@ -130,6 +132,7 @@ impl Fixture {
             template_files_dir: path.join("template-files"),
             kernel_cache_dir: path.join("cache"),
             seal: Arc::new(Seal::new([7; 32])),
+            volumes: Arc::new(hearth_volume::Volumes::open(&path.join("volumes"), b"secret", VOLUME_BYTES).unwrap()),
             group: "no-such-group".into(),
             functions: FunctionsConfig {
                 logs_dir: path.join("function-logs"),

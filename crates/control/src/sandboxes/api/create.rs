@@ -106,6 +106,7 @@ fn settings(request: &CreateSandbox) -> ApiResult<SandboxSettings> {
         keep_alive: request.keep_alive,
         private_traffic: request.private_traffic,
         network: request.network.clone().into(),
+        volumes: Vec::new(),
     })
 }
 
