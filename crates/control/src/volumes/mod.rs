@@ -19,7 +19,6 @@ use crate::{
     app::App,
     caller::Tenant,
     error::{ApiError, ApiResult},
-    fault,
     time::now_unix_ms,
 };
 
@@ -38,7 +37,6 @@ pub(crate) async fn create(app: &App, tenant: &Tenant, name: &str) -> ApiResult<
     };
     let id = row.id;
     on_disk(app, move |volumes| volumes.create(id)).await?;
-    fault::point("volume.folder");
     if let Err(error) = app.store.insert_volume(&row).await {
         on_disk(app, move |volumes| volumes.remove(id)).await?;
         return Err(refused(error));
@@ -83,7 +81,6 @@ pub(crate) async fn remove(app: &App, id: VolumeId) -> ApiResult<()> {
     if !app.store.forget_volume(id).await? {
         return Err(no_volume(&id.to_string()));
     }
-    fault::point("volume.forgotten");
     on_disk(app, move |volumes| volumes.remove(id)).await
 }
 

@@ -142,12 +142,11 @@ test('snapshots', async () => {
   expect(await listed()).toEqual([])
 })
 
-// covers: Sandbox.create(mcp), Sandbox.getMcpToken, Sandbox.create(iam), Secret.iamToken, Sandbox.create(volumeMounts)
+// covers: Sandbox.create(mcp), Sandbox.getMcpToken, Sandbox.create(iam), Secret.iamToken
 // not offered: 400, refused by its name
 test('what is refused by its name', async () => {
   await expect(create({ mcp: { github: { githubPersonalAccessToken: 'x' } } })).rejects.toThrow(/mcp is not offered/)
   await expect(create({ iam: { tokens: { aws: Secret.iamToken({ audience: 'sts', tokenType: 'JWT-SVID' }) } } })).rejects.toThrow(/iam is not offered/)
-  await expect(create({ volumeMounts: { '/data': 'some' } })).rejects.toThrow(/volumeMounts is not offered/)
 })
 
 // covers: Sandbox.getMcpUrl

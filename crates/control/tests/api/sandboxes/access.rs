@@ -19,7 +19,8 @@ const WATCHERS: &[Role] = &[Role::Admin, Role::Developer, Role::Viewer];
 fn may(name: &str) -> &'static [Role] {
     let looks = ["e2b_get_", "e2b_list_"].iter().any(|begin| name.starts_with(begin));
     // Where files are put is asked by who is about to build.
-    if looks && name != "e2b_get_template_files" {
+    // And a volume is shown with what opens it.
+    if looks && !["e2b_get_template_files", "e2b_get_volume"].contains(&name) {
         WATCHERS
     } else {
         MAKERS
@@ -31,7 +32,18 @@ fn is_open(name: &str) -> bool {
     // A list of metrics is one of sandboxes that are named: those of others are not in it.
     name.starts_with("e2b_list_sandboxes")
         || name.starts_with("e2b_list_templates")
-        || ["e2b_list_snapshots", "e2b_create_template"].contains(&name)
+        || [
+            "e2b_list_snapshots",
+            "e2b_create_template",
+            "e2b_list_volumes",
+            "e2b_create_volume",
+        ]
+        .contains(&name)
+}
+
+/// What is opened by a token of its own instead of a key.
+fn has_own_token(path: &str, name: &str) -> bool {
+    name == "e2b_put_template_files" || path.starts_with("/volumecontent/")
 }
 
 /// What operations want to be told before they look for anything.
@@ -43,6 +55,7 @@ fn body_of(name: &str) -> Option<Value> {
         "e2b_assign_template_tags" => Some(json!({ "target": "web", "tags": ["x"] })),
         "e2b_delete_template_tags" => Some(json!({ "name": "web", "tags": ["x"] })),
         "e2b_create_template" => Some(json!({ "name": "new" })),
+        "e2b_create_volume" => Some(json!({ "name": format!("new-{}", hearth_ids::VolumeId::new()) })),
         _ => None,
     }
 }
@@ -52,6 +65,7 @@ fn asked(method: &str, path: &str, name: &str, sandbox: &str) -> Request<Full<By
         .replace("{sandbox}", sandbox)
         .replace("{template}", "web")
         .replace("{alias}", "web")
+        .replace("{volume}", "vol00000000000000000000000000")
         .replace("{build}", "00000000-0000-0000-0000-000000000000")
         .replace("{hash}", &"0".repeat(64));
     let query = if name == "e2b_list_sandboxes_metrics" {
@@ -107,8 +121,7 @@ async fn each_operation_is_asked_by_everybody() {
     for (method, path, name) in E2B_OPERATIONS {
         let sandbox = there(&r, &admin).await;
         let request = || asked(method, path, name, &sandbox);
-        // It brings a token of its own, in its address.
-        if *name == "e2b_put_template_files" {
+        if has_own_token(path, name) {
             let refused = send(&r, None, request()).await;
             assert!(refused.status.is_client_error(), "{refused:?}");
             continue;

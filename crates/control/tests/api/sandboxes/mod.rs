@@ -7,6 +7,7 @@ mod life;
 mod list;
 mod templates;
 mod traffic;
+mod volumes;
 
 use hearth_api::{BuildState, Sandbox, Template};
 use hearth_ids::MachineId;
