@@ -28,13 +28,23 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 pub(crate) struct Volumes(RefCell<BTreeMap<String, String>>);
 
-/// Mounts these and no others. Says how many there are.
-pub(crate) async fn settle(agent: &Rc<Agent>, wanted: &guest::Volumes) -> Result<u32, ConnectError> {
+/// What became of the mounts.
+#[derive(Default)]
+pub(crate) struct Settled {
+    pub(crate) mounted: u32,
+    /// Whether one was taken away.
+    pub(crate) gone: bool,
+}
+
+/// Mounts these and no others.
+pub(crate) async fn settle(agent: &Rc<Agent>, wanted: &guest::Volumes) -> Result<Settled, ConnectError> {
     let there = agent.volumes.0.borrow().clone();
     let wanted_mounts = read(wanted)?;
+    let mut gone = false;
     for (path, source) in &there {
         if wanted_mounts.get(path) != Some(source) {
             take_away(path);
+            gone = true;
             agent.volumes.0.borrow_mut().remove(path);
         }
     }
@@ -57,7 +67,10 @@ pub(crate) async fn settle(agent: &Rc<Agent>, wanted: &guest::Volumes) -> Result
         mounted.map_err(late)?.map_err(broken)??;
         agent.volumes.0.borrow_mut().extend(new);
     }
-    Ok(u32::try_from(wanted_mounts.len()).unwrap_or(u32::MAX))
+    Ok(Settled {
+        mounted: u32::try_from(wanted_mounts.len()).unwrap_or(u32::MAX),
+        gone,
+    })
 }
 
 fn failed(code: Code, message: impl Into<String>) -> ConnectError {
@@ -66,7 +79,10 @@ fn failed(code: Code, message: impl Into<String>) -> ConnectError {
 
 fn read(wanted: &guest::Volumes) -> Result<BTreeMap<String, String>, ConnectError> {
     if wanted.mounts.len() > MOUNTS_MAX {
-        let message = format!("`volumes` has {} mounts; at most {MOUNTS_MAX} are taken", wanted.mounts.len());
+        let message = format!(
+            "`volumes` has {} mounts; at most {MOUNTS_MAX} are taken",
+            wanted.mounts.len()
+        );
         return Err(failed(Code::InvalidArgument, message));
     }
     let mut mounts = BTreeMap::new();
@@ -97,7 +113,14 @@ fn mount_all(mounts: &BTreeMap<String, String>, address: &str, options: &CString
     for (path, source) in mounts {
         let mounted = fs::create_dir_all(path).and_then(|()| {
             let flags = MountFlags::NOSUID | MountFlags::NODEV;
-            mount(format!("{address}:{source}"), path.as_str(), "nfs", flags, options.as_c_str()).map_err(io::Error::from)
+            mount(
+                format!("{address}:{source}"),
+                path.as_str(),
+                "nfs",
+                flags,
+                options.as_c_str(),
+            )
+            .map_err(io::Error::from)
         });
         if let Err(error) = mounted {
             let hint = if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) {

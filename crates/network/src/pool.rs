@@ -21,7 +21,10 @@ mod state;
 use std::{
     collections::HashSet,
     net::{IpAddr, TcpListener},
-    path::PathBuf, sync::Arc, time::Duration};
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use hearth_domain::{EgressRules, PortMapping};

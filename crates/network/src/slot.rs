@@ -106,7 +106,9 @@ pub enum NetworkError {
         machine: MachineId,
     },
     /// The bridge is shared: who comes from there is not known by the way that they come.
-    #[error("machine {machine} is on the bridge, where nothing is served to it alone: use network mode default or none")]
+    #[error(
+        "machine {machine} is on the bridge, where nothing is served to it alone: use network mode default or none"
+    )]
     ServedOnBridge {
         /// Which.
         machine: MachineId,

@@ -94,7 +94,11 @@ impl Folder {
 
     /// What is in a folder, and in those within it as far as `depth` says: 1 is the folder alone. At most [`LIST_MAX`].
     pub fn list(&self, path: &VolumePath, depth: u32) -> io::Result<Vec<Entry>> {
-        let prefix = if path.is_root() { String::new() } else { path.to_string() };
+        let prefix = if path.is_root() {
+            String::new()
+        } else {
+            path.to_string()
+        };
         let mut found = Vec::new();
         // Folders are opened anew by their path from the one asked for, so that few are open at once.
         let top = self.open_folder(path)?;
@@ -107,7 +111,9 @@ impl Folder {
                     continue;
                 };
                 let inner_path = inner.path.clone();
-                let Ok(parsed) = VolumePath::parse(&inner_path) else { continue };
+                let Ok(parsed) = VolumePath::parse(&inner_path) else {
+                    continue;
+                };
                 match self.open(&parsed, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
                     Ok(folder) => list_one(&folder, &inner_path, &mut found)?,
                     // Gone, or another thing by now.
@@ -125,7 +131,11 @@ impl Folder {
     /// Makes a folder; with `parents` those above it as well, and then one that is there is fine.
     pub fn make_dir(&self, path: &VolumePath, changes: Changes, parents: bool) -> io::Result<Entry> {
         let Some(name) = path.name() else {
-            return if parents { self.stat(path) } else { Err(Errno::EXIST.into()) };
+            return if parents {
+                self.stat(path)
+            } else {
+                Err(Errno::EXIST.into())
+            };
         };
         if parents {
             self.make_parents(path)?;
@@ -135,7 +145,11 @@ impl Folder {
         match made {
             Err(error) if parents && error.kind() == io::ErrorKind::AlreadyExists => {
                 let there = self.stat(path)?;
-                if there.kind == EntryKind::Directory { Ok(there) } else { Err(error) }
+                if there.kind == EntryKind::Directory {
+                    Ok(there)
+                } else {
+                    Err(error)
+                }
             }
             made => made.and_then(|()| self.stat(path)),
         }
@@ -157,7 +171,12 @@ impl Folder {
         self.with_books(|books| {
             books.check(2 * ENTRY_BYTES)?;
             mkdirat(folder, name, Mode::from_raw_mode(FOLDER_MODE))?;
-            let made = openat(folder, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let made = openat(
+                folder,
+                name,
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             set(&made, changes.or(OWNER, OWNER, FOLDER_MODE))?;
             books.add(cost(&fstat(&made)?));
             Ok(())
@@ -177,7 +196,10 @@ impl Folder {
                 AtFlags::SYMLINK_NOFOLLOW,
             )?;
         } else {
-            set(&self.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?, changes)?;
+            set(
+                &self.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?,
+                changes,
+            )?;
         }
         self.stat(path)
     }

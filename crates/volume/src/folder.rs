@@ -67,13 +67,7 @@ impl Books<'_> {
 }
 
 impl Folder {
-    pub(crate) fn new(
-        id: VolumeId,
-        root: OwnedFd,
-        refuse: Arc<OwnedFd>,
-        mark_key: [u8; 32],
-        limit_bytes: u64,
-    ) -> Self {
+    pub(crate) fn new(id: VolumeId, root: OwnedFd, refuse: Arc<OwnedFd>, mark_key: [u8; 32], limit_bytes: u64) -> Self {
         Self {
             id,
             root,
@@ -141,7 +135,13 @@ impl Folder {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let path = path.relative();
         for _ in 0..TRIES {
-            match openat2(&self.root, path.as_str(), flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            match openat2(
+                &self.root,
+                path.as_str(),
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+                resolve,
+            ) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 opened => return Ok(opened?),
             }

@@ -27,7 +27,11 @@ pub(crate) fn cost(stat: &Stat) -> u64 {
 /// What is free again once this name of it is gone.
 pub(crate) fn freed_by_removal(stat: &Stat) -> u64 {
     let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    if is_folder || stat.st_nlink <= 1 { cost(stat) } else { ENTRY_BYTES }
+    if is_folder || stat.st_nlink <= 1 {
+        cost(stat)
+    } else {
+        ENTRY_BYTES
+    }
 }
 
 /// What its content costs.

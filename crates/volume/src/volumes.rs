@@ -13,7 +13,7 @@ use std::{
 
 use hearth_ids::VolumeId;
 use rustix::{
-    fs::{Mode, OFlags, chmodat, AtFlags, fsync, mkdirat, open, openat, renameat},
+    fs::{AtFlags, Mode, OFlags, chmodat, fsync, mkdirat, open, openat, renameat},
     io::Errno,
 };
 use thiserror::Error;
@@ -186,5 +186,9 @@ impl Volumes {
 }
 
 fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    Ok(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }

@@ -60,13 +60,22 @@ fn files_and_folders_come_and_go() {
     let world = World::new();
     let volume = world.volume();
     let made = volume.make_dir(&at("/a/b"), Changes::default(), true).unwrap();
-    assert_eq!((made.kind, made.path.as_str(), made.mode), (EntryKind::Directory, "/a/b", 0o755));
     assert_eq!(
-        volume.make_dir(&at("/a"), Changes::default(), false).unwrap_err().kind(),
+        (made.kind, made.path.as_str(), made.mode),
+        (EntryKind::Directory, "/a/b", 0o755)
+    );
+    assert_eq!(
+        volume
+            .make_dir(&at("/a"), Changes::default(), false)
+            .unwrap_err()
+            .kind(),
         ErrorKind::AlreadyExists
     );
     assert_eq!(
-        volume.make_dir(&at("/x/y"), Changes::default(), false).unwrap_err().kind(),
+        volume
+            .make_dir(&at("/x/y"), Changes::default(), false)
+            .unwrap_err()
+            .kind(),
         ErrorKind::NotFound
     );
     let written = world.write("/a/b/c", b"text").unwrap();
@@ -108,7 +117,14 @@ fn no_link_leads_out() {
     symlink("../../../../../../../../../../etc/passwd", world.root().join("up")).unwrap();
     symlink("/proc/self/root/etc/passwd", world.root().join("magic")).unwrap();
     symlink("loop", world.root().join("loop")).unwrap();
-    for path in ["/folder/secret", "/file", "/up", "/magic", "/folder/../outside/secret", "/loop"] {
+    for path in [
+        "/folder/secret",
+        "/file",
+        "/up",
+        "/magic",
+        "/folder/../outside/secret",
+        "/loop",
+    ] {
         world.read(path).unwrap_err();
     }
     assert!(world.write("/folder/new", b"x").is_err());
@@ -117,13 +133,24 @@ fn no_link_leads_out() {
     assert!(volume.remove(&at("/folder/secret")).is_err());
     // A file takes the place of a link, and does not go where it leads.
     world.write("/file", b"ours").unwrap();
-    volume.change(&at("/up"), Changes { uid: Some(5), ..Changes::default() }).unwrap();
+    volume
+        .change(
+            &at("/up"),
+            Changes {
+                uid: Some(5),
+                ..Changes::default()
+            },
+        )
+        .unwrap();
     volume.remove(&at("/folder")).unwrap();
     assert_eq!(fs::read_to_string(outside.join("secret")).unwrap(), "theirs");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     assert_ne!(fs::metadata("/etc/passwd").unwrap().uid(), 5);
     let link = volume.stat(&at("/magic")).unwrap();
-    assert_eq!((link.kind, link.target.as_deref()), (EntryKind::Symlink, Some("/proc/self/root/etc/passwd")));
+    assert_eq!(
+        (link.kind, link.target.as_deref()),
+        (EntryKind::Symlink, Some("/proc/self/root/etc/passwd"))
+    );
 }
 
 #[test]
@@ -139,7 +166,14 @@ fn links_within_lead_within() {
 fn a_pipe_is_not_waited_for() {
     let world = World::new();
     let path = world.root().join("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
     assert_eq!(world.read("/pipe").unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 

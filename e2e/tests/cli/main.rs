@@ -19,6 +19,7 @@ mod run;
 mod sandbox;
 mod tenancy;
 mod terminal;
+mod volume;
 
 use hearth_e2e::{BUSYBOX, Host, HostOptions, Ran, drivers};
 

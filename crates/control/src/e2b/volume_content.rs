@@ -47,7 +47,12 @@ impl FromRequestParts<Arc<App>> for Opened {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
         let ApiPath(wanted) = ApiPath::from_request_parts(parts, app).await?;
         // Without the token nobody is told whether there is such a volume.
-        let refused = || ApiError::new(ProblemCode::Unauthorized, "the volume's token is needed: `Authorization: Bearer …`");
+        let refused = || {
+            ApiError::new(
+                ProblemCode::Unauthorized,
+                "the volume's token is needed: `Authorization: Bearer …`",
+            )
+        };
         let id: VolumeId = wanted.parse().map_err(|_| refused())?;
         let shown = bearer(&parts.headers).ok_or_else(refused)?;
         if !bool::from(volumes::token(app, id).as_bytes().ct_eq(shown.as_bytes())) {
@@ -243,7 +248,9 @@ pub(super) async fn make_dir(
     ApiQuery(query): ApiQuery<NewQuery>,
 ) -> ApiResult<(StatusCode, Json<VolumeEntry>)> {
     let (changes, parents) = (query.changes(), query.force.unwrap_or(false));
-    let made = volume.run(&query.path, move |folder, path| folder.make_dir(&path, changes, parents));
+    let made = volume.run(&query.path, move |folder, path| {
+        folder.make_dir(&path, changes, parents)
+    });
     Ok((StatusCode::CREATED, Json(shown(made.await?))))
 }
 

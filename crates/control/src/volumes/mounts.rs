@@ -18,11 +18,7 @@ const PATH_MAX: usize = 1024;
 const RESERVED: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// Looks up the volumes of a request: names and paths.
-pub(crate) async fn mounts(
-    app: &App,
-    tenant: &Tenant,
-    wanted: Vec<(String, String)>,
-) -> ApiResult<Vec<SandboxVolume>> {
+pub(crate) async fn mounts(app: &App, tenant: &Tenant, wanted: Vec<(String, String)>) -> ApiResult<Vec<SandboxVolume>> {
     if wanted.len() > MOUNTS_MAX {
         let detail = format!("{FIELD} has {} entries: at most {MOUNTS_MAX}", wanted.len());
         return Err(ApiError::field(FIELD, detail));

@@ -185,6 +185,9 @@ pub struct InitResponse {
     /// How many volumes are mounted, as `volumes` asks. An agent that knows of none says nothing.
     #[prost(uint32, tag = "8")]
     pub volumes: u32,
+    /// Whether a volume that was mounted is no more. Programs may have files of it open, which only its server can refuse them for good.
+    #[prost(bool, tag = "9")]
+    pub volumes_gone: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FollowRequest {

@@ -824,6 +824,9 @@ impl serde::Serialize for InitResponse {
         if self.volumes != 0 {
             len += 1;
         }
+        if self.volumes_gone {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("hearth.guest.v1.InitResponse", len)?;
         if !self.agent_version.is_empty() {
             struct_ser.serialize_field("agentVersion", &self.agent_version)?;
@@ -855,6 +858,9 @@ impl serde::Serialize for InitResponse {
         if self.volumes != 0 {
             struct_ser.serialize_field("volumes", &self.volumes)?;
         }
+        if self.volumes_gone {
+            struct_ser.serialize_field("volumesGone", &self.volumes_gone)?;
+        }
         struct_ser.end()
     }
 }
@@ -878,6 +884,8 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
             "started",
             "held",
             "volumes",
+            "volumes_gone",
+            "volumesGone",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -890,6 +898,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
             Started,
             Held,
             Volumes,
+            VolumesGone,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -920,6 +929,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                             "started" => Ok(GeneratedField::Started),
                             "held" => Ok(GeneratedField::Held),
                             "volumes" => Ok(GeneratedField::Volumes),
+                            "volumesGone" | "volumes_gone" => Ok(GeneratedField::VolumesGone),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -947,6 +957,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                 let mut started__ = None;
                 let mut held__ = None;
                 let mut volumes__ = None;
+                let mut volumes_gone__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::AgentVersion => {
@@ -1005,6 +1016,12 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                                 Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
                             ;
                         }
+                        GeneratedField::VolumesGone => {
+                            if volumes_gone__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("volumesGone"));
+                            }
+                            volumes_gone__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -1019,6 +1036,7 @@ impl<'de> serde::Deserialize<'de> for InitResponse {
                     started: started__.unwrap_or_default(),
                     held: held__.unwrap_or_default(),
                     volumes: volumes__.unwrap_or_default(),
+                    volumes_gone: volumes_gone__.unwrap_or_default(),
                 })
             }
         }

@@ -109,7 +109,7 @@ async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Re
     // The connection of what is mounted may just have been ended; it comes back by itself.
     let volumes = match &request.volumes {
         Some(wanted) if agent.boot.is_init => volumes::settle(agent, wanted).await?,
-        _ => 0,
+        _ => volumes::Settled::default(),
     };
     let (mut started, mut held) = (false, false);
     if to_be_held {
@@ -137,7 +137,8 @@ async fn init(agent: &Rc<Agent>, caller: SocketAddr, request: InitRequest) -> Re
         next_seq: agent.log.next_seq(),
         started,
         held,
-        volumes,
+        volumes: volumes.mounted,
+        volumes_gone: volumes.gone,
     })
 }
 

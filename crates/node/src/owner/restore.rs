@@ -220,6 +220,7 @@ impl Life {
             };
             let answer = outcome.map_err(|reason| format!("the guest that was restored does not answer: {reason}"))?;
             check_mounted(asked, answer.volumes)?;
+            self.refuse_volumes(answer.volumes_gone).await?;
             if self.spec.is_warm() && !answer.held {
                 return Err("its programs cannot be held".to_owned());
             }

@@ -18,8 +18,21 @@ impl Life {
         if self.spec.volumes.is_empty() || self.serving.is_some() || self.slot().is_none() {
             return Ok(());
         }
-        let failed = |error: &dyn std::error::Error| format!("cannot serve the machine its volumes: {}", chain(error));
         let exports = self.exports().await?;
+        self.serve(exports).await
+    }
+
+    /// Serves nothing, where the machine goes on from one that had volumes which it has not: what its programs have open of these is
+    /// refused by somebody, and they do not wait for ever.
+    pub(super) async fn refuse_volumes(&mut self, gone: bool) -> Result<(), String> {
+        if !gone || self.serving.is_some() {
+            return Ok(());
+        }
+        self.serve(Vec::new()).await
+    }
+
+    async fn serve(&mut self, exports: Vec<Export>) -> Result<(), String> {
+        let failed = |error: &dyn std::error::Error| format!("cannot serve the machine its volumes: {}", chain(error));
         let listener = self.network().serve(self.spec.id, PORT).await;
         let listener = listener.map_err(|error| failed(&error))?;
         let serving = serve(&Handle::current(), listener, exports).map_err(|error| failed(&error))?;

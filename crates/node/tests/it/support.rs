@@ -118,7 +118,9 @@ impl World {
             network: Arc::new(NoNetwork),
             no_network: Arc::new(NoNetwork),
             secrets: Arc::new(hearth_seal::Seal::new([5; 32])),
-            volumes: Arc::new(hearth_volume::Volumes::open(&self.folder.path().join("volumes"), b"secret", 1 << 30).unwrap()),
+            volumes: Arc::new(
+                hearth_volume::Volumes::open(&self.folder.path().join("volumes"), b"secret", 1 << 30).unwrap(),
+            ),
             drivers: vec![Arc::new(self.driver.clone())],
         };
         Node::open(config, parts).await.unwrap()

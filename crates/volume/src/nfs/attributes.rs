@@ -21,7 +21,10 @@ pub(super) fn write(out: &mut Writer, folder: &Folder, stat: &Stat) {
         FileType::Fifo => 7,
         _ => 1,
     };
-    #[expect(clippy::cast_possible_truncation, reason = "the random half of an ID tells volumes apart")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the random half of an ID tells volumes apart"
+    )]
     let volume = folder.id().to_u128() as u64;
     out.u32(kind).u32(stat.st_mode & MODE_BITS);
     out.u32(u32::try_from(stat.st_nlink).unwrap_or(u32::MAX));

@@ -4,8 +4,8 @@ use std::{os::fd::OwnedFd, sync::LazyLock};
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, fdatasync, fstat,
-        ftruncate, fsync, futimens, renameat, statat, unlinkat,
+        AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, fdatasync, fstat, fsync, ftruncate,
+        futimens, renameat, statat, unlinkat,
     },
     io::{Errno, pwrite},
 };
@@ -168,12 +168,7 @@ pub(super) fn remove_folder(
     unlink(context, arguments, out, AtFlags::REMOVEDIR)
 }
 
-fn unlink(
-    context: &Context<'_>,
-    arguments: &mut Reader<'_>,
-    out: &mut Writer,
-    flags: AtFlags,
-) -> Result<(), Failure> {
+fn unlink(context: &Context<'_>, arguments: &mut Reader<'_>, out: &mut Writer, flags: AtFlags) -> Result<(), Failure> {
     let target = Target::read(arguments, context.exports)?;
     let name = entry_name(arguments)?;
     let folder = target.open(OFlags::PATH | OFlags::DIRECTORY)?;

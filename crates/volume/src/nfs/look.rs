@@ -14,10 +14,7 @@ use super::{
     v3::Context,
     xdr::{Reader, Writer},
 };
-use crate::{
-    handle::KernelHandle,
-    path::NAME_MAX,
-};
+use crate::{handle::KernelHandle, path::NAME_MAX};
 
 const READ: u32 = 1;
 const LOOKUP: u32 = 2;

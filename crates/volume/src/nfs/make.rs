@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, chownat, fchown, fstat, futimens, linkat,
-        mkdirat, openat, symlinkat,
+        AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, chownat, fchown, fstat, futimens,
+        linkat, mkdirat, openat, symlinkat,
     },
     io::Errno,
 };
@@ -69,9 +69,7 @@ pub(super) fn create(context: &Context<'_>, arguments: &mut Reader<'_>, out: &mu
             futimens(&file, &times(verifier))?;
             file
         }
-        (Err(error), how) if error.raw_os_error() == Some(libc::EEXIST) => {
-            there(&target, &folder, name, how)?
-        }
+        (Err(error), how) if error.raw_os_error() == Some(libc::EEXIST) => there(&target, &folder, name, how)?,
         (Err(error), _) => return Err(error.into()),
     };
     answer(&target, &folder, &file, out)
@@ -79,13 +77,24 @@ pub(super) fn create(context: &Context<'_>, arguments: &mut Reader<'_>, out: &mu
 
 /// The file that CREATE has found.
 fn there(target: &Target, folder: &OwnedFd, name: &[u8], how: &How) -> Result<OwnedFd, Failure> {
-    let file = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let file = openat(
+        folder,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let stat = fstat(&file)?;
     match (FileType::from_raw_mode(stat.st_mode), how) {
         (FileType::RegularFile, How::Unchecked(wanted)) => {
             if let Some(size) = wanted.size {
                 let handle = KernelHandle::of(&file)?;
-                resize(&Target { folder: target.folder.clone(), handle }, size)?;
+                resize(
+                    &Target {
+                        folder: target.folder.clone(),
+                        handle,
+                    },
+                    size,
+                )?;
             }
             Ok(file)
         }
@@ -151,7 +160,12 @@ pub(super) fn link_by_name(context: &Context<'_>, arguments: &mut Reader<'_>, ou
     let made = target.folder.with_books(|books| {
         books.check(2 * ENTRY_BYTES)?;
         symlinkat(text, &folder, name)?;
-        let made = openat(&folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let made = openat(
+            &folder,
+            name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         books.add(cost(&fstat(&made)?));
         Ok(made)
     })?;
@@ -193,8 +207,16 @@ fn give(made: &OwnedFd, above: &Stat, context: &Context<'_>, wanted: &Wanted) ->
 
 fn own(made: &OwnedFd, above: &Stat, context: &Context<'_>) -> Result<(), Failure> {
     let inherits = above.st_mode & SET_GROUP != 0;
-    let gid = if inherits { above.st_gid } else { context.credentials.gid };
-    fchown(made, Some(Uid::from_raw(context.credentials.uid)), Some(Gid::from_raw(gid)))?;
+    let gid = if inherits {
+        above.st_gid
+    } else {
+        context.credentials.gid
+    };
+    fchown(
+        made,
+        Some(Uid::from_raw(context.credentials.uid)),
+        Some(Gid::from_raw(gid)),
+    )?;
     Ok(())
 }
 

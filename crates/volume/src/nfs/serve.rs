@@ -2,13 +2,7 @@
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpStream,
-    runtime::Handle,
-    sync::Semaphore,
-    task::spawn_blocking,
-    time::sleep,
-};
+use tokio::{net::TcpStream, runtime::Handle, sync::Semaphore, task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 

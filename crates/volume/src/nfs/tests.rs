@@ -74,7 +74,13 @@ impl World {
     fn create(&self, folder: &[u8], name: &str) -> Vec<u8> {
         let mut arguments = Writer::default();
         // Unchecked, with mode 0640.
-        arguments.opaque(folder).opaque(name.as_bytes()).u32(0).u32(1).u32(0o640).absent(5);
+        arguments
+            .opaque(folder)
+            .opaque(name.as_bytes())
+            .u32(0)
+            .u32(1)
+            .u32(0o640)
+            .absent(5);
         let (status, rest) = self.call(NFS, 8, &arguments);
         assert_eq!(status, 0);
         let mut reader = Reader::new(&rest);
@@ -200,7 +206,11 @@ fn names_and_links_lead_nowhere_else() {
     // READ of a link.
     arguments.u64(0).u32(10);
     assert_ne!(world.call(NFS, 6, &arguments).0, 0);
-    assert_eq!(world.lookup(&root, ".."), Ok(root.clone()), "above the root is the root");
+    assert_eq!(
+        world.lookup(&root, ".."),
+        Ok(root.clone()),
+        "above the root is the root"
+    );
     for name in ["../x", "a/b", "", "a\0b"] {
         assert_eq!(world.lookup(&root, name), Err(22), "{name:?}");
     }
@@ -260,7 +270,9 @@ fn a_guest_cannot_fill_the_host() {
     let root = world.mounted();
     let file = world.create(&root, "a");
     let block = vec![1; 128 << 10];
-    let written = (0..100).take_while(|at| world.write(&file, at * (128 << 10), &block) == 0).count();
+    let written = (0..100)
+        .take_while(|at| world.write(&file, at * (128 << 10), &block) == 0)
+        .count();
     assert_eq!(written, 7);
     // What there is can be written over.
     assert_eq!(world.write(&file, 0, &block), 0);
@@ -280,7 +292,10 @@ fn exclusive_creation_can_be_asked_twice() {
         arguments.opaque(&root).opaque(b"a").u32(2).u64(verifier);
         world.call(NFS, 8, &arguments).0
     };
-    assert_eq!((exclusive(0x1234_5678_9abc), exclusive(0x1234_5678_9abc), exclusive(5)), (0, 0, 17));
+    assert_eq!(
+        (exclusive(0x1234_5678_9abc), exclusive(0x1234_5678_9abc), exclusive(5)),
+        (0, 0, 17)
+    );
 }
 
 proptest! {

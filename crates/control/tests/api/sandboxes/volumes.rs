@@ -41,7 +41,11 @@ async fn a_volume_is_made_filled_and_removed() {
     let path = format!("/volumes/{}", volume["volumeID"].as_str().unwrap());
     assert_eq!(code(&f.post_json("/volumes", &json!({ "name": "data" })).await), 409);
     for bad in ["", "a/b", "ü", &"a".repeat(129)] {
-        assert_eq!(code(&f.post_json("/volumes", &json!({ "name": bad })).await), 400, "{bad:?}");
+        assert_eq!(
+            code(&f.post_json("/volumes", &json!({ "name": bad })).await),
+            400,
+            "{bad:?}"
+        );
     }
     assert_eq!(f.get(&path).await.json::<Value>(), volume);
     let listed: Value = f.get("/volumes").await.json();
@@ -50,20 +54,37 @@ async fn a_volume_is_made_filled_and_removed() {
     let put = ask(&f, &volume, "PUT", "file?path=/a%20b&mode=384", "text").await;
     assert_eq!(put.status, StatusCode::CREATED, "{put:?}");
     let entry: Value = put.json();
-    assert_eq!((&entry["path"], &entry["size"], &entry["mode"]), (&json!("/a b"), &json!(4), &json!(0o600)));
+    assert_eq!(
+        (&entry["path"], &entry["size"], &entry["mode"]),
+        (&json!("/a b"), &json!(4), &json!(0o600))
+    );
     let read = ask(&f, &volume, "GET", "file?path=a%20b", "").await;
-    assert_eq!((&read.body[..], &read.headers["content-length"]), (&b"text"[..], &"4".parse().unwrap()));
-    assert_eq!(ask(&f, &volume, "POST", "dir?path=/d/e&force=true", "").await.status, StatusCode::CREATED);
+    assert_eq!(
+        (&read.body[..], &read.headers["content-length"]),
+        (&b"text"[..], &"4".parse().unwrap())
+    );
+    assert_eq!(
+        ask(&f, &volume, "POST", "dir?path=/d/e&force=true", "").await.status,
+        StatusCode::CREATED
+    );
     assert_eq!(code(&ask(&f, &volume, "POST", "dir?path=/d", "").await), 409);
     assert_eq!(code(&ask(&f, &volume, "PUT", "file?path=/x/y", "z").await), 404);
     assert_eq!(code(&ask(&f, &volume, "PUT", "file?path=/d", "z").await), 400);
     let listed: Value = ask(&f, &volume, "GET", "dir?path=/&depth=2", "").await.json();
-    let paths: Vec<&str> = listed.as_array().unwrap().iter().filter_map(|entry| entry["path"].as_str()).collect();
+    let paths: Vec<&str> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["path"].as_str())
+        .collect();
     assert_eq!(paths, ["/a b", "/d", "/d/e"]);
     assert_eq!(code(&ask(&f, &volume, "GET", "dir?path=/&depth=0", "").await), 400);
     let changed: Value = ask(&f, &volume, "PATCH", "path?path=/d", r#"{"uid":5}"#).await.json();
     assert_eq!(changed["uid"], 5);
-    assert_eq!(ask(&f, &volume, "DELETE", "path?path=/d", "").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        ask(&f, &volume, "DELETE", "path?path=/d", "").await.status,
+        StatusCode::NO_CONTENT
+    );
     assert_eq!(code(&ask(&f, &volume, "GET", "path?path=/d/e", "").await), 404);
 
     assert_eq!(f.delete(&path).await.status, StatusCode::NO_CONTENT);
@@ -80,13 +101,29 @@ async fn a_volume_is_made_filled_and_removed() {
 async fn paths_lead_nowhere_else() {
     let f = Fixture::new().await;
     let volume = made(&f, "data").await;
-    let root = f.folder.path().join("volumes").join(volume["volumeID"].as_str().unwrap());
+    let root = f
+        .folder
+        .path()
+        .join("volumes")
+        .join(volume["volumeID"].as_str().unwrap());
     std::os::unix::fs::symlink(f.folder.path(), root.join("out")).unwrap();
-    for path in ["out/hearth.db", "../../hearth.db", "..%2f..%2fhearth.db", "/proc/self/environ"] {
-        assert_eq!(code(&ask(&f, &volume, "GET", &format!("file?path={path}"), "").await), 404, "{path}");
+    for path in [
+        "out/hearth.db",
+        "../../hearth.db",
+        "..%2f..%2fhearth.db",
+        "/proc/self/environ",
+    ] {
+        assert_eq!(
+            code(&ask(&f, &volume, "GET", &format!("file?path={path}"), "").await),
+            404,
+            "{path}"
+        );
     }
     for path in ["a%00b".to_owned(), "a/".repeat(3000), "a".repeat(300)] {
-        assert_eq!(code(&ask(&f, &volume, "PUT", &format!("file?path={path}"), "x").await), 400);
+        assert_eq!(
+            code(&ask(&f, &volume, "PUT", &format!("file?path={path}"), "x").await),
+            400
+        );
     }
     assert_eq!(code(&ask(&f, &volume, "DELETE", "path?path=/", "").await), 400);
     let full = ask(&f, &volume, "PUT", "file?path=/a", vec![0; VOLUME_BYTES as usize]).await;
@@ -109,7 +146,10 @@ async fn what_a_crash_left_is_swept() {
     // A folder that is lost is an empty one.
     std::fs::remove_dir_all(folder.join(volume["volumeID"].as_str().unwrap())).unwrap();
     let f = f.reopen().await;
-    assert_eq!(ask(&f, &volume, "GET", "dir?path=/", "").await.json::<Value>(), json!([]));
+    assert_eq!(
+        ask(&f, &volume, "GET", "dir?path=/", "").await.json::<Value>(),
+        json!([])
+    );
 }
 
 #[tokio::test]
@@ -128,11 +168,17 @@ async fn sandboxes_mount_volumes_by_their_names() {
         (json!([{ "name": "none", "path": "/a" }]), "none"),
         (json!([{ "name": "data", "path": "a" }]), "absolute"),
         (json!([{ "name": "data", "path": "/proc" }]), "system"),
-        (json!([{ "name": "data", "path": "/a" }, { "name": "data", "path": "/a/" }]), "twice"),
+        (
+            json!([{ "name": "data", "path": "/a" }, { "name": "data", "path": "/a/" }]),
+            "twice",
+        ),
     ] {
         let refused = f.post_json("/v2/sandboxes", &asked(mounts)).await;
         assert_eq!(code(&refused), 400);
-        assert!(refused.json::<Value>()["message"].as_str().unwrap().contains(why), "{refused:?}");
+        assert!(
+            refused.json::<Value>()["message"].as_str().unwrap().contains(why),
+            "{refused:?}"
+        );
     }
     // Gone at once, whoever mounts it.
     let path = format!("/volumes/{}", volume["volumeID"].as_str().unwrap());
@@ -159,7 +205,10 @@ async fn nobody_else_opens_a_volume() {
     assert_eq!(listed.as_array().unwrap().len(), 1);
     // By its name each finds its own.
     assert_eq!(listed[0]["volumeID"], other["volumeID"]);
-    assert_eq!(r.ask(&own, Method::DELETE, &path, None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        r.ask(&own, Method::DELETE, &path, None).await.status,
+        StatusCode::NO_CONTENT
+    );
     let mounts = json!({ "templateID": "web", "volumeMounts": [{ "name": "data", "path": "/a" }] });
     let sandbox = r.ask(&foreign, Method::POST, "/v2/sandboxes", Some(mounts)).await;
     assert_eq!(sandbox.status, StatusCode::CREATED, "{sandbox:?}");
@@ -185,7 +234,11 @@ async fn each_operation_wants_the_volumes_own_token() {
         (Method::GET, "file"),
         (Method::PUT, "file"),
     ] {
-        for (id, tokens) in [(id, &tokens[..]), (&guessed, &[volume["token"].as_str()]), ("..", &[None])] {
+        for (id, tokens) in [
+            (id, &tokens[..]),
+            (&guessed, &[volume["token"].as_str()]),
+            ("..", &[None]),
+        ] {
             for token in tokens {
                 let mut request = asking(method.clone(), &format!("/volumecontent/{id}/{rest}?path=/a"), None);
                 if let Some(token) = token {
