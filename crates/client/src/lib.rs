@@ -88,6 +88,11 @@ impl Client {
         self
     }
 
+    /// Where the daemon is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// What each request says of its sender.
     fn identify(&self, headers: &mut HeaderMap) -> Result<(), ClientError> {
         let failed = |source: http::header::InvalidHeaderValue| ClientError::Request { source: source.into() };

@@ -9,6 +9,7 @@ mod json;
 mod layers;
 mod life;
 mod look;
+mod mcp;
 mod network;
 mod node;
 mod options;

@@ -11,6 +11,7 @@ mod function;
 mod image;
 mod kernel;
 mod machine;
+mod mcp;
 mod project;
 #[cfg(test)]
 mod reference;
@@ -37,6 +38,7 @@ pub(crate) use self::{
         AttachArgs, CpArgs, EventsArgs, ExecArgs, KillArgs, LogsArgs, MachinesArgs, PsArgs, RmArgs, RunArgs, StatsArgs,
         StopArgs,
     },
+    mcp::McpArgs,
     project::{AuditArgs, KeyCommand, ProjectCommand, QuotaArgs, SecretCommand},
     sandbox::{CreateArgs as CreateSandboxArgs, FilesCommand, ListArgs as ListSandboxesArgs, SandboxCommand},
     snapshot::{ForkArgs, PauseArgs, RestoreArgs, RollbackArgs, SnapshotCommand},
@@ -179,6 +181,8 @@ pub(crate) enum Command {
     /// Templates, which sandboxes are made of
     #[command(subcommand)]
     Template(TemplateCommand),
+    /// Serve sandboxes as tools to an agent, by the Model Context Protocol
+    Mcp(McpArgs),
     /// Functions
     #[command(subcommand, name = "fn", visible_alias = "function")]
     Function(FunctionCommand),

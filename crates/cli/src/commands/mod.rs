@@ -9,6 +9,7 @@ mod image;
 mod kernel;
 mod key;
 mod machine;
+mod mcp;
 mod node;
 mod project;
 mod run;
@@ -43,6 +44,7 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Rollback(args) => snapshot::rollback(client, &args, json).await,
         Command::Snapshot(command) => snapshot::dispatch(command, client, json).await,
         Command::Sandbox(command) => sandbox::dispatch(command, client, json).await,
+        Command::Mcp(args) => mcp::mcp(client, args).await,
         Command::Template(command) => template::dispatch(command, client, json).await,
         Command::Rm(args) => machine::rm(client, &args, json).await,
         Command::Wait(args) => machine::wait(client, &args.machines, json).await,
