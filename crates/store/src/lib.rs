@@ -51,7 +51,7 @@ pub use sandbox::{
     BUILD_LOG_MAX, BuildLogLine, BuildRow, BuildState, DEFAULT_TAG, LayerRow, NewTemplate, SandboxRow, TEMPLATES_MAX,
     TagRow, TemplateError, TemplateRow,
 };
-pub use secret::{SECRETS_MAX, SecretRow};
+pub use secret::{NewSecret, SECRETS_MAX, SecretRow};
 pub use snapshot::{NewFork, NewSnapshot, PartFacts, SnapshotFacts, SnapshotFilter, SnapshotRow, SnapshotState};
 pub use trigger::TriggerRow;
 pub use volume::{NewVolumeError, VOLUMES_MAX, VolumeRow};

@@ -5,13 +5,13 @@
 use std::path::Path;
 
 use hearth_domain::{
-    DriverKind, MachineSpec, NetworkMode, Quotas, RecoverPolicy, Resources, RestartPolicy, Role, SecretName, StateWord,
-    Workload,
+    DriverKind, MachineSpec, Metadata, NetworkMode, Quotas, RecoverPolicy, Resources, RestartPolicy, Role, SecretName,
+    StateWord, Workload,
 };
 use hearth_ids::{KeyId, MachineId, ProjectId};
 use hearth_store::{
-    AuditFilter, AuditRow, Desired, EventFilter, InsertError, KeyError, KeyRow, Lookup, Made, NewMachine, ProjectError,
-    ProjectRow, Store,
+    AuditFilter, AuditRow, Desired, EventFilter, InsertError, KeyError, KeyRow, Lookup, Made, NewMachine, NewSecret,
+    ProjectError, ProjectRow, Store,
 };
 use sqlx::migrate::Migrator;
 
@@ -262,6 +262,47 @@ async fn a_project_that_owns_something_stays() {
     assert!(store.remove_secret(a.id, &name).await.unwrap());
     store.remove_project(a.id).await.unwrap();
     assert!(matches!(store.remove_project(a.id).await, Err(ProjectError::NotFound)));
+}
+
+#[tokio::test]
+async fn a_new_secret_takes_no_other_ones_place() {
+    let (_folder, store) = store().await;
+    let (project, name) = (ProjectId::DEFAULT, "db".parse::<SecretName>().unwrap());
+    let pinned = |text: &str| Metadata::from([("team".to_owned(), text.to_owned())]);
+    let made = store
+        .create_secret(project, &name, "closed", &pinned("a"), 5)
+        .await
+        .unwrap();
+    let NewSecret::Made(row) = made else { panic!("{made:?}") };
+    assert_eq!((row.version, &row.metadata, row.created_unix_ms), (1, &pinned("a"), 5));
+    let again = store
+        .create_secret(project, &name, "other", &pinned("b"), 6)
+        .await
+        .unwrap();
+    assert_eq!(again, NewSecret::Taken);
+    assert_eq!(store.secret(project, &name).await.unwrap(), Some(row));
+
+    let update = async |metadata: Option<Metadata>, at| {
+        let updated = store.update_secret(project, &name, "anew", metadata.as_ref(), at).await;
+        updated.unwrap().unwrap()
+    };
+    let kept = update(None, 7).await;
+    assert_eq!(
+        (kept.version, kept.sealed.as_str(), kept.metadata),
+        (2, "anew", pinned("a"))
+    );
+    assert_eq!(update(Some(pinned("c")), 8).await.metadata, pinned("c"));
+    let set = store.set_secret(project, &name, "by hand", 9).await.unwrap().unwrap();
+    assert_eq!(
+        (set.version, set.metadata),
+        (4, pinned("c")),
+        "Hearth's own call leaves what is pinned"
+    );
+    let absent = "absent".parse::<SecretName>().unwrap();
+    assert_eq!(
+        store.update_secret(project, &absent, "x", None, 10).await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]

@@ -18,8 +18,10 @@ mod list;
 mod logs;
 mod metrics;
 mod sandbox;
+mod secret;
 mod snapshot;
 mod tag;
+mod team;
 mod template;
 mod view;
 mod volume;
@@ -64,6 +66,12 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/v2/sandboxes/{sandbox}/logs", "e2b_list_sandbox_logs_v2"),
     ("GET", "/sandboxes/metrics", "e2b_list_sandboxes_metrics"),
     ("GET", "/sandboxes/{sandbox}/metrics", "e2b_get_sandbox_metrics"),
+    ("GET", "/secrets", "e2b_list_secrets"),
+    ("POST", "/secrets", "e2b_create_secret"),
+    ("GET", "/secrets/{secret}", "e2b_get_secret"),
+    ("POST", "/secrets/{secret}", "e2b_update_secret"),
+    ("DELETE", "/secrets/{secret}", "e2b_remove_secret"),
+    ("GET", "/teams", "e2b_list_teams"),
     ("POST", "/templates/tags", "e2b_assign_template_tags"),
     ("DELETE", "/templates/tags", "e2b_delete_template_tags"),
     ("GET", "/templates/{template}/tags", "e2b_list_template_tags"),
@@ -155,6 +163,12 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/templates/tags", post(tag::assign).delete(tag::remove))
         .route("/sandboxes/{sandbox}/network", put(sandbox::set_network))
         .route("/snapshots", get(snapshot::list))
+        .route("/secrets", get(secret::list).post(secret::create))
+        .route(
+            "/secrets/{secret}",
+            get(secret::get).post(secret::update).delete(secret::remove),
+        )
+        .route("/teams", get(team::list))
         .route("/sandboxes/{sandbox}/logs", get(logs::list))
         .route("/v2/sandboxes/{sandbox}/logs", get(logs::list_v2))
         .route("/sandboxes/metrics", get(metrics::of_many))

@@ -37,6 +37,9 @@ fn is_open(name: &str) -> bool {
             "e2b_create_template",
             "e2b_list_volumes",
             "e2b_create_volume",
+            "e2b_list_secrets",
+            "e2b_create_secret",
+            "e2b_list_teams",
         ]
         .contains(&name)
 }
@@ -56,6 +59,8 @@ fn body_of(name: &str) -> Option<Value> {
         "e2b_delete_template_tags" => Some(json!({ "name": "web", "tags": ["x"] })),
         "e2b_create_template" => Some(json!({ "name": "new" })),
         "e2b_create_volume" => Some(json!({ "name": format!("new-{}", hearth_ids::VolumeId::new()) })),
+        "e2b_create_secret" => Some(json!({ "name": "new", "value": "x" })),
+        "e2b_update_secret" => Some(json!({ "value": "x" })),
         _ => None,
     }
 }
@@ -66,6 +71,7 @@ fn asked(method: &str, path: &str, name: &str, sandbox: &str) -> Request<Full<By
         .replace("{template}", "web")
         .replace("{alias}", "web")
         .replace("{volume}", "vol00000000000000000000000000")
+        .replace("{secret}", "kept")
         .replace("{build}", "00000000-0000-0000-0000-000000000000")
         .replace("{hash}", &"0".repeat(64));
     let query = if name == "e2b_list_sandboxes_metrics" {
