@@ -1,6 +1,8 @@
 //! Code in a sandbox's code interpreter, asked from within the sandbox: so nothing is needed but what commands need.
 
 use bytes::Bytes;
+use hearth_api::Sandbox;
+use hearth_client::ApiPath;
 use rmcp::model::ContentBlock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -138,7 +140,9 @@ impl Offer for Run {
         }
         let within = seconds("timeout_s", args.timeout_s, TIMEOUT_S)?;
         let keep = kept_bytes(args.max_output_bytes)?;
-        let sandbox = session.wake(&args.sandbox, within).await?;
+        let id = session.wake(&args.sandbox, within).await?.id.to_string();
+        // With what opens it, which only this answer has.
+        let sandbox: Sandbox = session.get(&ApiPath::v1(&["sandboxes", &id])).await?;
         let mut body = json!({ "code": args.code });
         if let Some(language) = args.language {
             body["language"] = language.into();
@@ -146,7 +150,7 @@ impl Offer for Run {
         let mut program = Program::script(ASK, &[], Kept::beginning(EVENTS_MAX_BYTES));
         program.input = Some(request(&body.to_string(), sandbox.access_token.as_deref()));
         program.within = within;
-        let ended = exec::run(&session.client, &sandbox.id.to_string(), program).await?;
+        let ended = exec::run(&session.client, &id, program).await?;
         told(ended, keep)
     }
 
