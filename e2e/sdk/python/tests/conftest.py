@@ -18,6 +18,7 @@ import e2b_code_interpreter
 import pytest
 from anyio.from_thread import start_blocking_portal
 from e2b.connection_config import ConnectionConfig
+from host import PANIC, Daemon
 from packaging.version import Version
 
 AGENT_PORT = 49983
@@ -137,6 +138,16 @@ def shared_sandbox(sdk, portal):
     yield sandbox
     if not direct:
         sandbox.kill()
+
+
+@pytest.fixture(scope="session")
+def daemon():
+    """What Hearth itself says. It did not panic, whatever it was asked."""
+    daemon = Daemon.of_environment()
+    if not daemon:
+        pytest.skip("the daemon is not named; scripts/sdk-tests does")
+    yield daemon
+    assert PANIC not in daemon.log()
 
 
 @pytest.fixture
