@@ -171,7 +171,8 @@ impl Owner {
         if let Some(departure) = departure {
             self.conclude(departure).await;
         }
-        self.life.release().await;
+        let disk_is_kept = self.removal.is_empty();
+        self.life.release(disk_is_kept).await;
     }
 
     /// What a boot consists of: coming up, running, and perhaps sleeping in between.

@@ -20,10 +20,13 @@ const TRIES_MAX: u32 = 5;
 const FOR_EVER: u32 = u32::MAX;
 
 impl Life {
-    /// Gives everything back and comes to rest. Every step may be taken twice.
-    pub(super) async fn release(&mut self) {
+    /// Gives everything back and comes to rest. Every step may be taken twice. A disk that nobody keeps is not flushed: that
+    /// takes the guest, which may not want to.
+    pub(super) async fn release(&mut self, disk_is_kept: bool) {
         self.publish_guest(None);
-        self.flush_disk().await;
+        if disk_is_kept {
+            self.flush_disk().await;
+        }
         self.release_vmm().await;
         fault::point("release.vmm");
         self.release_slot().await;
