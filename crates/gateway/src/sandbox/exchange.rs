@@ -17,6 +17,7 @@ use super::{
     streaming::{Held, streaming},
     target::Target,
     upgraded::upgraded,
+    upload::reading_the_rest,
 };
 use crate::{
     Body, Gateway, answer,
@@ -36,6 +37,7 @@ pub(crate) struct Asked {
 /// Answers the request.
 pub(crate) async fn serve(gateway: &Gateway, asked: Asked, request: Request<Incoming>) -> Response<Body> {
     let page = wants_page(request.headers());
+    let request = reading_the_rest(request);
     let outcome = match &asked.target {
         Ok(target) => pass_on(gateway, &asked, target, request).await,
         Err(refusal) => Err(*refusal),
@@ -53,7 +55,7 @@ async fn pass_on(
     gateway: &Gateway,
     asked: &Asked,
     target: &Target,
-    mut request: Request<Incoming>,
+    mut request: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
     let port = target.port;
     check_path(port, request.uri().path())?;
@@ -74,7 +76,7 @@ async fn pass_on(
         protocol: protocol.as_ref(),
     };
     let (parts, body) = request.into_parts();
-    let mut request = outgoing(parts, Body::from(body), &place, &wish);
+    let mut request = outgoing(parts, body, &place, &wish);
     let (response, conn) = send(gateway, (id, SocketAddr::new(place.address, port)), place, &mut request).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let client: OnUpgrade = upgrade.ok_or(Refusal::BadAnswer)?;

@@ -26,6 +26,7 @@ mod streaming;
 mod streams;
 mod target;
 mod upgraded;
+mod upload;
 
 use std::sync::Arc;
 

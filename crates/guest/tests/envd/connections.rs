@@ -51,6 +51,8 @@ fn an_upload_that_is_refused_says_why() {
     connection.write(body).unwrap();
     let answer = connection.answer();
     assert_eq!((answer.status, &answer.json()["code"]), (401, &401.into()));
+    // Who was not told would send the next request into a connection that is closing.
+    assert!(answer.is_last);
 }
 
 /// A connection from inside the guest, where the host is the only other end of trust.

@@ -32,6 +32,8 @@ impl Drop for Agent {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    /// Whether it says that nothing may follow on its connection.
+    pub(crate) is_last: bool,
 }
 
 impl Answer {
@@ -68,11 +70,12 @@ impl Connection {
 
     pub(crate) fn answer(&mut self) -> Answer {
         let status = self.line().split(' ').nth(1).unwrap().parse().unwrap();
-        let mut length = None;
+        let (mut length, mut is_last) = (None, false);
         loop {
             let line = self.line().to_ascii_lowercase();
             match line.split_once(": ") {
                 Some(("content-length", value)) => length = value.parse().ok(),
+                Some(("connection", "close")) => is_last = true,
                 Some(_) => {}
                 None => break,
             }
@@ -82,7 +85,7 @@ impl Connection {
             None if status == 204 => Vec::new(),
             None => self.chunks(),
         };
-        Answer { status, body }
+        Answer { status, body, is_last }
     }
 
     fn exactly(&mut self, length: usize) -> Vec<u8> {

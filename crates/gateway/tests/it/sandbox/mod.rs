@@ -7,6 +7,7 @@ mod hostile;
 mod refusals;
 mod routing;
 mod streams;
+mod uploads;
 
 use std::{
     collections::HashMap,
