@@ -15,8 +15,7 @@ pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
     for row in app.store.sandboxes(None).await? {
         if app.node.spec(row.machine).is_none() {
             info!(id = %row.id, machine = %row.machine, "a sandbox's machine is gone, and so is the sandbox");
-            app.forget(row.machine).await?;
-            app.store.forget_sandbox(row.id).await?;
+            forget(app, &row).await?;
             continue;
         }
         if let Some(state) = found(app, &row) {
@@ -39,6 +38,17 @@ async fn set_network(app: &App, row: &SandboxRow) {
     {
         warn!(id = %row.id, %error, "cannot give a sandbox the rules of its network");
     }
+}
+
+/// Forgets one whose machine is gone. Of one that the node never had nobody was told: who asked for it may ask again, by the
+/// same key.
+async fn forget(app: &App, row: &SandboxRow) -> Result<(), StoreError> {
+    app.forget(row.machine).await?;
+    let last = app.store.tombstone_of(row.machine).await?.map(|gone| gone.state);
+    if last == Some(StateWord::Pending) {
+        app.store.withdraw_machine(row.machine).await?;
+    }
+    app.store.forget_sandbox(row.id).await
 }
 
 /// What a pause or a resume has done that was cut off before it was noted.

@@ -57,7 +57,8 @@ pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn all_rows(app: &App) -> Result<Vec<SnapshotRow>, StoreError> {
+/// Every snapshot, those of forks and builds too.
+pub(crate) async fn all_rows(app: &App) -> Result<Vec<SnapshotRow>, StoreError> {
     let mut rows = Vec::new();
     let mut filter = SnapshotFilter {
         all_kinds: true,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hearth_api::ProblemCode;
 use hearth_domain::{BuildFrom, BuildPlan, BuildReason};
 use hearth_ids::BuildId;
-use hearth_store::{BuildRow, SnapshotRow, StoreError, TemplateRow};
+use hearth_store::{BuildRow, SnapshotRow, TemplateRow};
 use tracing::{info, warn};
 
 use super::{
@@ -97,18 +97,6 @@ pub(crate) async fn check(app: &App, tenant: &Tenant, plan: &mut BuildPlan) -> A
             "name what the build begins with: fromImage or fromTemplate",
         )),
     }
-}
-
-/// Notes the builds that a daemon left which is gone, and removes what they left.
-pub(crate) async fn recover(app: &App) -> Result<(), StoreError> {
-    for build in app.store.builds_under_way().await? {
-        let why = reason(None, CUT_OFF);
-        app.store.fail_build(build.id, &why, now_unix_ms()).await?;
-    }
-    for snapshot in app.store.stray_snapshots().await? {
-        prune::snapshot(app, snapshot).await;
-    }
-    Ok(())
 }
 
 async fn fail(app: &App, id: BuildId, log: &BuildLog, reason: BuildReason) {

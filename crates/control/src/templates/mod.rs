@@ -12,14 +12,16 @@ mod machine;
 pub(crate) mod name;
 mod prune;
 mod ready;
+mod recover;
 mod remove;
 mod snapshot;
 mod steps;
 mod work;
 
 pub(crate) use book::book;
-pub(crate) use build::{check, recover, start};
+pub(crate) use build::{check, start};
 pub(crate) use find::{Source, owned, resolve, tagged};
 pub(crate) use ready::until_ready_again as until_ready;
+pub(crate) use recover::recover;
 pub(crate) use remove::remove;
 pub(crate) use snapshot::{boots, of_sandbox};

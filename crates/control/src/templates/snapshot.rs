@@ -4,7 +4,7 @@ use hearth_api::ProblemCode;
 use hearth_domain::{BuildPlan, BuildReason, DiskMib, MachineSpec};
 use hearth_ids::{BuildId, SnapshotId, TemplateId};
 use hearth_node_api::SnapshotRequest;
-use hearth_store::{BuildRow, BuildState, DEFAULT_TAG, NewSnapshot, NewTemplate, SandboxRow, SnapshotRow, TemplateRow};
+use hearth_store::{BuildRow, BuildState, DEFAULT_TAG, NewSnapshot, NewTemplate, SandboxRow, SnapshotRow, StoreError, TemplateRow};
 
 use super::prune;
 use crate::{
@@ -134,7 +134,7 @@ fn new(sandbox: &SandboxRow, name: Option<String>) -> NewTemplate {
 }
 
 /// A template that was made for a snapshot that was not is nobody's.
-async fn forget_empty(app: &App, template: &TemplateRow) -> ApiResult<()> {
+pub(super) async fn forget_empty(app: &App, template: &TemplateRow) -> Result<(), StoreError> {
     let builds = app.store.builds(template.id).await?;
     if builds.iter().all(|build| build.state == BuildState::Error) {
         app.store.remove_template(template.id).await?;
