@@ -1,4 +1,5 @@
 //! Volumes, as they are stored.
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 use hearth_ids::{ProjectId, VolumeId};
 use hearth_store::{NewVolumeError, ProjectRow, Store, VOLUMES_MAX, VolumeRow};
@@ -35,7 +36,10 @@ async fn a_name_is_one_volumes_of_a_project() {
     assert!(matches!(taken, Err(NewVolumeError::NameTaken(name)) if name == "data"));
     store.insert_volume(&row(other.id, "data")).await.unwrap();
     assert_eq!(store.volumes(None).await.unwrap().len(), 2);
-    assert_eq!(store.volumes(Some(ProjectId::DEFAULT)).await.unwrap(), [first.clone()]);
+    assert_eq!(
+        store.volumes(Some(ProjectId::DEFAULT)).await.unwrap(),
+        std::slice::from_ref(&first)
+    );
     assert_eq!(
         store.volume_named(ProjectId::DEFAULT, "data").await.unwrap(),
         Some(first.clone())

@@ -10,6 +10,10 @@ use rustix::fs::OFlags;
 /// The longest that is taken, in bytes: what fits into a handle of NFS beside the rest of it. File systems have 8 to 20.
 pub(crate) const HANDLE_MAX: usize = 30;
 
+/// The same as the kernel has it.
+const HANDLE_LENGTH: u32 = 30;
+const _: () = assert!(HANDLE_LENGTH as usize == HANDLE_MAX);
+
 /// A handle as the kernel gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct KernelHandle {
@@ -29,7 +33,7 @@ impl KernelHandle {
     /// The handle of an open file.
     pub(crate) fn of(file: impl AsFd) -> io::Result<Self> {
         let mut raw = Raw {
-            length: HANDLE_MAX as u32,
+            length: HANDLE_LENGTH,
             kind: 0,
             bytes: [0; HANDLE_MAX],
         };

@@ -45,7 +45,7 @@ pub(crate) fn count(root: &OwnedFd) -> io::Result<u64> {
     let mut total = 0_u64;
     let mut folders = vec![KernelHandle::of(root)?];
     let mut linked = HashSet::new();
-    let mut room = [MaybeUninit::uninit(); 8192];
+    let mut buffer = [MaybeUninit::uninit(); 8192];
     while let Some(folder) = folders.pop() {
         let folder = match folder.open(root, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(folder) => folder,
@@ -53,8 +53,8 @@ pub(crate) fn count(root: &OwnedFd) -> io::Result<u64> {
             Err(error) if error.raw_os_error() == Some(libc::ESTALE) => continue,
             Err(error) => return Err(error),
         };
-        let mut entries = RawDir::new(&folder, &mut room);
-        while let Some(entry) = entries.next() {
+        let mut listed = RawDir::new(&folder, &mut buffer);
+        while let Some(entry) = listed.next() {
             let entry = entry?;
             let name = entry.file_name();
             if is_dot(name.to_bytes()) {

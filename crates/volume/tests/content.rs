@@ -1,4 +1,5 @@
 //! Volumes as clients of the API use them, hostile guests included.
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 use std::{
     collections::HashSet,
@@ -13,6 +14,7 @@ use hearth_ids::VolumeId;
 use hearth_volume::{Changes, EntryKind, Folder, VolumePath, Volumes};
 
 const LIMIT: u64 = 1 << 20;
+const LIMIT_BYTES: usize = 1 << 20;
 
 struct World {
     folder: tempfile::TempDir,
@@ -86,8 +88,8 @@ fn files_and_folders_come_and_go() {
         gid: Some(8),
         mode: Some(0o600),
     };
-    let changed = volume.change(&at("/a/b/c"), changes).unwrap();
-    assert_eq!((changed.uid, changed.gid, changed.mode), (7, 8, 0o600));
+    let now = volume.change(&at("/a/b/c"), changes).unwrap();
+    assert_eq!((now.uid, now.gid, now.mode), (7, 8, 0o600));
     // What is written over stays whose it was.
     let again = world.write("/a/b/c", b"other").unwrap();
     assert_eq!((again.uid, again.mode, again.size), (7, 0o600, 5));
@@ -180,13 +182,13 @@ fn a_pipe_is_not_waited_for() {
 #[test]
 fn a_volume_holds_so_much_and_no_more() {
     let world = World::new();
-    let half = vec![1; LIMIT as usize / 2];
+    let half = vec![1; LIMIT_BYTES / 2];
     world.write("/a", &half).unwrap();
-    let error = world.write("/b", &vec![1; LIMIT as usize]).unwrap_err();
+    let error = world.write("/b", &vec![1; LIMIT_BYTES]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
     assert_eq!(world.volume().stat(&at("/b")).unwrap_err().kind(), ErrorKind::NotFound);
     let (used, limit) = world.volume().usage().unwrap();
-    assert!(used >= LIMIT / 2 && used < LIMIT / 2 + 65536, "{used}");
+    assert!((LIMIT / 2..LIMIT / 2 + 65536).contains(&used), "{used}");
     assert_eq!(limit, LIMIT);
     // What a cut off upload held is free again, and what was counted is what a new count finds.
     let reopened = Volumes::open(&world.folder.path().join("volumes"), b"secret", LIMIT).unwrap();

@@ -87,15 +87,15 @@ impl Wanted {
     pub(super) fn sets_times(&self) -> bool {
         [self.times.last_access, self.times.last_modification]
             .iter()
-            .any(|time| time.tv_nsec != UTIME_OMIT.into())
+            .any(|time| time.tv_nsec != UTIME_OMIT)
     }
 }
 
 fn read_time(reader: &mut Reader<'_>) -> Result<Timespec, Failure> {
     let spec = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
     match reader.u32()? {
-        0 => Ok(spec(0, UTIME_OMIT.into())),
-        1 => Ok(spec(0, UTIME_NOW.into())),
+        0 => Ok(spec(0, UTIME_OMIT)),
+        1 => Ok(spec(0, UTIME_NOW)),
         2 => {
             let (seconds, nanoseconds) = (reader.u32()?, reader.u32()?);
             if nanoseconds >= 1_000_000_000 {

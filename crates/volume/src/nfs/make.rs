@@ -66,7 +66,7 @@ pub(super) fn create(context: &Context<'_>, arguments: &mut Reader<'_>, out: &mu
         }
         (Ok(file), How::Exclusive(verifier)) => {
             own(&file, &above, context)?;
-            futimens(&file, &times(verifier))?;
+            futimens(&file, &times(*verifier))?;
             file
         }
         (Err(error), how) if error.raw_os_error() == Some(libc::EEXIST) => there(&target, &folder, name, how)?,
@@ -99,12 +99,12 @@ fn there(target: &Target, folder: &OwnedFd, name: &[u8], how: &How) -> Result<Ow
             Ok(file)
         }
         (FileType::Directory, How::Unchecked(_)) => Err(ISDIR),
-        (FileType::RegularFile, How::Exclusive(verifier)) if is_marked(&stat, verifier) => Ok(file),
+        (FileType::RegularFile, How::Exclusive(verifier)) if is_marked(&stat, *verifier) => Ok(file),
         _ => Err(EXIST),
     }
 }
 
-fn times(verifier: &[u8; 8]) -> Timestamps {
+fn times(verifier: [u8; 8]) -> Timestamps {
     let (a, b) = halves(verifier);
     let time = |seconds: u32| Timespec {
         tv_sec: seconds.into(),
@@ -117,13 +117,13 @@ fn times(verifier: &[u8; 8]) -> Timestamps {
 }
 
 /// In 31 bits each: some file systems have no more.
-fn halves(verifier: &[u8; 8]) -> (u32, u32) {
-    let number = u64::from_be_bytes(*verifier);
+fn halves(verifier: [u8; 8]) -> (u32, u32) {
+    let number = u64::from_be_bytes(verifier);
     let half = |bits: u64| u32::try_from(bits & 0x7fff_ffff).unwrap_or(0);
     (half(number >> 32), half(number))
 }
 
-fn is_marked(stat: &Stat, verifier: &[u8; 8]) -> bool {
+fn is_marked(stat: &Stat, verifier: [u8; 8]) -> bool {
     let (a, b) = halves(verifier);
     stat.st_atime == i64::from(a) && stat.st_mtime == i64::from(b)
 }
@@ -145,8 +145,11 @@ pub(super) fn make_folder(context: &Context<'_>, arguments: &mut Reader<'_>, out
     })?;
     // A folder of a group hands that on.
     let inherited = above.st_mode & SET_GROUP;
-    let mode = wanted.mode.map(|mode| mode | inherited);
-    give(&made, &above, context, &Wanted { mode, ..wanted })?;
+    let wanted = Wanted {
+        mode: wanted.mode.map(|bits| bits | inherited),
+        ..wanted
+    };
+    give(&made, &above, context, &wanted)?;
     answer(&target, &folder, &made, out)
 }
 
