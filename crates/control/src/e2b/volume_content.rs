@@ -222,8 +222,8 @@ pub(super) async fn change(
 ) -> ApiResult<Json<VolumeEntry>> {
     let Metadata { uid, gid, mode } = body.json_or_default().await?;
     let changes = Changes { uid, gid, mode };
-    let changed = volume.run(&query.path, move |folder, path| folder.change(&path, changes));
-    Ok(Json(shown(changed.await?)))
+    let entry = volume.run(&query.path, move |folder, path| folder.change(&path, changes));
+    Ok(Json(shown(entry.await?)))
 }
 
 /// `DELETE …/path`: with all that is in it.

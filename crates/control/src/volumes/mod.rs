@@ -92,13 +92,13 @@ pub(crate) fn token(app: &App, id: VolumeId) -> Zeroizing<String> {
 /// The folder of a volume that is there.
 pub(crate) async fn folder(app: &App, row: &VolumeRow) -> ApiResult<Arc<Folder>> {
     let id = row.id;
-    let folder = on_disk(app, move |volumes| match volumes.get(id)? {
-        Some(folder) => Ok(Some(folder)),
-        // Its disk was put back from a copy that is older than the row.
-        None => {
-            volumes.create(id)?;
-            volumes.get(id)
+    let folder = on_disk(app, move |volumes| {
+        if let Some(folder) = volumes.get(id)? {
+            return Ok(Some(folder));
         }
+        // Its disk was put back from a copy that is older than the row.
+        volumes.create(id)?;
+        volumes.get(id)
     });
     folder.await?.ok_or_else(|| no_volume(&id.to_string()))
 }

@@ -60,7 +60,7 @@ fn normal(path: &str) -> ApiResult<String> {
     }
     let normal = format!("/{}", names.join("/"));
     let is_within = |folder: &&str| normal == **folder || normal.starts_with(&format!("{folder}/"));
-    if RESERVED.iter().any(|folder| is_within(&folder)) {
+    if RESERVED.iter().any(is_within) {
         return Err(refused("is the system's: use one like /mnt/data"));
     }
     Ok(normal)
