@@ -18,7 +18,7 @@ use tokio::process::Child;
 
 use crate::on_each_driver;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A server that answers as the code interpreter does.
 const INTERPRETER: &str = r#"
@@ -288,11 +288,11 @@ fn over_http_whose_key_comes_acts() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = String::new();
+    let mut first = String::new();
     BufReader::new(server.stderr.take().unwrap())
-        .read_line(&mut said)
+        .read_line(&mut first)
         .unwrap();
-    let url = Url::of(said.trim().split(' ').next_back().unwrap());
+    let url = Url::of(first.trim().split(' ').next_back().unwrap());
     let post = |headers: &[(&str, &str)], name: &str, arguments: Value| {
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": name, "arguments": arguments } });
         let usual = [

@@ -4,7 +4,9 @@ use hearth_api::ProblemCode;
 use hearth_domain::{BuildPlan, BuildReason, DiskMib, MachineSpec};
 use hearth_ids::{BuildId, SnapshotId, TemplateId};
 use hearth_node_api::SnapshotRequest;
-use hearth_store::{BuildRow, BuildState, DEFAULT_TAG, NewSnapshot, NewTemplate, SandboxRow, SnapshotRow, StoreError, TemplateRow};
+use hearth_store::{
+    BuildRow, BuildState, DEFAULT_TAG, NewSnapshot, NewTemplate, SandboxRow, SnapshotRow, StoreError, TemplateRow,
+};
 
 use super::prune;
 use crate::{
