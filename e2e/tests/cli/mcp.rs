@@ -293,7 +293,7 @@ fn over_http_whose_key_comes_acts() {
         .read_line(&mut first)
         .unwrap();
     let url = Url::of(first.trim().split(' ').next_back().unwrap());
-    let post = |headers: &[(&str, &str)], name: &str, arguments: Value| {
+    let asked = |headers: &[(&str, &str)], name: &str, arguments: Value| {
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": name, "arguments": arguments } });
         let usual = [
             ("Content-Type", "application/json"),
@@ -312,26 +312,26 @@ fn over_http_whose_key_comes_acts() {
     };
     let by = |key: &str| format!("Bearer {key}");
     let (developer, viewer) = (by(&developer), by(&viewer));
-    assert_eq!(post(&[], "sandbox_list", json!({})).0, 401);
+    assert_eq!(asked(&[], "sandbox_list", json!({})).0, 401);
     assert_eq!(
-        post(&[("Authorization", "Bearer hth_x")], "sandbox_list", json!({})).0,
+        asked(&[("Authorization", "Bearer hth_x")], "sandbox_list", json!({})).0,
         401
     );
     let foreign = [
         ("Authorization", developer.as_str()),
         ("Origin", "https://evil.example"),
     ];
-    assert_eq!(post(&foreign, "sandbox_list", json!({})).0, 403);
-    let (_, denied) = post(&[("Authorization", &viewer)], "sandbox_create", json!({}));
+    assert_eq!(asked(&foreign, "sandbox_list", json!({})).0, 403);
+    let (_, denied) = asked(&[("Authorization", &viewer)], "sandbox_create", json!({}));
     assert_eq!(denied["isError"], true, "{denied}");
 
-    let (status, made) = post(&[("Authorization", &developer)], "sandbox_create", json!({}));
+    let (status, made) = asked(&[("Authorization", &developer)], "sandbox_create", json!({}));
     let id = made["structuredContent"]["sandbox"].clone();
     assert!(status == 200 && id.is_string(), "{made}");
     let run = json!({ "sandbox": id, "command": "uname -s" });
-    let (_, ran) = post(&[("Authorization", &developer)], "run_command", run);
+    let (_, ran) = asked(&[("Authorization", &developer)], "run_command", run);
     assert_eq!(ran["structuredContent"]["stdout"], "Linux\n", "{ran}");
-    let (_, place) = post(
+    let (_, place) = asked(
         &[("Authorization", &viewer)],
         "port_url",
         json!({ "sandbox": id, "port": 80 }),
