@@ -4,11 +4,11 @@
 //! finished by the reaper, and so is one whose creation nobody was told of: it ends when its time is over.
 
 use hearth_domain::{SandboxState, StateWord};
-use hearth_store::{SandboxRow, StoreError};
+use hearth_store::{Desired, SandboxRow, StoreError};
 use tracing::{info, warn};
 
 use super::egress;
-use crate::app::App;
+use crate::{app::App, time::now_unix_ms};
 
 /// Takes up those that there are. Store and node are together by now.
 pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
@@ -18,9 +18,7 @@ pub(crate) async fn run(app: &App) -> Result<(), StoreError> {
             forget(app, &row).await?;
             continue;
         }
-        if let Some(state) = found(app, &row) {
-            app.store.set_sandbox_state(row.id, state).await?;
-        }
+        settle(app, &row).await?;
         set_network(app, &row).await;
         app.sandboxes.add(&row);
     }
@@ -51,14 +49,30 @@ async fn forget(app: &App, row: &SandboxRow) -> Result<(), StoreError> {
     app.store.forget_sandbox(row.id).await
 }
 
-/// What a pause or a resume has done that was cut off before it was noted.
-fn found(app: &App, row: &SandboxRow) -> Option<SandboxState> {
-    let word = app.status(row.machine)?.state.word();
-    match (row.state, word) {
-        (SandboxState::Running, StateWord::Paused) => Some(SandboxState::Paused),
-        (SandboxState::Paused | SandboxState::Stopped, StateWord::Running | StateWord::Starting) => {
-            Some(SandboxState::Running)
+/// Notes what a pause or a resume has done that was cut off before it was noted. One that runs again has its whole time,
+/// where its end is of the time before it was paused.
+async fn settle(app: &App, row: &SandboxRow) -> Result<(), StoreError> {
+    let Some(status) = app.status(row.machine) else {
+        return Ok(());
+    };
+    let now = now_unix_ms();
+    match (row.state, status.state.word()) {
+        (SandboxState::Running, StateWord::Paused) => {
+            app.store.set_sandbox_state(row.id, SandboxState::Paused).await?;
         }
-        _ => None,
+        (
+            SandboxState::Paused | SandboxState::Stopped,
+            StateWord::Pending | StateWord::Preparing | StateWord::Starting | StateWord::Running,
+        ) => {
+            app.store.set_desired(row.machine, Desired::Running).await?;
+            let ends = if row.ends_unix_ms > now {
+                row.ends_unix_ms
+            } else {
+                now.saturating_add(row.timeout_ms)
+            };
+            app.store.note_sandbox_resumed(row.id, now, ends).await?;
+        }
+        _ => {}
     }
+    Ok(())
 }
