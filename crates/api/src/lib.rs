@@ -71,8 +71,8 @@ pub use snapshot::{
 };
 pub use stats::{Stats, StatsLine};
 pub use template::{
-    BuildLogLine, BuildQuery, BuildState, BuildTemplate, StepKind, Template, TemplateBuild, TemplateFiles,
-    TemplateList, TemplateStep, TemplateTag, UpdateTemplate,
+    BuildLogLine, BuildQuery, BuildState, BuildTemplate, PrunedLayers, StepKind, Template, TemplateBuild,
+    TemplateFiles, TemplateList, TemplateStep, TemplateTag, UpdateTemplate,
 };
 pub use trigger::{MissedRuns, PutTrigger, Trigger, TriggerList};
 

@@ -277,3 +277,10 @@ pub struct TemplateFiles {
     /// They are, and stay for the next days.
     pub present: bool,
 }
+
+/// What became of the layers of a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PrunedLayers {
+    /// How many were removed.
+    pub removed: u64,
+}

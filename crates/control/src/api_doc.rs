@@ -9,7 +9,7 @@ use axum::{
     Router,
     http::{Method, header},
     response::IntoResponse,
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use hearth_api::{PROBLEM_JSON, Problem, frame::Control, frame::SessionEnd};
 use utoipa::{
@@ -73,7 +73,7 @@ impl IntoResponses for Problems {
         sandboxes::change::pause, sandboxes::change::resume, sandboxes::change::set_timeout,
         sandboxes::copy::fork, sandboxes::copy::snapshot, sandboxes::copy::set_network,
         templates::build::build, templates::read::list, templates::read::get, templates::change::update,
-        templates::change::remove, templates::read::build, templates::files::get, templates::files::put,
+        templates::change::remove, templates::change::prune, templates::read::build, templates::files::get, templates::files::put,
         invocations::list, invocations::get, invocations::result, invocations::replay,
         node::info, node::doctor, node::version, node::health, ready::ready, metrics::metrics
     ),
@@ -215,6 +215,7 @@ fn sandbox_routes() -> Router<Arc<App>> {
                 .delete(templates::change::remove),
         )
         .route("/v1/templates/{template}/builds/{build}", get(templates::read::build))
+        .route("/v1/template-layers", delete(templates::change::prune))
         .route(
             "/v1/template-files/{hash}",
             get(templates::files::get).merge(put(templates::files::put)),

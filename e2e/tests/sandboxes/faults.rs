@@ -24,12 +24,16 @@ const CUT_OFF: &str = "cut-off";
 enum Action {
     /// Builds a template.
     Build,
+    /// Builds one on what another holds in memory, which is on no disk before.
+    BuildOn,
     /// Makes a snapshot of a sandbox, which is a template.
     Snapshot,
     /// Makes a sandbox, by a key.
     Create,
     /// Copies one.
     Fork,
+    /// Lets one reach nothing.
+    Fence,
     /// Pauses one with its memory.
     Pause,
     /// Pauses one without.
@@ -55,6 +59,8 @@ enum Outcome {
     GoesOn,
     /// The same key gives one sandbox, however often it is sent.
     IsMadeOnce,
+    /// The same, and reaches nothing.
+    IsFenced,
     /// It is paused, and goes on with what it had in memory.
     IsPaused,
     /// It runs, with what it had on disk alone.
@@ -65,11 +71,13 @@ enum Outcome {
 
 /// Every point: how to come there, and what must follow.
 const TABLE: &[(&str, Action, Outcome)] = &[
+    ("build.layer", Action::BuildOn, Outcome::IsBuiltAnew),
     ("build.snapshot", Action::Build, Outcome::IsBuiltAnew),
     ("build.snapshot", Action::Snapshot, Outcome::GoesOn),
     ("sandbox.booked", Action::Create, Outcome::IsMadeOnce),
     ("sandbox.made", Action::Create, Outcome::IsMadeOnce),
     ("sandbox.copied", Action::Fork, Outcome::GoesOn),
+    ("sandbox.network", Action::Fence, Outcome::IsFenced),
     ("sandbox.paused", Action::Pause, Outcome::IsPaused),
     ("sandbox.paused", Action::ExpireToPause, Outcome::IsPaused),
     ("sandbox.resumed", Action::Resume, Outcome::GoesOn),
@@ -128,11 +136,16 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
     if matches!(action, Action::ExpireToPause) {
         replace_victim(host, &victim);
     }
+    if matches!(action, Action::BuildOn) {
+        host.hearth(&["sandbox", "snapshot", "--name", "held", &victim]).ok();
+    }
     let victim = kept(host, VICTIM);
     host.down();
     host.up(&HostOptions::dying_at(point));
     match action {
         Action::Build => host.killed_at_by(point, &build_of(CUT_OFF)),
+        Action::BuildOn => host.killed_at_by(point, &["template", "build", CUT_OFF, "--template", "held"]),
+        Action::Fence => host.killed_at_by(point, &["sandbox", "network", "--no-internet", &victim]),
         Action::Pause => host.killed_at_by(point, &["sandbox", "pause", &victim]),
         Action::PauseDisk => host.killed_at_by(point, &["sandbox", "pause", "--no-memory", &victim]),
         Action::Resume | Action::Boot => host.killed_at_by(point, &["sandbox", "resume", &victim]),
@@ -181,6 +194,18 @@ fn check(host: &Host, point: &str, action: Action, outcome: Outcome) {
         Outcome::GoesOn => {
             assert_eq!(sandboxes(host).len(), 2, "{point}");
             assert_eq!(state(), "running", "{point}");
+            assert_eq!(exec(host, &victim, SEE_MARKS), "memory\ndisk", "{point}");
+        }
+        Outcome::IsFenced => {
+            let seen = host.hearth(&["sandbox", "get", &victim]).json();
+            assert_eq!(seen[0]["network"]["internet"], false, "{point}: {seen}");
+            let record = host
+                .state_dir()
+                .join("machines")
+                .join(seen[0]["machine"].as_str().unwrap());
+            let record = fs::read_to_string(record.join("state.json")).unwrap();
+            let record: Value = serde_json::from_str(&record).unwrap();
+            assert!(record["egress"].to_string().contains("0.0.0.0/0"), "{point}: {record}");
             assert_eq!(exec(host, &victim, SEE_MARKS), "memory\ndisk", "{point}");
         }
         Outcome::IsPaused => {

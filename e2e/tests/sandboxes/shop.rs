@@ -88,6 +88,7 @@ pub(crate) fn clear(host: &Host, point: &str) {
     for template in templates.as_array().unwrap() {
         host.hearth(&["template", "rm", template["id"].as_str().unwrap()]).ok();
     }
+    host.hearth(&["template", "prune"]).ok();
     let snapshots = host.hearth(&["snapshot", "ls", "--json"]).json();
     assert_eq!(snapshots, serde_json::json!([]), "{point}");
     assert_eq!(entries(&host.state_dir().join("snapshots")), 0, "{point}");

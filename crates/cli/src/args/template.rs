@@ -38,6 +38,8 @@ pub(crate) enum TemplateCommand {
         #[arg(required = true, value_name = "TEMPLATE")]
         templates: Vec<String>,
     },
+    /// Remove what steps of earlier builds left for later ones
+    Prune,
     /// Let other projects make sandboxes of templates
     Publish {
         /// Take it back

@@ -145,11 +145,25 @@ impl Layers<'_> {
     }
 
     async fn remove(&self, layer: &LayerRow) -> ApiResult<()> {
-        if let Some(row) = self.app.store.snapshot(layer.snapshot).await? {
-            remove::remove_snapshot(self.app, &row).await?;
-        }
-        Ok(self.app.store.forget_layer(self.project, &layer.key).await?)
+        remove_layer(self.app, self.project, layer).await
     }
+}
+
+/// Removes all layers of a project. Gives how many there were.
+pub(crate) async fn clear(app: &App, project: ProjectId) -> ApiResult<u64> {
+    let mut removed = 0;
+    for layer in app.store.layers(project).await? {
+        remove_layer(app, project, &layer).await?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+async fn remove_layer(app: &App, project: ProjectId, layer: &LayerRow) -> ApiResult<()> {
+    if let Some(row) = app.store.snapshot(layer.snapshot).await? {
+        remove::remove_snapshot(app, &row).await?;
+    }
+    Ok(app.store.forget_layer(project, &layer.key).await?)
 }
 
 #[cfg(test)]

@@ -121,6 +121,7 @@ const TABLE: &[(&str, Who, About)] = &[
     ("remove_project", Host, Open),
     ("remove_secret", MAKERS, Thing),
     ("remove_snapshot", MAKERS, Thing),
+    ("prune_template_layers", MAKERS, Open),
     ("remove_template", MAKERS, Thing),
     ("remove_trigger", MAKERS, Thing),
     ("remove_version", MAKERS, Thing),

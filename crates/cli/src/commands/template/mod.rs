@@ -5,7 +5,7 @@ mod context;
 mod dockerfile;
 mod follow;
 
-use hearth_api::{Resources, Template, TemplateList, UpdateTemplate};
+use hearth_api::{PrunedLayers, Resources, Template, TemplateList, UpdateTemplate};
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
 
@@ -27,6 +27,7 @@ pub(crate) async fn dispatch(command: TemplateCommand, client: &Client, json: bo
             })
             .await
         }
+        TemplateCommand::Prune => prune(client, json).await,
         TemplateCommand::Publish { private, templates } => {
             let change = UpdateTemplate {
                 public: Some(!private),
@@ -69,6 +70,16 @@ async fn one(client: &Client, template: &str) -> Result<Template, ClientError> {
 
 async fn update(client: &Client, template: &str, change: &UpdateTemplate) -> Result<Template, ClientError> {
     client.send_json(Method::PATCH, &path(template, &[]), change).await
+}
+
+async fn prune(client: &Client, json: bool) -> anyhow::Result<u8> {
+    let pruned: PrunedLayers = client.delete(&ApiPath::v1(&["template-layers"])).await?;
+    if json {
+        print_json(&pruned)?;
+    } else {
+        print_line(format!("{} layers removed", pruned.removed));
+    }
+    Ok(0)
 }
 
 /// The newest build of a template.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use hearth_api::{Template, UpdateTemplate};
+use hearth_api::{PrunedLayers, Template, UpdateTemplate};
 use hearth_domain::Action;
 use http::StatusCode;
 
@@ -58,4 +58,13 @@ pub(crate) async fn remove(
     let row = templates::owned(&app, &tenant, &wanted).await?;
     templates::remove(&app, &tenant, &row.id.to_string()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes what steps of earlier builds left on the disk. Templates stay; the next builds carry all their steps out.
+#[utoipa::path(delete, path = "/v1/template-layers", tag = "templates", operation_id = "prune_template_layers",
+    responses((status = 200, description = "How many there were", body = PrunedLayers), Problems))]
+pub(crate) async fn prune(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json<PrunedLayers>> {
+    let tenant = caller.may(&app, Action::MachineWrite).await?;
+    let removed = templates::clear_layers(&app, tenant.project).await?;
+    Ok(Json(PrunedLayers { removed }))
 }

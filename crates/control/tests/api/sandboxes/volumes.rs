@@ -126,7 +126,14 @@ async fn paths_lead_nowhere_else() {
         );
     }
     assert_eq!(code(&ask(&f, &volume, "DELETE", "path?path=/", "").await), 400);
-    let full = ask(&f, &volume, "PUT", "file?path=/a", vec![0; usize::try_from(VOLUME_BYTES).unwrap()]).await;
+    let full = ask(
+        &f,
+        &volume,
+        "PUT",
+        "file?path=/a",
+        vec![0; usize::try_from(VOLUME_BYTES).unwrap()],
+    )
+    .await;
     assert_eq!(code(&full), 507);
     let info: Value = ask(&f, &volume, "GET", "dir?path=/", "").await.json();
     assert_eq!(info.as_array().unwrap().len(), 1, "the link alone");

@@ -2,8 +2,6 @@
 
 use std::{convert::Infallible, io, net::SocketAddr};
 
-use super::{post, soon, to, world};
-use crate::client::text;
 use bytes::Bytes;
 use futures::stream;
 use hearth_gateway::{Body, GatewayConfig};
@@ -14,6 +12,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
+
+use super::{post, soon, to, world};
+use crate::client::text;
 
 const PIECE: usize = 64 * 1024;
 /// More than sockets hold on the way.
@@ -79,7 +80,7 @@ async fn a_sandbox_that_is_not_there_takes_no_upload_and_the_client_hears_so() {
 #[tokio::test]
 async fn who_sends_without_end_is_cut_off() {
     let (world, _house) = world(GatewayConfig::default(), Vec::new()).await;
-    let pieces = stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; PIECE]))));
+    let pieces = stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; PIECE]))));
     let mut client = world.client().connect().await;
     let endless = Body::new(StreamBody::new(pieces));
     let request = post(
