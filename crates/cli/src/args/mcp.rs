@@ -1,6 +1,7 @@
 //! Sandboxes as tools for agents.
 
 #![allow(
+    rustdoc::bare_urls,
     rustdoc::broken_intra_doc_links,
     clippy::doc_markdown,
     reason = "these comments are the help, where [X] stands for an optional X"
