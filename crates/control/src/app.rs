@@ -1,10 +1,13 @@
 //! What all handlers share.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 use hearth_api::ProblemCode;
 use hearth_domain::DriverKind;
-use hearth_ids::{KeyId, MachineId, SandboxId};
+use hearth_ids::{KeyId, MachineId, ProjectId, SandboxId};
 use hearth_image::ImageStore;
 use hearth_kernel::KernelStore;
 use hearth_node_api::{MachineStatus, NodeService};
@@ -59,6 +62,8 @@ pub(crate) struct App {
     pub(crate) tasks: TaskTracker,
     /// A turn for each build that has machines; the others wait.
     pub(crate) building: Semaphore,
+    /// Builds of one project, which share layers, take turns.
+    pub(crate) project_builds: Mutex<HashMap<ProjectId, Arc<tokio::sync::Mutex<()>>>>,
     /// Machines of snapshots that wait.
     pub(crate) warm: WarmMachines,
     /// What makes and calls instances of functions; set once, when the server opens.
@@ -98,6 +103,7 @@ impl App {
             measurements: Measurements::default(),
             tasks: TaskTracker::new(),
             building: Semaphore::new(BUILDS_AT_ONCE),
+            project_builds: Mutex::default(),
             plane: OnceLock::new(),
             ready: Ready::default(),
             flush,

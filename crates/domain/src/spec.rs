@@ -77,11 +77,12 @@ impl MachineSpec {
     /// Most images that may lie over a machine's own: each is a drive, and VMMs have room for some twenty devices.
     pub const LAYERS_MAX: usize = 8;
 
-    /// The same without the folders that it shares: what is made of a snapshot asks for its own.
+    /// The same as a snapshot keeps it: what is made of that asks for its own shared folders, and goes on although this booted.
     #[must_use]
     pub fn without_volumes(self) -> Self {
         Self {
             volumes: Vec::new(),
+            boots: false,
             ..self
         }
     }

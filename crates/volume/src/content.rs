@@ -210,7 +210,14 @@ impl Folder {
         let folder = self.open_folder(&path.parent())?;
         let moved = fresh_name();
         renameat(&folder, name, self.refuse(), &moved)?;
-        self.with_books(|books| purge(self.refuse(), &moved, &mut |bytes| books.take_off(bytes)))
+        // Without the books, which others want meanwhile.
+        let mut freed = 0_u64;
+        let purged = purge(self.refuse(), &moved, &mut |bytes| freed = freed.saturating_add(bytes));
+        self.with_books(|books| {
+            books.take_off(freed);
+            Ok(())
+        })?;
+        purged
     }
 
     /// Opens a file to be read; its length comes with it.

@@ -21,6 +21,10 @@ const BLOCK_BYTES: u64 = 512;
 
 /// What a file or folder costs.
 pub(crate) fn cost(stat: &Stat) -> u64 {
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        // Always the same: a folder grows by its entries, which are charged themselves, and never shrinks.
+        return 2 * ENTRY_BYTES;
+    }
     ENTRY_BYTES + content(stat)
 }
 

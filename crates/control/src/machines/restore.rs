@@ -52,6 +52,7 @@ pub(crate) fn plan(
         stop_timeout_ms: input::stop_timeout_ms("stop_timeout_ms", stop_timeout_ms)?,
         auto_remove: request.auto_remove,
         snapshot: Some(snapshot.id),
+        boots: false,
         ..of.clone()
     };
     Ok(Plan {

@@ -21,6 +21,9 @@ use crate::{
     time::now_unix_ms,
 };
 
+/// A boot and a ready command, in milliseconds, at their longest.
+const BOOT_MS: u64 = 12 * 60_000;
+
 /// What somebody wants a sandbox to be.
 #[derive(Debug, Clone)]
 pub(crate) struct NewSandbox {
@@ -109,7 +112,8 @@ async fn insert(
         state: SandboxState::Running,
         timeout_ms: new.timeout_ms,
         started_unix_ms: now,
-        ends_unix_ms: now.saturating_add(new.timeout_ms),
+        // Its time counts from when it is ready, which is noted then.
+        ends_unix_ms: now.saturating_add(new.timeout_ms).saturating_add(until_ready_ms(new)),
     };
     let machine = NewMachine {
         spec: MachineSpec {
@@ -126,6 +130,12 @@ async fn insert(
     app.publish(event);
     fault::point("sandbox.booked");
     Ok((row, machine::row_of(machine)))
+}
+
+/// How long one may take to be ready beyond what a restore takes, in milliseconds.
+fn until_ready_ms(new: &NewSandbox) -> u64 {
+    let boots = new.size.is_some() || !new.source.snapshot.has_memory();
+    if boots { BOOT_MS } else { 0 }
 }
 
 fn spec(tenant: &Tenant, new: &NewSandbox, row: &SandboxRow) -> MachineSpec {

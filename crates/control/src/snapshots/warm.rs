@@ -280,6 +280,7 @@ fn waiting(row: SnapshotRow) -> MachineSpec {
         id,
         owner: Some(MachineOwner::Warm { snapshot: row.id }),
         snapshot: Some(row.id),
+        boots: false,
         ports: Vec::new(),
         restart: RestartPolicy::No,
         recover: RecoverPolicy::No,

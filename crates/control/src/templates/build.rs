@@ -1,11 +1,12 @@
 //! A build, from its start to its end. One that is cut off has failed, and is to be started anew; what it kept is of use then.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use hearth_api::ProblemCode;
 use hearth_domain::{BuildFrom, BuildPlan, BuildReason};
-use hearth_ids::BuildId;
+use hearth_ids::{BuildId, ProjectId};
 use hearth_store::{BuildRow, SnapshotRow, TemplateRow};
+use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::{
@@ -109,6 +110,12 @@ async fn fail(app: &App, id: BuildId, log: &BuildLog, reason: BuildReason) {
     }
 }
 
+/// The turn that the builds of a project take.
+fn turn_of(app: &App, project: ProjectId) -> Arc<Mutex<()>> {
+    let mut turns = app.project_builds.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(turns.entry(project).or_default())
+}
+
 async fn run(
     app: &Arc<App>,
     template: &TemplateRow,
@@ -116,6 +123,8 @@ async fn run(
     begin: &Begin,
     log: &BuildLog,
 ) -> Result<(), BuildReason> {
+    let of_project = turn_of(app, template.project);
+    let _alone = of_project.lock().await;
     let turn = app.building.acquire().await;
     let _turn = turn.map_err(|_| reason(None, CUT_OFF))?;
     let work = Work {

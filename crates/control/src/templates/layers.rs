@@ -111,7 +111,7 @@ impl Layers<'_> {
         let layer = LayerRow { key, snapshot: disk };
         self.app.store.keep_layer(self.project, &layer, now_unix_ms()).await?;
         if let Err(error) = snapshot::save(self.app, disk, spec, self.build, false).await {
-            self.app.store.forget_layer(self.project, &layer.key).await?;
+            self.app.store.forget_layer(self.project, &layer).await?;
             return Err(error);
         }
         fault::point("build.layer");
@@ -163,7 +163,7 @@ async fn remove_layer(app: &App, project: ProjectId, layer: &LayerRow) -> ApiRes
     if let Some(row) = app.store.snapshot(layer.snapshot).await? {
         remove::remove_snapshot(app, &row).await?;
     }
-    Ok(app.store.forget_layer(project, &layer.key).await?)
+    Ok(app.store.forget_layer(project, layer).await?)
 }
 
 #[cfg(test)]

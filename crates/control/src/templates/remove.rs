@@ -2,14 +2,15 @@
 
 use hearth_api::ProblemCode;
 use hearth_node_api::ErrorKind;
-use hearth_store::{SnapshotRow, SnapshotState, TemplateRow};
+use hearth_store::{BuildState, SnapshotRow, SnapshotState, TemplateRow};
 
-use super::find;
+use super::{build::reason, find};
 use crate::{
     app::App,
     caller::Tenant,
     error::{ApiError, ApiResult},
     snapshots,
+    time::now_unix_ms,
 };
 
 /// Removes the tenant's template of a name or an ID, or its snapshot.
@@ -27,10 +28,17 @@ pub(crate) async fn remove(app: &App, tenant: &Tenant, wanted: &str) -> ApiResul
 }
 
 async fn remove_template(app: &App, template: &TemplateRow) -> ApiResult<()> {
+    // A build that is under way sees that it is over, and removes what it made.
+    for build in app.store.builds(template.id).await? {
+        if matches!(build.state, BuildState::Waiting | BuildState::Building) {
+            let why = reason(None, "the template was removed meanwhile");
+            app.store.fail_build(build.id, &why, now_unix_ms()).await?;
+        }
+    }
     for snapshot in app.store.snapshots_of_template(template.id).await? {
         match app.store.snapshot(snapshot).await? {
-            // A build under way sees that its template is gone, and removes it.
-            Some(row) if row.state == SnapshotState::Making => {}
+            // That is somebody's who is at it: a build, or whoever removes what is superseded.
+            Some(row) if matches!(row.state, SnapshotState::Making | SnapshotState::Removing) => {}
             Some(row) => remove_snapshot(app, &row).await?,
             None => {}
         }

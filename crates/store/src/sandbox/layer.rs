@@ -73,10 +73,11 @@ impl Store {
     }
 
     /// Forgets a layer. Its snapshot is to be removed before.
-    pub async fn forget_layer(&self, project: ProjectId, key: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM template_layers WHERE project = $1 AND key = $2")
+    pub async fn forget_layer(&self, project: ProjectId, layer: &LayerRow) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM template_layers WHERE project = $1 AND key = $2 AND snapshot = $3")
             .bind(project.to_string())
-            .bind(key)
+            .bind(&layer.key)
+            .bind(layer.snapshot.to_string())
             .execute(&self.writer)
             .await
             .map_err(StoreError::query("forget a layer"))?;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::{
     fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat},
-    io::pread,
+    io::{Errno, pread},
 };
 
 use super::{
@@ -52,7 +52,15 @@ pub(super) fn open_entry(target: &Target, folder: &OwnedFd, name: &[u8]) -> Resu
     let is_root = || Ok::<_, Failure>(target.handle == KernelHandle::of(target.folder.root())?);
     let name = if name == b".." && is_root()? { b"." } else { name };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(folder, name, flags, Mode::empty())?)
+    let found = openat(folder, name, flags, Mode::empty())?;
+    if name == b".." {
+        // What the API removes is moved beside the volumes first, and whoever had it open could climb from there.
+        let (is, refuse) = (fstat(&found)?, fstat(target.folder.refuse())?);
+        if (is.st_dev, is.st_ino) == (refuse.st_dev, refuse.st_ino) {
+            return Err(Errno::STALE.into());
+        }
+    }
+    Ok(found)
 }
 
 /// LOOKUP.
@@ -139,7 +147,7 @@ fn read_full(file: impl AsFd, data: &mut [u8], offset: u64) -> Result<usize, Fai
         match pread(&file, rest, offset.saturating_add(done as u64)) {
             Ok(0) => break,
             Ok(length) => done += length,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
