@@ -170,7 +170,7 @@ def test_connect_gives_what_comes_from_then_on(sandbox, folder):
 
 @covers("CommandHandle.disconnect")
 def test_disconnecting_leaves_the_command_running(sandbox, folder):
-    handle = start(sandbox, f"while [ ! -e {folder}/go ]; do echo noise; sleep 0.01; done; echo over > {folder}/done")
+    handle = start(sandbox, f"while [ ! -e {folder}/go ]; do echo noise; sleep 0.01; done; echo over > {folder}/half; mv {folder}/half {folder}/done")
     handle.disconnect()
     assert handle.pid in pids(sandbox)
     sandbox.files.write(f"{folder}/go", "")
