@@ -165,6 +165,19 @@ impl Builder {
         outcome
     }
 
+    /// Has the guest write out to its disk what it has in memory. Where it cannot, it does so by itself within half a minute.
+    pub(super) async fn sync(&self) {
+        let request = ExecRequest {
+            cmd: vec!["sync".to_owned()],
+            working_dir: Some("/".to_owned()),
+            user: Some("root".to_owned()),
+            ..ExecRequest::default()
+        };
+        if let Err(error) = self.run(request, USER_TIMEOUT, |_, _| {}).await {
+            warn!(id = %self.spec.id, %error, "a template's machine does not write out what it has in memory");
+        }
+    }
+
     async fn boot(&self) -> Result<(), NodeError> {
         let (app, id) = (&*self.app, self.spec.id);
         let make = || async {

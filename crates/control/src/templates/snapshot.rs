@@ -110,7 +110,7 @@ pub(super) async fn save(
         id: new.id,
         machine,
         memory,
-        flush: true,
+        flush: false,
     };
     match app.node.snapshot(request).await {
         Ok(info) => {

@@ -271,6 +271,8 @@ impl Work<'_> {
             .await
             .map_err(failed)?;
         self.log.line("info", "making the snapshot");
+        // So that machines of another size may boot with the disk.
+        machine.sync().await;
         let mut spec = machine.spec.clone();
         setting.apply(&mut spec.workload);
         spec.workload.cmd = plan
