@@ -16,7 +16,6 @@
 
 mod api_doc;
 mod app;
-mod body;
 mod caller;
 mod e2b;
 mod error;

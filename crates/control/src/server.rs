@@ -5,6 +5,7 @@ mod doors;
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
+use hearth_http::drained;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +21,7 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use self::doors::Doors;
-use crate::{body::Drained, listen::Listener, peer::Peer};
+use crate::{listen::Listener, peer::Peer};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
@@ -134,7 +135,7 @@ impl Service {
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.tasks.clone());
         let tasks = self.tasks.clone();
-        let request = request.map(|body| Body::new(Drained::new(body, tasks)));
+        let request = drained(request, move |rest| drop(tasks.spawn(rest))).map(Body::new);
         self.router.clone().oneshot(request).await
     }
 }

@@ -2,9 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use hearth_http::drained;
 use hearth_ids::{RequestId, SandboxId};
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::{
+    body::{Body as _, Incoming},
+    upgrade::OnUpgrade,
+};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -17,7 +21,6 @@ use super::{
     streaming::{Held, streaming},
     target::Target,
     upgraded::upgraded,
-    upload::reading_the_rest,
 };
 use crate::{
     Body, Gateway, answer,
@@ -37,7 +40,13 @@ pub(crate) struct Asked {
 /// Answers the request.
 pub(crate) async fn serve(gateway: &Gateway, asked: Asked, request: Request<Incoming>) -> Response<Body> {
     let page = wants_page(request.headers());
-    let request = reading_the_rest(request);
+    let request = drained(request, |rest| drop(tokio::spawn(rest))).map(|body| {
+        if body.is_end_stream() {
+            Body::empty()
+        } else {
+            Body::new(body)
+        }
+    });
     let outcome = match &asked.target {
         Ok(target) => pass_on(gateway, &asked, target, request).await,
         Err(refusal) => Err(*refusal),

@@ -26,7 +26,6 @@ mod streaming;
 mod streams;
 mod target;
 mod upgraded;
-mod upload;
 
 use std::sync::Arc;
 

@@ -9,7 +9,6 @@ use hearth_guest_api::runtime::{
 };
 use http::header::{CONTENT_TYPE, TRAILER};
 use http::{HeaderName, HeaderValue, Method, Request, Response as HttpResponse, StatusCode};
-use hyper::body::Incoming;
 use tokio::sync::{oneshot, watch};
 
 use super::failure::{self, Failure};
@@ -17,7 +16,7 @@ use super::invocation::Invocation;
 use super::payload::{self, Unfit};
 use super::queue::{Answer, Call, Outcome, Refused};
 use super::{Phase, RuntimeApi};
-use crate::server::body::{self, Body, Response};
+use crate::server::body::{self, Body, Incoming, Response};
 
 /// How Lambda marks an answer of a function that failed, whatever the failure.
 const UNHANDLED: HeaderValue = HeaderValue::from_static("Unhandled");

@@ -8,8 +8,9 @@ use hearth_guest_api::runtime::MAX_PAYLOAD_BYTES;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::server::body::Incoming;
 
 /// Room is counted in these.
 const UNIT_BYTES: usize = 1024;

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use tokio::sync::mpsc;
 
 use super::RuntimeApi;
@@ -17,7 +17,7 @@ use super::failure::{self, error_body};
 use super::payload::{self, Unfit};
 use super::queue::{Answer, Outcome};
 use super::runtime::{self, ERROR_TYPE, header};
-use crate::server::body::{Body, Response};
+use crate::server::body::{Body, Incoming, Response};
 
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
 const DEFAULT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");

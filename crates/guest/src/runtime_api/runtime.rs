@@ -6,11 +6,10 @@ use std::rc::Rc;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response as HttpResponse, StatusCode};
-use hyper::body::Incoming;
 
 use super::failure::{self, Failure};
 use super::{Phase, RuntimeApi, payload};
-use crate::server::body::{self, Body, Response};
+use crate::server::body::{self, Body, Incoming, Response};
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 pub(super) const ERROR_TYPE: &str = "lambda-runtime-function-error-type";

@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Buf as _, Bytes};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 
-use super::body::{self, Body, Response};
+use super::body::{self, Body, Incoming, Response};
 
 const MAX_AT_ONCE: usize = 8;
 const PIECE_BYTES: usize = 256 * 1024;

@@ -6,12 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use hearth_http::{Drained, Rest};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 pub(crate) type Response = http::Response<Body>;
+/// A request's body. What nobody reads of it is read on, so that the connection serves the next request.
+pub(crate) type Incoming = Drained<fn(Rest)>;
 
 /// Pieces under way between a sender and the socket.
 const PIECES: usize = 2;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use hearth_http::{Rest, drained};
 use http::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::body::Response;
+use super::body::{Incoming, Response};
 use super::places::Place;
 use super::sessions::Sessions;
 
@@ -111,7 +111,7 @@ where
     F: Future<Output = Response> + 'static,
 {
     let service = service_fn(|request| {
-        let answer = handle(peer, request);
+        let answer = handle(peer, drained(request, read_on as fn(Rest)));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = http1::Builder::new();
@@ -127,6 +127,10 @@ where
     {
         linger(parts.io.into_inner()).await;
     }
+}
+
+fn read_on(rest: Rest) {
+    tokio::task::spawn_local(rest);
 }
 
 /// Closes as RFC 9112, 9.6 has it: a socket closed while its client still sends is reset, which takes away the answer that the

@@ -13,13 +13,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use hearth_guest_api::files::{FileOperation, same_secret, signature};
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use rustix::fs::OFlags;
 
-use super::body::{self, Body, Response};
+use super::body::{self, Body, Incoming, Response};
 use super::named_user;
 use crate::agent::Agent;
 use crate::clock::unix_ns;
@@ -85,16 +84,7 @@ pub(super) async fn serve(agent: Rc<Agent>, request: Request<Incoming>) -> Respo
         Ok(user) if operation == FileOperation::Read => download(&user, &query).await,
         Ok(user) => upload::serve(&user, &query, request).await,
     };
-    served.unwrap_or_else(|refused| {
-        let mut answer = body::json_error(refused.status, &refused.message);
-        if operation == FileOperation::Write {
-            // What is left of the upload is not read, so nothing can follow it on this connection. Who is not told would try.
-            answer
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        answer
-    })
+    served.unwrap_or_else(|refused| body::json_error(refused.status, &refused.message))
 }
 
 /// `a=b&c=d` with percent-encoding and `+` for a space; the first of a repeated name counts.

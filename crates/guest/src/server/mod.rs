@@ -18,14 +18,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use body::{Body, Response};
+use body::{Body, Incoming, Response};
 use connections::Limits;
 use hearth_guest_api::connect::{Code, ConnectError};
 use hearth_guest_api::files::same_secret;
 use hearth_guest_api::{ACCESS_TOKEN_HEADER, HOST_TOKEN_HEADER};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
 use crate::agent::Agent;

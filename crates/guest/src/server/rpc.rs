@@ -11,11 +11,10 @@ use hearth_guest_api::{KEEPALIVE_HEADER, MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::body::{self, Body, Response};
+use super::body::{self, Body, Incoming, Response};
 use super::{header, named_user};
 
 /// For the next piece of a request.

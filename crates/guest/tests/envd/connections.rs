@@ -51,8 +51,26 @@ fn an_upload_that_is_refused_says_why() {
     connection.write(body).unwrap();
     let answer = connection.answer();
     assert_eq!((answer.status, &answer.json()["code"]), (401, &401.into()));
-    // Who was not told would send the next request into a connection that is closing.
-    assert!(answer.is_last);
+    // Its connection serves the next request: a proxy may have that of somebody else.
+    assert!(!answer.is_last);
+    connection.write("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(connection.answer().status, 204);
+}
+
+#[test]
+fn input_that_is_refused_at_its_first_message_leaves_its_connection_whole() {
+    let agent = Agent::start();
+    let mut connection = agent.connect();
+    for _ in 0..3 {
+        connection.write(stream_head("process.Process/StreamInput")).unwrap();
+        let nobody = json!({"start": {"process": {"pid": 999_999_999}}});
+        connection.write(chunk(&frame(&nobody))).unwrap();
+        // The answer is there before the request's end.
+        let frames = connection.answer().frames();
+        assert_eq!(frames[0]["error"]["code"], "not_found", "{frames:?}");
+        connection.write(chunk(&frame(&json!({"keepalive": {}})))).unwrap();
+        connection.write("0\r\n\r\n").unwrap();
+    }
 }
 
 /// A connection from inside the guest, where the host is the only other end of trust.

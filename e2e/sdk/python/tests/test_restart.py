@@ -147,20 +147,26 @@ def test_under_an_upload_and_a_watch(other, sandbox, how):
     watch = sandbox.files.watch_dir("/tmp")
     sandbox.files.write("/tmp/before", "x")
     wait_until(lambda: "before" in [event.name for event in watch.get_new_events()], "the first event")
-    read, write = os.pipe()
-    errors = []
+    # By an iterator: a pipe's size is 0, which the SDK would announce as the length.
+    begun, enough, errors = threading.Event(), threading.Event(), []
+
+    def content():
+        yield b"x" * 65536
+        begun.set()
+        enough.wait(60)
 
     def upload():
         try:
-            sandbox.files.write("/tmp/half", os.fdopen(read, "rb"), request_timeout=60)
+            sandbox.files.write("/tmp/half", content(), request_timeout=60)
         except BaseException as error:
             errors.append(error)
 
     uploading = threading.Thread(target=upload, daemon=True)
     uploading.start()
-    os.write(write, b"x" * 65536)
+    assert begun.wait(30), "nothing was asked for"
+    wait_until(lambda: sandbox.files.exists("/tmp/half"), "the upload's begin")
     other.down(how)
-    os.close(write)
+    enough.set()
     uploading.join(60)
     assert not uploading.is_alive() and errors, f"the upload ended well: {errors}"
     other.up()

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use http::{HeaderMap, Request, StatusCode};
-use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::super::body::{self, Body, Response};
+use super::super::body::{self, Body, Incoming, Response};
 use super::super::named_user;
 use super::upload::describe_written;
 use super::{Refused, blocking, next_data, open_regular, path_in};

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use bytes::BytesMut;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use hyper::body::Incoming;
 
-use super::super::body::{self, Body, Response};
+use super::super::body::{self, Body, Incoming, Response};
 use super::super::header;
 use super::content::Content;
 use super::{PIECE_BYTES, Refused, blocking, next_data, path_in, without_waiting};
