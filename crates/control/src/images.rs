@@ -1,6 +1,6 @@
 //! Images: what the image store has, and how more comes in.
 
-mod names;
+pub(crate) mod names;
 
 use std::{pin::Pin, sync::Arc};
 

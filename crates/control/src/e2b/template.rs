@@ -10,6 +10,7 @@ use axum::{
 use hearth_api::ProblemCode;
 use hearth_domain::{Action, BuildFrom, BuildPlan, BuildStep, DiskMib, MemoryMib, Vcpus};
 use hearth_ids::BuildId;
+use hearth_image::Credentials;
 use hearth_store::{BuildRow, TemplateRow};
 use http::StatusCode;
 use serde::Deserialize;
@@ -93,12 +94,7 @@ pub(super) async fn start(
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: wire::StartBuild = body.json().await?;
     let (template, mut row) = find(&app, &tenant, &template, &build).await?;
-    if request.from_image_registry.is_some() {
-        return Err(ApiError::field(
-            "fromImageRegistry",
-            "credentials of registries are not taken with a build; pull the image first, with `hearth image pull`",
-        ));
-    }
+    let credentials = request.from_image_registry.map(credentials).transpose()?;
     row.plan.from = match (request.from_image, request.from_template) {
         (Some(image), None) => Some(BuildFrom::Image(image)),
         (None, Some(template)) => Some(BuildFrom::Template(template)),
@@ -108,8 +104,26 @@ pub(super) async fn start(
     row.plan.force = request.force.unwrap_or(false);
     row.plan.start_cmd = request.start_cmd.filter(|cmd| !cmd.is_empty());
     row.plan.ready_cmd = request.ready_cmd.filter(|cmd| !cmd.is_empty());
-    templates::start(&app, &tenant, template, row).await?;
+    templates::start(&app, &tenant, template, row, credentials).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Google's registries take a service account's key as the password of this user, as
+/// <https://cloud.google.com/artifact-registry/docs/docker/authentication#json-key> has it.
+const GCP_USER: &str = "_json_key";
+
+fn credentials(registry: wire::Registry) -> ApiResult<Credentials> {
+    match registry {
+        wire::Registry::General { username, password } => Ok(Credentials::Basic { username, password }),
+        wire::Registry::Gcp { service_account_json } => Ok(Credentials::Basic {
+            username: GCP_USER.to_owned(),
+            password: service_account_json,
+        }),
+        wire::Registry::Aws {} => Err(ApiError::field(
+            "fromImageRegistry",
+            "keys of AWS are not taken; its registries take the user AWS with what `aws ecr get-login-password` prints as the password",
+        )),
+    }
 }
 
 fn step(step: wire::Step) -> BuildStep {

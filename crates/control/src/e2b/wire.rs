@@ -1,7 +1,7 @@
 //! What goes over the wire, by E2B's names.
 #![expect(clippy::struct_field_names, reason = "they are the wire's")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -184,11 +184,36 @@ pub(super) struct NewTemplate {
 pub(super) struct StartBuild {
     pub(super) from_image: Option<String>,
     pub(super) from_template: Option<String>,
-    pub(super) from_image_registry: Option<serde_json::Value>,
+    pub(super) from_image_registry: Option<Registry>,
     pub(super) force: Option<bool>,
     pub(super) steps: Option<Vec<Step>>,
     pub(super) start_cmd: Option<String>,
     pub(super) ready_cmd: Option<String>,
+}
+
+/// Who to be for the registry of an image.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(super) enum Registry {
+    #[serde(rename = "registry")]
+    General { username: String, password: String },
+    Gcp {
+        #[serde(rename = "serviceAccountJson")]
+        service_account_json: String,
+    },
+    /// With keys for an API that gives out tokens for the registry, for some hours.
+    Aws {},
+}
+
+impl fmt::Debug for Registry {
+    /// Secrets stay out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::General { .. } => "Registry::General(…)",
+            Self::Gcp { .. } => "Registry::Gcp(…)",
+            Self::Aws {} => "Registry::Aws(…)",
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,37 +5,39 @@ use std::sync::{Arc, PoisonError};
 use hearth_api::ProblemCode;
 use hearth_domain::{BuildFrom, BuildPlan, BuildReason};
 use hearth_ids::{BuildId, ProjectId};
+use hearth_image::Credentials;
 use hearth_store::{BuildRow, SnapshotRow, TemplateRow};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::{
     find,
+    image::Image,
     log::BuildLog,
     prune,
     steps::{self, Step},
-    work::{FINALIZE, Work},
+    work::{BASE, FINALIZE, Work},
 };
 use crate::{
     app::App,
     caller::Tenant,
     error::{ApiError, ApiResult},
     fault,
-    machines::create as machine,
     time::now_unix_ms,
 };
 
 /// Why a build failed that nobody finished.
 pub(super) const CUT_OFF: &str = "the server went down during the build; start it again";
 
-/// Starts a build that waits, by its plan.
+/// Starts a build that waits, by its plan. The credentials are for the registry of its image, and are kept nowhere.
 pub(crate) async fn start(
     app: &Arc<App>,
     tenant: &Tenant,
     template: TemplateRow,
     mut build: BuildRow,
+    credentials: Option<Credentials>,
 ) -> ApiResult<()> {
-    let begin = check(app, tenant, &mut build.plan).await?;
+    let begin = check(app, tenant, &mut build.plan, credentials).await?;
     if !app.store.start_build(build.id, &build.plan).await? {
         return Err(ApiError::new(
             ProblemCode::StateConflict,
@@ -58,14 +60,19 @@ pub(crate) async fn start(
 /// What a build begins with, looked up.
 pub(crate) enum Begin {
     /// An image, which boots.
-    Image(String),
+    Image(Box<Image>),
     /// A template's snapshot, from which the build goes on.
     Snapshot(Box<SnapshotRow>),
 }
 
 /// Refuses what cannot be built, before anything is begun. What is built on a template has its disk's size, and its start and
 /// ready command unless it brings one.
-pub(crate) async fn check(app: &App, tenant: &Tenant, plan: &mut BuildPlan) -> ApiResult<Begin> {
+pub(crate) async fn check(
+    app: &App,
+    tenant: &Tenant,
+    plan: &mut BuildPlan,
+    credentials: Option<Credentials>,
+) -> ApiResult<Begin> {
     if plan.steps.len() > steps::STEPS_MAX {
         return Err(ApiError::field(
             "steps",
@@ -77,9 +84,8 @@ pub(crate) async fn check(app: &App, tenant: &Tenant, plan: &mut BuildPlan) -> A
     }
     match &plan.from {
         Some(BuildFrom::Image(image)) => {
-            let driver = app.default_driver().await?;
-            machine::facts_of(app, image, None, driver, tenant.host).await?;
-            Ok(Begin::Image(image.clone()))
+            let image = Image::look_up(app, tenant, image, credentials).await?;
+            Ok(Begin::Image(Box::new(image)))
         }
         Some(BuildFrom::Template(name)) => {
             let source = find::resolve(app, tenant, name).await?;
@@ -125,6 +131,12 @@ async fn run(
 ) -> Result<(), BuildReason> {
     let of_project = turn_of(app, template.project);
     let _alone = of_project.lock().await;
+    log.at(BASE);
+    if let Begin::Image(image) = begin {
+        // Before it is the build's turn: others need not wait for a registry.
+        let fetched = image.fetch(app, log).await;
+        fetched.map_err(|error| reason(Some(BASE), error.problem.detail))?;
+    }
     let turn = app.building.acquire().await;
     let _turn = turn.map_err(|_| reason(None, CUT_OFF))?;
     let work = Work {

@@ -6,6 +6,7 @@ mod build;
 mod command;
 pub(crate) mod files;
 mod find;
+mod image;
 mod layers;
 mod log;
 mod machine;

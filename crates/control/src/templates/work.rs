@@ -26,10 +26,10 @@ use super::{
     ready, snapshot,
     steps::{self, Setting, Step},
 };
-use crate::{app::App, error::ApiResult, machines::create};
+use crate::{app::App, error::ApiResult};
 
 /// The step at which nothing of the plan is carried out yet, as the SDKs name it.
-const BASE: &str = "base";
+pub(super) const BASE: &str = "base";
 /// The one at which all of it was.
 pub(super) const FINALIZE: &str = "finalize";
 
@@ -121,13 +121,12 @@ impl Work<'_> {
         let (app, plan) = (self.app, &self.build.plan);
         match begin {
             Begin::Image(image) => {
-                self.log.line("info", &format!("FROM {image}"));
-                let driver = app.default_driver().await?;
-                let facts = create::facts_of(app, image, None, driver, true).await?;
+                self.log.line("info", &format!("FROM {}", image.name));
+                let (driver, facts) = (app.default_driver().await?, image.facts(app).await?);
                 let user = plan.user.as_deref().unwrap_or_default();
                 let key = format!("image {} with {} MiB for {user:?}", facts.image_id, plan.disk_mib);
                 let key = Key::of(&key);
-                let spec = machine::of_image(self.template.project, self.build.id, plan, image, facts, driver);
+                let spec = machine::of_image(self.template.project, self.build.id, plan, &image.name, facts, driver);
                 let (whole, user) = (None, plan.user.clone());
                 Ok(Base { spec, key, whole, user })
             }

@@ -157,17 +157,22 @@ test('ready commands are the shell’s', async () => {
   }
 })
 
-// covers: Template.fromAWSRegistry, Template.fromGCPRegistry
-// not offered: 400: credentials of registries are not taken with a build
-test('credentials of registries are refused', async () => {
+// covers: Template.fromGCPRegistry
+test('an image of a private registry', async () => {
   const name = newTemplate()
-  for (const template of [
-    Template().fromImage('registry.example.com/x', { username: 'me', password: 'x' }),
-    Template().fromAWSRegistry('1.dkr.ecr.us-east-1.amazonaws.com/x', { accessKeyId: 'a', secretAccessKey: 'b', region: 'us-east-1' }),
-    Template().fromGCPRegistry('gcr.io/x/y', { serviceAccountJSON: { type: 'service_account' } }),
-  ]) {
-    await expect(Template.build(template, name, SIZE)).rejects.toThrow(/registr/)
-  }
+  const image = `${process.env.HEARTH_REGISTRY}/mine/debian:1`
+  const [username, password] = process.env.HEARTH_REGISTRY_LOGIN.split(':')
+  await Template.build(Template().fromImage(image, { username, password }), name, SIZE)
+  await Template.build(Template().fromGCPRegistry(image, { serviceAccountJSON: {} }), name, SIZE)
+  const sandbox = await create(name)
+  expect((await sandbox.commands.run('id -un')).stdout).toBe('user\n')
+})
+
+// covers: Template.fromAWSRegistry
+// not offered: 400: keys of AWS are not taken, but the token that `aws ecr get-login-password` prints is
+test('keys of AWS are refused', async () => {
+  const template = Template().fromAWSRegistry('1.dkr.ecr.us-east-1.amazonaws.com/x', { accessKeyId: 'a', secretAccessKey: 'b', region: 'us-east-1' })
+  await expect(Template.build(template, newTemplate(), SIZE)).rejects.toThrow(/get-login-password/)
 })
 
 // covers: Template.addMcpServer, Template.betaDevContainerPrebuild, Template.betaSetDevContainerStart

@@ -1,7 +1,8 @@
-"""Templates: built, found, tagged, and made sandboxes of. Their images are those that the daemon has; nothing is pulled."""
+"""Templates: built, found, tagged, and made sandboxes of. Their images are those that the daemon has, or those of a registry of the tests' own."""
 
 import io
 import os
+import subprocess
 import tarfile
 
 import pytest
@@ -296,18 +297,40 @@ def test_ready_commands_are_the_shells(shared_sandbox):
         wait_until(holds, check.get_cmd())
 
 
-@covers("Template.from_aws_registry", "Template.from_gcp_registry", "Template.from_image(username)", not_offered="400: credentials of registries are not taken with a build")
+REGISTRY, (REGISTRY_USER, REGISTRY_PASSWORD) = os.environ.get("HEARTH_REGISTRY", ""), os.environ.get("HEARTH_REGISTRY_LOGIN", ":").split(":")
+
+
+@covers("Template.from_image(username)")
 @pytest.mark.sync_only
-def test_credentials_of_registries_are_refused(sdk, builder, name, tmp_path):
-    account = '{"type": "service_account", "project_id": "x"}'
-    wishes = [
-        builder().from_image("registry.example.com/x", username="me", password="x"),
-        builder().from_aws_registry("1.dkr.ecr.us-east-1.amazonaws.com/x", access_key_id="a", secret_access_key="b", region="us-east-1"),
-        builder().from_gcp_registry("gcr.io/x/y", service_account_json={"type": "service_account"}),
-    ]
-    for template in wishes:
-        with pytest.raises((BuildException, TemplateException), match="registr"):
-            sdk.Template.build(template, name, **SIZE)
+def test_an_image_of_a_private_registry(sdk, builder, create, delete, name):
+    delete(name)
+    image, lines = f"{REGISTRY}/mine/debian:1", []
+    with pytest.raises(BuildException, match="cannot pull"):
+        sdk.Template.build(builder().from_image(image, username=REGISTRY_USER, password="wrong"), name, **SIZE)
+    template = builder().from_image(image, username=REGISTRY_USER, password=REGISTRY_PASSWORD)
+    sdk.Template.build(template.run_cmd("id -un > /tmp/who"), name, on_build_logs=lines.append, **SIZE)
+    said = [line.message for line in lines]
+    assert f"FROM {image}" in said and REGISTRY_PASSWORD not in str(said)
+    assert create(name).files.read("/tmp/who") == "user\n"
+
+
+@covers("Template.from_gcp_registry")
+@pytest.mark.sync_only
+def test_an_image_of_a_registry_of_googles(sdk, builder, delete, name):
+    delete(name)
+    # By another name, so that the node lacks it: a registry of Google's takes the key as a password.
+    skopeo = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    login = ["--src-creds", f"{REGISTRY_USER}:{REGISTRY_PASSWORD}", "--dest-creds", f"{REGISTRY_USER}:{REGISTRY_PASSWORD}"]
+    subprocess.run([*skopeo, *login, f"docker://{REGISTRY}/mine/debian:1", f"docker://{REGISTRY}/google/debian:1"], check=True)
+    sdk.Template.build(builder().from_gcp_registry(f"{REGISTRY}/google/debian:1", service_account_json={}), name, **SIZE)
+
+
+@covers("Template.from_aws_registry", not_offered="400: keys of AWS are not taken, but the token that `aws ecr get-login-password` prints is")
+@pytest.mark.sync_only
+def test_keys_of_aws_are_refused(sdk, builder, name):
+    template = builder().from_aws_registry("1.dkr.ecr.us-east-1.amazonaws.com/x", access_key_id="a", secret_access_key="b", region="us-east-1")
+    with pytest.raises((BuildException, TemplateException), match="get-login-password"):
+        sdk.Template.build(template, name, **SIZE)
 
 
 @covers("TemplateBuilder.add_mcp_server", "TemplateBuilder.beta_dev_container_prebuild", "TemplateBuilder.beta_set_dev_container_start", not_offered="the SDK itself refuses where the template is not E2B's own of that name")

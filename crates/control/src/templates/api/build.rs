@@ -36,13 +36,13 @@ pub(crate) async fn build(
     let public = request.public;
     let mut plan = plan(request, tag)?;
     // Before anything is noted: a template of which no build can be begun is not to be there.
-    templates::check(&app, &tenant, &mut plan).await?;
+    templates::check(&app, &tenant, &mut plan, None).await?;
     let (template, row) = templates::book(&app, &tenant, name, plan).await?;
     if let Some(public) = public {
         app.store.publish_template(template.id, public, now_unix_ms()).await?;
     }
     let seen = view::build(row.clone(), Vec::new());
-    templates::start(&app, &tenant, template, row).await?;
+    templates::start(&app, &tenant, template, row, None).await?;
     let state = hearth_api::BuildState::Building;
     Ok((StatusCode::ACCEPTED, Json(TemplateBuild { state, ..seen })))
 }

@@ -5,6 +5,7 @@ mod e2b;
 mod ends;
 mod life;
 mod list;
+mod pulled;
 mod secrets;
 mod templates;
 mod traffic;

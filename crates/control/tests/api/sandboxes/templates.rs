@@ -174,7 +174,8 @@ async fn what_cannot_be_built_leaves_no_template() {
             Some("steps[0]"),
         ),
         (json!({ "name": "other/web", "image": IMAGE }), Some("name")),
-        (json!({ "name": "web", "image": "none" }), None),
+        // No name of an image, and the ID of none.
+        (json!({ "name": "web", "image": "no image" }), None),
     ] {
         let refused = f.post_json("/v1/templates", &body).await;
         assert_eq!(refused.problem().field.as_deref(), field, "{body}");
