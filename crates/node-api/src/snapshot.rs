@@ -81,9 +81,6 @@ pub struct SnapshotRequest {
     /// Whether memory and devices are saved. Else the disk alone is, and a machine that is made of it boots.
     #[serde(default = "with_memory")]
     pub memory: bool,
-    /// Whether a guest that runs writes out first what it has not yet, so that of a snapshot with memory the disk alone has all.
-    #[serde(default)]
-    pub flush: bool,
 }
 
 fn with_memory() -> bool {

@@ -11,7 +11,7 @@ use std::{
 
 use hearth_ids::VolumeId;
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, Stat, openat2},
+    fs::{Mode, OFlags, ResolveFlags, Stat, fstatvfs, openat2},
     io::Errno,
 };
 
@@ -20,6 +20,8 @@ use crate::{
     usage::{content, count},
 };
 
+/// What of the host's file system is not for volumes: machines' disks and the daemon's own files are on it as well.
+const FREE_BYTES_MIN: u64 = 1 << 30;
 /// How often the kernel is asked again that met a rename on its way.
 const TRIES: u32 = 32;
 
@@ -40,6 +42,7 @@ pub struct Folder {
 pub(crate) struct Books<'a> {
     used: &'a mut u64,
     limit: u64,
+    root: &'a OwnedFd,
 }
 
 impl Books<'_> {
@@ -47,6 +50,11 @@ impl Books<'_> {
     pub(crate) fn check(&self, bytes: u64) -> io::Result<()> {
         if self.used.saturating_add(bytes) > self.limit {
             return Err(Errno::DQUOT.into());
+        }
+        // A file system that says nothing of itself is no reason to refuse.
+        let free = fstatvfs(self.root).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        if bytes > 0 && free.saturating_sub(bytes) < FREE_BYTES_MIN {
+            return Err(Errno::NOSPC.into());
         }
         Ok(())
     }
@@ -126,6 +134,7 @@ impl Folder {
         work(&mut Books {
             used,
             limit: self.limit_bytes,
+            root: &self.root,
         })
     }
 

@@ -314,7 +314,6 @@ impl Inner {
             id: template,
             machine: plan.key.machine,
             memory: true,
-            flush: false,
         };
         let made = self.parts.node.snapshot(request).await;
         fault::point("template.made");

@@ -118,7 +118,10 @@ fn refused(path: &str, error: io::Error) -> ApiError {
             ProblemCode::VolumeFull,
             "the volume has no room for that; remove files from it",
         ),
-        Kind::StorageFull => ApiError::new(ProblemCode::DiskFull, "the host's disk is full"),
+        Kind::StorageFull => ApiError::new(
+            ProblemCode::DiskFull,
+            "what the host's disk has left is not for volumes",
+        ),
         Kind::StaleNetworkFileHandle => volumes::no_volume("of this address"),
         _ => ApiError::internal(format!("the host's disk failed at {path:?} of a volume")).caused_by(error),
     }
@@ -145,13 +148,22 @@ pub(super) struct NewQuery {
 }
 
 impl NewQuery {
-    fn changes(&self) -> Changes {
-        Changes {
-            uid: self.uid,
-            gid: self.gid,
-            mode: self.mode,
+    fn changes(&self) -> ApiResult<Changes> {
+        changes(self.uid, self.gid, self.mode)
+    }
+}
+
+/// What is to be set. The last of all numbers is no user and no group: to the kernel it says that nothing changes.
+fn changes(uid: Option<u32>, gid: Option<u32>, mode: Option<u32>) -> ApiResult<Changes> {
+    for (name, id) in [("uid", uid), ("gid", gid)] {
+        if id == Some(u32::MAX) {
+            return Err(ApiError::field(
+                name,
+                format!("{name} {} is nobody's; name a smaller one", u32::MAX),
+            ));
         }
     }
+    Ok(Changes { uid, gid, mode })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -221,7 +233,7 @@ pub(super) async fn change(
     body: ApiBody,
 ) -> ApiResult<Json<VolumeEntry>> {
     let Metadata { uid, gid, mode } = body.json_or_default().await?;
-    let changes = Changes { uid, gid, mode };
+    let changes = changes(uid, gid, mode)?;
     let entry = volume.run(&query.path, move |folder, path| folder.change(&path, changes));
     Ok(Json(shown(entry.await?)))
 }
@@ -247,7 +259,7 @@ pub(super) async fn make_dir(
     volume: Opened,
     ApiQuery(query): ApiQuery<NewQuery>,
 ) -> ApiResult<(StatusCode, Json<VolumeEntry>)> {
-    let (changes, parents) = (query.changes(), query.force.unwrap_or(false));
+    let (changes, parents) = (query.changes()?, query.force.unwrap_or(false));
     let made = volume.run(&query.path, move |folder, path| {
         folder.make_dir(&path, changes, parents)
     });
@@ -274,7 +286,7 @@ pub(super) async fn write(
     ApiQuery(query): ApiQuery<NewQuery>,
     body: Body,
 ) -> ApiResult<(StatusCode, Json<VolumeEntry>)> {
-    let (changes, parents) = (query.changes(), query.force.unwrap_or(false));
+    let (changes, parents) = (query.changes()?, query.force.unwrap_or(false));
     let begun = volume.run(&query.path, move |folder, path| folder.upload(path, changes, parents));
     let mut upload = begun.await?;
     let mut chunks = extract::chunks(body);

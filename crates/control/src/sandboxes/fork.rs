@@ -95,7 +95,6 @@ async fn saved(app: &App, sandbox: &Sandbox) -> ApiResult<(SandboxRow, SnapshotR
         id,
         machine: sandbox.machine,
         memory: true,
-        flush: false,
     };
     let info = match app.node.snapshot(request).await {
         Ok(info) => info,

@@ -96,7 +96,6 @@ async fn make(app: &App, new: &NewSnapshot, memory: bool) -> ApiResult<SnapshotR
         id: new.id,
         machine: new.spec.id,
         memory,
-        flush: false,
     };
     let info = match app.node.snapshot(request).await {
         Ok(info) => info,

@@ -267,7 +267,6 @@ async fn make(app: &App, fork: &NewFork) -> ApiResult<u64> {
         id: fork.snapshot.id,
         machine: fork.snapshot.spec.id,
         memory: true,
-        flush: false,
     };
     let paused_us = app.node.snapshot(request).await?.paused_us;
     fault::point("fork.saved");

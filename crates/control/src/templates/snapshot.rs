@@ -110,7 +110,6 @@ pub(super) async fn save(
         id: new.id,
         machine,
         memory,
-        flush: false,
     };
     match app.node.snapshot(request).await {
         Ok(info) => {

@@ -769,7 +769,6 @@ async fn a_start_settles_what_was_cut_off() {
         id,
         machine: web.id,
         memory: true,
-        flush: false,
     };
     f.node.snapshot(request(made.id)).await.unwrap();
     f.node.snapshot(request(SnapshotId::new())).await.unwrap();
@@ -844,7 +843,6 @@ async fn a_start_undoes_or_finishes_forks_that_were_cut_off() {
             id: fork.snapshot.id,
             machine: web.id,
             memory: true,
-            flush: false,
         };
         f.node.snapshot(request).await.unwrap();
         for machine in &fork.machines[..made] {

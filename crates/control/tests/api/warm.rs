@@ -263,7 +263,6 @@ async fn one_that_a_server_left_goes_with_the_row_that_was_to_be_its() {
         id: snapshot.id,
         machine: source.id,
         memory: true,
-        flush: false,
     };
     f.node.snapshot(request).await.unwrap();
     let id = MachineId::new();

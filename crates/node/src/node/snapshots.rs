@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 
 use super::Node;
 use crate::{
-    frozen::Frozen,
     guest_link,
     held::Held,
     owner::{Command, OwnerHandle, SnapshotOrder, Taken, save_error},
@@ -56,15 +55,11 @@ impl Node {
     }
 
     async fn take_snapshot(&self, owner: &OwnerHandle, request: SnapshotRequest) -> Result<SnapshotInfo, NodeError> {
-        let SnapshotRequest { id, memory, flush, .. } = request;
+        let SnapshotRequest { id, memory, .. } = request;
         let services = Arc::clone(&self.services);
         let running = owner.status.borrow().state.word() == StateWord::Running;
         let guest = owner.guest.borrow().clone().filter(|_| running);
         let (holds, finishing) = (owner.holds.clone(), services.finishing.clone());
-        if let Some(guest) = guest.as_ref().filter(|_| memory && flush) {
-            let frozen = Frozen::freeze(guest.clone(), owner.spec.id, finishing.clone()).await;
-            frozen.thaw().await;
-        }
         let held = if memory {
             Held::prepare(guest, holds, finishing).await
         } else {

@@ -12,7 +12,6 @@ fn without_memory(machine: MachineId) -> SnapshotRequest {
         id: SnapshotId::new(),
         machine,
         memory: false,
-        flush: false,
     }
 }
 
@@ -56,7 +55,6 @@ async fn a_disk_may_grow_and_memory_may_be_left() {
         id: SnapshotId::new(),
         machine: grown.id,
         memory: false,
-        flush: false,
     };
     let larger = node.snapshot(request).await.unwrap();
     let smaller = MachineSpec {

@@ -26,7 +26,6 @@ async fn snapshot(node: &Node, machine: MachineId) -> SnapshotInfo {
         id: SnapshotId::new(),
         machine,
         memory: true,
-        flush: false,
     };
     node.snapshot(request).await.unwrap()
 }
@@ -166,7 +165,6 @@ async fn copies_go_on_from_a_snapshot() {
         id: info.id,
         machine: id,
         memory: true,
-        flush: false,
     };
     assert_eq!(node.snapshot(again).await.unwrap(), info);
     assert_eq!(node.snapshots().await.unwrap(), std::slice::from_ref(&info));
@@ -387,7 +385,6 @@ async fn a_snapshot_that_fails_leaves_the_machine_running_and_nothing_else() {
             id: SnapshotId::new(),
             machine: id,
             memory: true,
-            flush: false,
         };
         assert!(node.snapshot(request).await.is_err());
         world.goes_on(id).await;
@@ -400,7 +397,6 @@ async fn a_snapshot_that_fails_leaves_the_machine_running_and_nothing_else() {
             id: SnapshotId::new(),
             machine: id,
             memory: true,
-            flush: false,
         };
         assert_eq!(node.snapshot(request).await.unwrap_err().kind, ErrorKind::Conflict);
         node.remove(id, true).await.unwrap();
@@ -524,7 +520,6 @@ async fn a_machine_on_the_bridge_sleeps_and_goes_on_from_nothing_else() {
             id,
             machine,
             memory: true,
-            flush: false,
         })
         .await
         .unwrap_err();

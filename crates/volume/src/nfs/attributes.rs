@@ -69,6 +69,10 @@ impl Wanted {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Failure> {
         let mut word = || Ok::<_, Failure>(if reader.bool()? { Some(reader.u32()?) } else { None });
         let (mode, uid, gid) = (word()?, word()?, word()?);
+        // The last of all numbers is nobody: to the kernel it says that nothing changes.
+        if [uid, gid].contains(&Some(u32::MAX)) {
+            return Err(INVAL);
+        }
         let size = if reader.bool()? { Some(reader.u64()?) } else { None };
         let last_access = read_time(reader)?;
         let last_modification = read_time(reader)?;

@@ -113,7 +113,8 @@ fn read_credentials(body: &[u8]) -> Result<Credentials, Garbage> {
     let _stamp = reader.u32()?;
     let _machine = reader.opaque(MACHINE_NAME_MAX)?;
     let (uid, gid, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
-    if count > GROUPS_MAX {
+    // The last of all numbers is nobody: files that were made would be root's.
+    if count > GROUPS_MAX || [uid, gid].contains(&u32::MAX) {
         return Err(Garbage);
     }
     let gids = (0..count).map(|_| reader.u32()).collect::<Result<_, _>>()?;

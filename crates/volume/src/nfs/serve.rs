@@ -10,6 +10,8 @@ use super::{Export, record, rpc};
 
 /// Connections that one guest may have. A kernel has one, and for moments another while it mounts.
 pub const CONNECTIONS_MAX: usize = 8;
+/// Ports below are those of who may be anybody in the guest.
+const PRIVILEGED: u16 = 1024;
 /// How long a listener rests that the system would not let somebody in by.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -66,7 +68,12 @@ async fn receive(
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let connection = match listener.accept().await {
-            Ok((connection, _)) => connection,
+            // Whom a call is by, its connection is believed for: one that the guest's kernel made, and no program of anybody's.
+            Ok((connection, peer)) if peer.port() < PRIVILEGED => connection,
+            Ok((_, peer)) => {
+                debug!(%peer, "a program of a guest wants to be its kernel to its volumes");
+                continue;
+            }
             Err(error) => {
                 debug!(%error, "a guest's connection to its volumes was not accepted");
                 sleep(RETRY).await;

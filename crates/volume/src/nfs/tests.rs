@@ -127,6 +127,53 @@ fn call(exports: &[Export], program: u32, procedure: u32, arguments: &Writer) ->
     (reader.u32().unwrap(), answer[28..].to_vec())
 }
 
+/// Calls of whoever is at this port of the client's, until one is answered or the connection ends.
+fn answered_from(ports: &[u16]) -> bool {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    use std::io::{Read as _, Write as _};
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let _serving = super::serve(runtime.handle(), listener, Vec::new()).unwrap();
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let bound = ports
+        .iter()
+        .any(|port| bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], *port))).is_ok());
+    assert!(bound, "no port is free");
+    connect(&socket, &address).unwrap();
+    let mut stream = std::net::TcpStream::from(socket);
+    let nothing = message(NFS, 0, &Writer::default());
+    let head = 0x8000_0000 | u32::try_from(nothing.len()).unwrap();
+    let sent = stream.write_all(&[head.to_be_bytes().as_slice(), &nothing].concat());
+    sent.is_ok() && stream.read_exact(&mut [0; 4]).is_ok()
+}
+
+#[test]
+fn the_guests_kernel_is_served_and_no_program_that_anybody_runs() {
+    assert!(!answered_from(&[0]));
+    if rustix::process::geteuid().is_root() {
+        assert!(answered_from(&(700..1024).collect::<Vec<_>>()));
+    } else {
+        eprintln!("SKIPPED: ports of kernels are root's");
+    }
+}
+
+#[test]
+fn nobody_owns_nothing() {
+    let world = World::new();
+    let root = world.mounted();
+    let file = world.create(&root, "a");
+    let mut arguments = Writer::default();
+    // The owner alone is to be set, and no guard is.
+    arguments.opaque(&file).u32(0).u32(1).u32(u32::MAX).absent(5);
+    assert_eq!(world.call(NFS, 2, &arguments).0, 22);
+    let owner = fs::metadata(world.root().join("a")).unwrap().uid();
+    assert_eq!(owner, 1000);
+}
+
 #[test]
 fn files_are_made_written_read_renamed_removed() {
     let world = World::new();

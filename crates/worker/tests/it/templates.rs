@@ -234,7 +234,6 @@ async fn only_what_went_on_from_the_template_of_now_is_given_out() {
             id: template,
             machine: old,
             memory: true,
-            flush: false,
         };
         world.node.snapshot(request).await.unwrap();
         if restarts {
