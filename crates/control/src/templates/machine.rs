@@ -23,15 +23,19 @@ use crate::{app::App, machines::create::Facts, machines::run, snapshots::warm};
 /// How long the guest has to stop; nothing of it is kept but its snapshot.
 const STOP_TIMEOUT_MS: u64 = 5_000;
 
-/// Makes a user, if there is none of the name, and says so by [`USER_MADE`]. Debian's way, else busybox's.
+/// Makes a user, if there is none of the name, and says so by [`USER_MADE`]. Debian's way, else busybox's, else by hand.
 const USER_SCRIPT: &str = r#"id -u USER >/dev/null 2>&1 && exit 0
 if command -v useradd >/dev/null; then
     useradd --create-home --shell /bin/bash --uid 1000 USER 2>/dev/null || useradd --create-home --shell /bin/bash USER || exit 1
 elif command -v adduser >/dev/null; then
     adduser -D -s /bin/bash USER || exit 1
 else
-    echo "the image has neither useradd nor adduser" >&2
-    exit 1
+    id=1000
+    while grep -qs "^[^:]*:[^:]*:$id:" /etc/passwd /etc/group; do id=$((id + 1)); done
+    echo "USER:x:$id:$id::/home/USER:/bin/bash" >>/etc/passwd || exit 1
+    echo "USER:x:$id:" >>/etc/group || exit 1
+    [ ! -f /etc/shadow ] || echo 'USER:!:19000:0:99999:7:::' >>/etc/shadow || exit 1
+    mkdir -p /home/USER && chown "$id:$id" /home/USER || exit 1
 fi
 if [ -d /etc/sudoers.d ]; then
     echo "USER ALL=(ALL:ALL) NOPASSWD: ALL" >/etc/sudoers.d/template-user && chmod 440 /etc/sudoers.d/template-user || exit 1
