@@ -18,6 +18,8 @@ pub struct SandboxSettings {
     pub keep_alive: bool,
     /// Whether requests to its ports, the agent's aside, must show its traffic token.
     pub private_traffic: bool,
+    /// The host that programs are told in requests to its ports; `${PORT}` in it stands for the port.
+    pub mask_host: Option<String>,
     /// What it may reach, as it was asked for.
     pub network: SandboxNetwork,
     /// Shared folders that it mounts, by the names that they were asked for by.

@@ -16,6 +16,7 @@ pub(crate) mod files;
 mod life;
 mod list;
 mod logs;
+mod mask;
 mod metrics;
 mod sandbox;
 mod secret;

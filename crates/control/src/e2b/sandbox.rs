@@ -122,7 +122,6 @@ fn settings(request: &wire::NewSandbox) -> ApiResult<SandboxSettings> {
         ("iam", request.iam.is_some()),
         ("network.egressProxy", network.egress_proxy.is_some()),
         ("network.rules", network.rules.is_some()),
-        ("network.maskRequestHost", network.mask_request_host.is_some()),
         ("network.httpsPorts", network.https_ports.is_some()),
     ])?;
     refuse_unknown(&network)?;
@@ -135,6 +134,11 @@ fn settings(request: &wire::NewSandbox) -> ApiResult<SandboxSettings> {
         auto_resume,
         keep_alive: false,
         private_traffic: network.allow_public_traffic == Some(false),
+        mask_host: network
+            .mask_request_host
+            .as_deref()
+            .map(super::mask::host)
+            .transpose()?,
         network: SandboxNetwork {
             internet: request.allow_internet_access,
             allow_out: network.allow_out.unwrap_or_default(),

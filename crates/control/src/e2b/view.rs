@@ -84,6 +84,7 @@ fn network(settings: &SandboxSettings) -> Network {
         allow_out: some(&settings.network.allow_out),
         deny_out: some(&settings.network.deny_out),
         allow_public_traffic: Some(!settings.private_traffic),
+        mask_request_host: settings.mask_host.clone(),
         ..Network::default()
     }
 }

@@ -75,7 +75,7 @@ fn place(app: &Arc<App>, sandbox: &Sandbox) -> Option<SandboxPlace> {
     Some(SandboxPlace {
         address,
         traffic_token: sandbox.private_traffic.then(|| app.traffic_token(sandbox.id).into()),
-        mask_host: None,
+        mask_host: sandbox.mask_host.clone(),
         gone: gone.boxed(),
     })
 }

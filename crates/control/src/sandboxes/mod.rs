@@ -63,6 +63,7 @@ pub(crate) struct Sandbox {
     pub(crate) auto_resume: bool,
     pub(crate) keep_alive: bool,
     pub(crate) private_traffic: bool,
+    pub(crate) mask_host: Option<String>,
     pub(crate) timeout_ms: u64,
     /// Held by whoever changes it.
     pub(crate) turn: Mutex<()>,
@@ -78,8 +79,9 @@ impl Sandbox {
             auto_resume,
             keep_alive,
             private_traffic,
+            mask_host,
             ..
-        } = row.settings;
+        } = row.settings.clone();
         Self {
             id: row.id,
             project: row.project,
@@ -87,6 +89,7 @@ impl Sandbox {
             auto_resume,
             keep_alive,
             private_traffic,
+            mask_host,
             timeout_ms: row.timeout_ms,
             turn: Mutex::default(),
             ending: AtomicBool::new(false),

@@ -105,6 +105,7 @@ fn settings(request: &CreateSandbox) -> ApiResult<SandboxSettings> {
         auto_resume: request.auto_resume,
         keep_alive: request.keep_alive,
         private_traffic: request.private_traffic,
+        mask_host: None,
         network: request.network.clone().into(),
         volumes: Vec::new(),
     })
