@@ -12,8 +12,8 @@ use hearth_gateway::{Knock, NoSandbox, SandboxPlace, Sandboxes};
 use hearth_ids::SandboxId;
 use tracing::debug;
 
-use super::{Sandbox, act};
-use crate::{app::App, time::now_unix_ms};
+use super::{Sandbox, Using, act};
+use crate::app::App;
 
 /// Held loosely: the application holds the gateway.
 pub(crate) struct Door(pub(crate) Weak<App>);
@@ -27,14 +27,14 @@ impl Sandboxes for Door {
             // A stranger is told so by the gateway, and neither wakes it nor keeps it awake.
             return place(&app, &sandbox).ok_or(NoSandbox::NotFound);
         }
-        sandbox.note_request(now_unix_ms());
+        let using = Using::begin(&sandbox);
         if let Some(place) = place(&app, &sandbox) {
-            return Ok(place);
+            return Ok(using.place(place));
         }
         // Whoever changes it now is waited for: a resume, or a pause that is followed by one.
         drop(sandbox.turn.lock().await);
         if let Some(place) = place(&app, &sandbox) {
-            return Ok(place);
+            return Ok(using.place(place));
         }
         if !sandbox.auto_resume {
             return Err(NoSandbox::NotFound);
@@ -54,7 +54,15 @@ impl Sandboxes for Door {
                 _ => NoSandbox::Unavailable(error.problem.detail),
             });
         }
-        place(&app, &sandbox).ok_or(NoSandbox::NotFound)
+        let place = place(&app, &sandbox).ok_or(NoSandbox::NotFound)?;
+        Ok(using.place(place))
+    }
+}
+
+impl Using {
+    fn place(self, place: SandboxPlace) -> SandboxPlace {
+        let held: Option<Box<dyn Send + Sync>> = Some(Box::new(self));
+        SandboxPlace { held, ..place }
     }
 }
 
@@ -77,5 +85,6 @@ fn place(app: &Arc<App>, sandbox: &Sandbox) -> Option<SandboxPlace> {
         traffic_token: sandbox.private_traffic.then(|| app.traffic_token(sandbox.id).into()),
         mask_host: sandbox.mask_host.clone(),
         gone: gone.boxed(),
+        held: None,
     })
 }

@@ -24,7 +24,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -41,6 +41,8 @@ pub(crate) use network::{egress, set_network};
 pub(crate) use reap::run as reap;
 pub(crate) use reconcile::run as reconcile;
 use tokio::sync::{Mutex, Notify};
+
+use crate::time::now_unix_ms;
 
 /// The longest that a sandbox may last, in milliseconds: a month.
 pub(crate) const TIMEOUT_MAX_MS: u64 = 31 * 24 * 3600 * 1000;
@@ -71,6 +73,27 @@ pub(crate) struct Sandbox {
     ending: AtomicBool,
     /// When a port of it was last asked for something, in milliseconds since the Unix epoch; 0: never.
     last_request_unix_ms: AtomicU64,
+    /// Requests under way, and streams that are open.
+    requests: AtomicUsize,
+}
+
+/// A request to a port of a sandbox that is under way.
+pub(crate) struct Using(Arc<Sandbox>);
+
+impl Using {
+    fn begin(sandbox: &Arc<Sandbox>) -> Self {
+        sandbox.requests.fetch_add(1, Ordering::Relaxed);
+        sandbox.note_request(now_unix_ms());
+        Self(Arc::clone(sandbox))
+    }
+}
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        // In this order: at no moment it is neither under way nor noted.
+        self.0.note_request(now_unix_ms());
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Sandbox {
@@ -94,6 +117,7 @@ impl Sandbox {
             turn: Mutex::default(),
             ending: AtomicBool::new(false),
             last_request_unix_ms: AtomicU64::new(0),
+            requests: AtomicUsize::new(0),
         }
     }
 
@@ -106,8 +130,11 @@ impl Sandbox {
         self.last_request_unix_ms.store(0, Ordering::Relaxed);
     }
 
-    /// The last request that puts its end off, if it had any.
+    /// The last request that puts its end off, if it had any. One that is under way is of now.
     fn last_request(&self) -> Option<u64> {
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            self.note_request(now_unix_ms());
+        }
         let last = self.last_request_unix_ms.load(Ordering::Relaxed);
         (self.keep_alive && last > 0).then_some(last)
     }

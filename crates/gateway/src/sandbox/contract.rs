@@ -46,6 +46,8 @@ pub struct SandboxPlace {
     /// Resolves when the sandbox is paused, killed, or its machine has ended: streams are cut. It must have resolved before
     /// the address is given to another machine.
     pub gone: BoxFuture<'static, ()>,
+    /// Kept until the request is over, with the stream that it may have become.
+    pub held: Option<Box<dyn Send + Sync>>,
 }
 
 /// Why there is no place.

@@ -69,12 +69,13 @@ async fn pass_on(
     let port = target.port;
     check_path(port, request.uri().path())?;
     let id = target.id.ok_or(Refusal::NotFound)?;
-    let stream = gateway.ports.streams.begin(id, &asked.client).ok_or(Refusal::Busy)?;
+    let mut stream = gateway.ports.streams.begin(id, &asked.client).ok_or(Refusal::Busy)?;
     let knock = Knock {
         port,
         headers: request.headers(),
     };
-    let place = find(gateway, id, knock).await?;
+    let mut place = find(gateway, id, knock).await?;
+    stream.keep(place.held.take());
     check_token(port, place.traffic_token.as_deref(), request.headers())?;
     let protocol = upgrade_wanted(request.version(), request.headers());
     let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));

@@ -30,6 +30,8 @@ pub(super) struct Stream {
     streams: Arc<Streams>,
     id: SandboxId,
     client: Arc<Client>,
+    /// What whoever keeps the sandbox wants to know the end of.
+    held: Option<Box<dyn Send + Sync>>,
 }
 
 impl Streams {
@@ -61,7 +63,15 @@ impl Streams {
             streams: Arc::clone(self),
             id,
             client: Arc::clone(client),
+            held: None,
         })
+    }
+}
+
+impl Stream {
+    /// Keeps something until it is over.
+    pub(super) fn keep(&mut self, held: Option<Box<dyn Send + Sync>>) {
+        self.held = held;
     }
 }
 

@@ -64,6 +64,23 @@ async fn requests_put_the_end_off_where_that_is_wished() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_under_way_puts_the_end_off() {
+    use tokio::io::AsyncWriteExt as _;
+    let (f, program) = (fixture().await, Program::serve().await);
+    let kept = made(&f, json!({ "timeout_s": 1, "keep_alive": true })).await;
+    let mut hanging = TcpStream::connect(f.gateway).await.unwrap();
+    let head = format!(
+        "GET /hang HTTP/1.1\r\nhost: h\r\ne2b-sandbox-id: {}\r\ne2b-sandbox-port: {}\r\n\r\n",
+        kept.id, program.port
+    );
+    hanging.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    assert_eq!(seen(&f, &kept).await.state, SandboxState::Running);
+    drop(hanging);
+    until_gone(&f, &kept).await;
+}
+
+#[tokio::test]
 async fn a_private_port_asks_for_its_token() {
     let (f, program) = (fixture().await, Program::serve().await);
     let sandbox = made(&f, json!({ "private_traffic": true })).await;

@@ -89,6 +89,7 @@ impl Sandboxes for House {
             return Err(missing);
         }
         Ok(SandboxPlace {
+            held: None,
             address: known.address,
             traffic_token: known.token,
             mask_host: known.mask_host,
