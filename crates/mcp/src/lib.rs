@@ -17,6 +17,7 @@ mod exec;
 mod failure;
 mod http;
 mod output;
+mod places;
 mod server;
 mod session;
 mod stdio;

@@ -12,16 +12,13 @@ use rmcp::{
     },
     service::RequestContext,
 };
-use tokio::sync::Semaphore;
 
 use crate::{
     failure::Failure,
+    places::Places,
     session::{Own, Session},
     tools,
 };
-
-/// Calls under way at once, of all callers.
-const CALLS_MAX: usize = 32;
 
 /// What an agent is told before it sees the tools.
 const INSTRUCTIONS: &str = "Hearth gives you sandboxes: virtual machines in which you run commands and code and keep files, apart from the \
@@ -42,7 +39,7 @@ pub(crate) enum Caller {
 pub(crate) struct Server {
     client: Client,
     caller: Caller,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl Server {
@@ -50,7 +47,7 @@ impl Server {
         Self {
             client,
             caller,
-            places: Arc::new(Semaphore::new(CALLS_MAX)),
+            places: Arc::default(),
         }
     }
 
@@ -101,11 +98,19 @@ impl ServerHandler for Server {
             Ok(session) => session,
             Err(failure) => return Ok(tools::refused(&failure).into()),
         };
-        let Ok(_place) = self.places.try_acquire() else {
-            let busy = Failure::new(format!(
-                "{CALLS_MAX} calls are under way already; wait for one to end, then try again"
-            ));
-            return Ok(tools::refused(&busy).into());
+        let key = match &self.caller {
+            Caller::Own(_) => None,
+            Caller::EachRequests => context
+                .extensions
+                .get::<Parts>()
+                .and_then(|parts| bearer(&parts.headers)),
+        };
+        let _place = match self.places.take(key) {
+            Ok(place) => place,
+            Err(max) => {
+                let busy = format!("{max} calls are under way already; wait for one to end, then try again");
+                return Ok(tools::refused(&Failure::new(busy)).into());
+            }
         };
         let called = tools::call(&session, &request.name, request.arguments.unwrap_or_default());
         let answer = tokio::select! {
