@@ -64,10 +64,12 @@ async fn made(
         None => default_timeout_ms,
     };
     let source = templates::resolve(app, &tenant, &request.template_id).await?;
+    let metadata = request.metadata.unwrap_or_default();
+    sandboxes::check_metadata(&metadata)?;
     let new = NewSandbox {
         size: None,
         source,
-        metadata: request.metadata.unwrap_or_default(),
+        metadata,
         env,
         egress: sandboxes::egress(&settings.network)?,
         settings,

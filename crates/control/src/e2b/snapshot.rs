@@ -75,8 +75,7 @@ pub(super) async fn create(
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
     let _turn = sandbox.turn.lock().await;
     let row = sandboxes::read(&app, &sandbox).await?;
-    let template =
-        templates::of_sandbox(&app, &row, name.map(|(name, _)| name), request.memory.unwrap_or(true)).await?;
+    let template = templates::of_sandbox(&app, &row, name, request.memory.unwrap_or(true)).await?;
     Ok((StatusCode::CREATED, Json(snapshot(&template))).into_response())
 }
 

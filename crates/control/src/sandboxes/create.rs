@@ -21,6 +21,11 @@ use crate::{
     time::now_unix_ms,
 };
 
+/// What may be pinned to one sandbox.
+const METADATA_MAX: usize = 100;
+/// The longest name or value of it, in bytes.
+const METADATA_TEXT_MAX: usize = 4096;
+
 /// A boot and a ready command, in milliseconds, at their longest.
 const BOOT_MS: u64 = 12 * 60_000;
 
@@ -214,5 +219,26 @@ pub(crate) fn timeout_ms(field: &'static str, seconds: i64) -> ApiResult<u64> {
                 super::TIMEOUT_MAX_MS / 1000
             ),
         )),
+    }
+}
+
+/// Whether texts are few and short enough to be kept with a sandbox.
+pub(crate) fn check_metadata(metadata: &Metadata) -> ApiResult<()> {
+    if metadata.len() > METADATA_MAX {
+        return Err(ApiError::field(
+            "metadata",
+            format!("metadata has {} texts: at most {METADATA_MAX}", metadata.len()),
+        ));
+    }
+    let fits = |text: &String| text.len() <= METADATA_TEXT_MAX;
+    match metadata.iter().find(|(name, value)| !fits(name) || !fits(value)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let name: String = name.chars().take(80).collect();
+            Err(ApiError::field(
+                "metadata",
+                format!("metadata {name:?} is too long: name and value have at most {METADATA_TEXT_MAX} bytes"),
+            ))
+        }
     }
 }

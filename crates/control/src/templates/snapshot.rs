@@ -8,7 +8,7 @@ use hearth_store::{
     BuildRow, BuildState, DEFAULT_TAG, NewSnapshot, NewTemplate, SandboxRow, SnapshotRow, StoreError, TemplateRow,
 };
 
-use super::prune;
+use super::{name::tags, prune};
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
@@ -17,14 +17,17 @@ use crate::{
     time::now_unix_ms,
 };
 
-/// Makes a template of a sandbox as it is now, or a further build of the one of that name. The sandbox's turn is the caller's.
+/// Makes a template of a sandbox as it is now, or a further build of the one of that name, which has its tag
+/// beside the default one. The sandbox's turn is the caller's.
 /// Without memory its sandboxes boot with a copy of its disk.
 pub(crate) async fn of_sandbox(
     app: &App,
     sandbox: &SandboxRow,
-    name: Option<String>,
+    name: Option<(String, Option<String>)>,
     memory: bool,
 ) -> ApiResult<TemplateRow> {
+    let (name, tag) = name.unzip();
+    let tag = tag.flatten().filter(|tag| tag != DEFAULT_TAG);
     let absent = || sandboxes::no_sandbox(&sandbox.id.to_string());
     let spec = app.node.spec(sandbox.machine).ok_or_else(absent)?;
     let resources = spec.resources;
@@ -46,7 +49,7 @@ pub(crate) async fn of_sandbox(
         force: false,
         start_cmd,
         ready_cmd,
-        tags: vec![DEFAULT_TAG.to_owned()],
+        tags: tags(vec![DEFAULT_TAG.to_owned()], tag)?,
     };
     let template = app.store.upsert_template(&new(sandbox, name)).await?;
     let build = BuildRow {

@@ -12,7 +12,7 @@ use crate::{
     api_doc::Problems,
     app::App,
     caller::Caller,
-    error::{ApiError, ApiResult},
+    error::ApiResult,
     extract::{ApiBody, ApiPath},
     sandboxes::{self, find_beginning, timeout_ms},
     templates::{self, name::name_and_tag},
@@ -62,14 +62,7 @@ pub(crate) async fn snapshot(
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: SnapshotSandbox = body.json_or_default().await?;
     let name = request.name.filter(|name| !name.is_empty());
-    let name = match name.map(|name| name_and_tag(&tenant, &name)).transpose()? {
-        Some((_, Some(tag))) => {
-            let detail =
-                format!("a snapshot is its template's default build: leave out :{tag}, and tag it when it is made");
-            return Err(ApiError::field("name", detail));
-        }
-        named => named.map(|(name, _)| name),
-    };
+    let name = name.map(|name| name_and_tag(&tenant, &name)).transpose()?;
     let (sandbox, _) = find_beginning(&app, &tenant, &wanted).await?;
     let _turn = sandbox.turn.lock().await;
     let row = sandboxes::read(&app, &sandbox).await?;

@@ -9,8 +9,7 @@ use axum::{
 };
 use hearth_api::{CreateSandbox, Sandbox};
 use hearth_domain::{
-    Action, DiskMib, EgressRules, InvalidSize, MemoryMib, Metadata, OnTimeout, Resources, SandboxNetwork,
-    SandboxSettings, Vcpus,
+    Action, DiskMib, EgressRules, InvalidSize, MemoryMib, OnTimeout, Resources, SandboxNetwork, SandboxSettings, Vcpus,
 };
 use hearth_store::SandboxRow;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -27,11 +26,6 @@ use crate::{
     sandboxes::{self, DEFAULT_TIMEOUT_MS, NewSandbox, no_sandbox, timeout_ms},
     templates::{self, Source, name::number},
 };
-
-/// What may be pinned to one sandbox.
-const METADATA_MAX: usize = 100;
-/// The longest name or value of it, in bytes.
-const METADATA_TEXT_MAX: usize = 4096;
 
 /// Makes a sandbox of a template, and answers when it runs. With an `Idempotency-Key` header the request may be sent again: the
 /// same sandbox is answered.
@@ -60,7 +54,7 @@ pub(crate) async fn create(
         Some(seconds) => timeout_ms("timeout_s", seconds)?,
         None => DEFAULT_TIMEOUT_MS,
     };
-    check_metadata(&request.metadata)?;
+    sandboxes::check_metadata(&request.metadata)?;
     let settings = settings(&request)?;
     let egress = rules(&settings.network)?;
     let recover = plan::recover(request.recover)?;
@@ -121,26 +115,6 @@ pub(super) fn rules(network: &SandboxNetwork) -> ApiResult<EgressRules> {
         error.problem.field = Some(field.to_owned());
         error
     })
-}
-
-fn check_metadata(metadata: &Metadata) -> ApiResult<()> {
-    if metadata.len() > METADATA_MAX {
-        return Err(ApiError::field(
-            "metadata",
-            format!("metadata has {} texts: at most {METADATA_MAX}", metadata.len()),
-        ));
-    }
-    let fits = |text: &String| text.len() <= METADATA_TEXT_MAX;
-    match metadata.iter().find(|(name, value)| !fits(name) || !fits(value)) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let name: String = name.chars().take(80).collect();
-            Err(ApiError::field(
-                "metadata",
-                format!("metadata {name:?} is too long: name and value have at most {METADATA_TEXT_MAX} bytes"),
-            ))
-        }
-    }
 }
 
 /// The size that is asked for, if it is not the template's: that takes a boot, with the template's disk.

@@ -156,3 +156,15 @@ async fn a_template_is_built_in_two_steps() {
     let patched = asking(Method::PATCH, "/v2/templates/two", Some(json!({ "public": true })));
     assert_eq!(f.send(patched).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn metadata_is_bounded() {
+    let f = fixture().await;
+    let many: serde_json::Map<_, _> = (0..101).map(|number| (number.to_string(), "x".into())).collect();
+    for metadata in [Value::Object(many), json!({ "a": "x".repeat(5000) })] {
+        let refused = f
+            .post_json("/v2/sandboxes", &json!({ "templateID": "web", "metadata": metadata }))
+            .await;
+        assert_eq!(code(&refused), 400);
+    }
+}

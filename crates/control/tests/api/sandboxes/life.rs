@@ -116,14 +116,16 @@ async fn copies_of_one_are_sandboxes_and_templates() {
     let many = f.post_json(&path(&sandbox, "/fork"), &json!({ "count": 101 })).await;
     assert_eq!(many.problem().field.as_deref(), Some("count"));
 
-    let tagged = json!({ "name": "kept:v1" });
-    let refused = f.post_json(&path(&sandbox, "/snapshot"), &tagged).await;
-    assert_eq!(refused.problem().field.as_deref(), Some("name"));
-    let body = json!({ "name": "kept" });
+    let wrong = json!({ "name": "kept:no tag" });
+    let refused = f.post_json(&path(&sandbox, "/snapshot"), &wrong).await;
+    assert_eq!(refused.problem().field.as_deref(), Some("tags"));
+    let body = json!({ "name": "kept:v1" });
     let kept: Template = f.post_json(&path(&sandbox, "/snapshot"), &body).await.json();
     assert_eq!(kept.names, ["kept"]);
-    let of_it = f.post_json("/v1/sandboxes", &json!({ "template": "kept" })).await;
-    assert_eq!(of_it.status, StatusCode::CREATED, "{of_it:?}");
+    for name in ["kept", "kept:v1"] {
+        let of_it = f.post_json("/v1/sandboxes", &json!({ "template": name })).await;
+        assert_eq!(of_it.status, StatusCode::CREATED, "{of_it:?}");
+    }
     // What it holds in memory is not on its disk.
     let sized = json!({ "template": "kept", "cpus": 4 });
     let refused = f.post_json("/v1/sandboxes", &sized).await;
