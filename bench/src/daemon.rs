@@ -22,8 +22,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) struct Daemon {
     hearth: PathBuf,
     folder: PathBuf,
-    args: Vec<&'static str>,
-    env: Vec<(&'static str, &'static str)>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -32,14 +32,17 @@ impl Daemon {
     pub(crate) async fn start(
         ground: &Ground,
         name: &str,
-        args: &[&'static str],
-        env: &[(&'static str, &'static str)],
+        args: &[&str],
+        env: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let mut daemon = Self {
             hearth: ground.hearth.clone(),
             folder: ground.subfolder(name)?,
-            args: args.to_vec(),
-            env: env.to_vec(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: env
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             child: None,
         };
         daemon.up().await?;
@@ -64,7 +67,7 @@ impl Daemon {
             .args(&self.args)
             // The usual port is another daemon's.
             .env("HEARTH_GATEWAY", "127.0.0.1:0")
-            .envs(self.env.iter().copied())
+            .envs(self.env.iter().cloned())
             .env("HEARTH_SOCKET", self.socket())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -130,11 +133,18 @@ impl Daemon {
         Ok(fixtures::output(&mut self.command(args)).await?.trim().to_owned())
     }
 
-    /// Gives it a kernel and the Debian with Python, as `bench/python`.
-    pub(crate) async fn provide_guest(&self) -> anyhow::Result<()> {
-        let (kernel, root) = (fixtures::kernel_deb().await?, fixtures::python_root().await?);
+    /// Gives it a kernel.
+    pub(crate) async fn provide_kernel(&self) -> anyhow::Result<()> {
+        let kernel = fixtures::kernel_deb().await?;
         self.hearth(&["kernel", "import", "--deb", &kernel.to_string_lossy()])
             .await?;
+        Ok(())
+    }
+
+    /// Gives it a kernel and the Debian with Python, as `bench/python`.
+    pub(crate) async fn provide_guest(&self) -> anyhow::Result<()> {
+        self.provide_kernel().await?;
+        let root = fixtures::python_root().await?;
         let root = root.to_string_lossy();
         self.hearth(&["image", "import", &root, "--name", "bench/python", "--cmd", "true"])
             .await?;

@@ -1,4 +1,4 @@
-//! Images and kernel: what `scripts/lib` makes once and keeps in its cache.
+//! Images, kernel and packages: what the scripts make or fetch once and keep in their cache.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,12 +18,30 @@ pub(crate) async fn kernel_deb() -> anyhow::Result<PathBuf> {
     from_script("kernel_deb").await
 }
 
+/// The image of sandboxes' template `base`, as an OCI archive.
+pub(crate) async fn base_template() -> anyhow::Result<PathBuf> {
+    printed_path(Command::new(script("templates")).arg("base")).await
+}
+
+/// The folder with E2B's SDK for Python.
+pub(crate) async fn e2b_packages() -> anyhow::Result<PathBuf> {
+    printed_path(Command::new(script("tools")).arg("e2b")).await
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name)
+}
+
 async fn from_script(function: &str) -> anyhow::Result<PathBuf> {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lib");
-    let script = format!("set -euo pipefail; . \"$1\"; {function}");
-    let output = output(Command::new("bash").args(["-c", &script, "bash"]).arg(library)).await?;
-    let path = PathBuf::from(output.trim());
-    anyhow::ensure!(path.is_file(), "{function} gave {}, which is no file", path.display());
+    let text = format!("set -euo pipefail; . \"$1\"; {function}");
+    printed_path(Command::new("bash").args(["-c", &text, "bash"]).arg(script("lib"))).await
+}
+
+/// What a script says it made.
+async fn printed_path(script: &mut Command) -> anyhow::Result<PathBuf> {
+    let path = PathBuf::from(output(script).await?.trim());
+    let says = script.as_std();
+    anyhow::ensure!(path.exists(), "{says:?} gave {}, which is not there", path.display());
     Ok(path)
 }
 

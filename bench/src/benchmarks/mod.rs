@@ -6,6 +6,7 @@ mod exec;
 mod function;
 mod gateway;
 mod import;
+mod sandboxes;
 mod snapshots;
 
 use futures::future::BoxFuture;
@@ -21,7 +22,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they run.
-pub(crate) const ALL: [Benchmark; 7] = [
+pub(crate) const ALL: [Benchmark; 8] = [
     Benchmark {
         name: "boot",
         run: |ground| Box::pin(boot::measure(ground)),
@@ -45,6 +46,10 @@ pub(crate) const ALL: [Benchmark; 7] = [
     Benchmark {
         name: "snapshots",
         run: |ground| Box::pin(snapshots::measure(ground)),
+    },
+    Benchmark {
+        name: "sandboxes",
+        run: |ground| Box::pin(sandboxes::measure(ground)),
     },
     Benchmark {
         name: "gateway",

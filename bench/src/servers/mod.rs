@@ -61,6 +61,6 @@ impl Drop for Server {
 }
 
 /// An address that nobody listens on.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -19,10 +19,10 @@ const START_TIMEOUT: Duration = Duration::from_mins(3);
 const POLL: Duration = Duration::from_millis(2);
 
 /// The machines of a daemon.
-pub(super) struct Machines(Client);
+pub(in crate::benchmarks) struct Machines(Client);
 
 impl Machines {
-    pub(super) fn of(daemon: &Daemon) -> Self {
+    pub(in crate::benchmarks) fn of(daemon: &Daemon) -> Self {
         Self(daemon.client())
     }
 
@@ -37,7 +37,7 @@ impl Machines {
     }
 
     /// A machine like the one that the snapshot is of.
-    pub(super) fn from(snapshot: &Snapshot) -> CreateMachine {
+    pub(in crate::benchmarks) fn from(snapshot: &Snapshot) -> CreateMachine {
         CreateMachine {
             snapshot: Some(snapshot.id.to_string()),
             ..CreateMachine::default()
@@ -45,7 +45,7 @@ impl Machines {
     }
 
     /// Makes and starts one. It runs; its ID.
-    pub(super) async fn start(&self, request: CreateMachine) -> anyhow::Result<String> {
+    pub(in crate::benchmarks) async fn start(&self, request: CreateMachine) -> anyhow::Result<String> {
         let request = CreateMachine { start: true, ..request };
         let made: Machine = self.0.post_json(&ApiPath::v1(&["machines"]), &request).await?;
         let id = made.id.to_string();
@@ -67,12 +67,17 @@ impl Machines {
         }
     }
 
-    pub(super) async fn remove(&self, id: &str) -> anyhow::Result<()> {
+    /// As it is now.
+    pub(in crate::benchmarks) async fn get(&self, id: &str) -> anyhow::Result<Machine> {
+        Ok(self.0.get(&ApiPath::v1(&["machines", id])).await?)
+    }
+
+    pub(in crate::benchmarks) async fn remove(&self, id: &str) -> anyhow::Result<()> {
         let path = ApiPath::v1(&["machines", id]).query(&RemoveQuery { force: true });
         Ok(self.0.act(Method::DELETE, &path).await?)
     }
 
-    pub(super) async fn snapshot(&self, id: &str) -> anyhow::Result<Snapshot> {
+    pub(in crate::benchmarks) async fn snapshot(&self, id: &str) -> anyhow::Result<Snapshot> {
         let request = CreateSnapshot {
             machine: id.to_owned(),
             name: None,

@@ -2,9 +2,9 @@
 
 mod crowd;
 mod function;
-mod machines;
+pub(super) mod machines;
 mod pause;
-mod process;
+pub(super) mod process;
 mod restore;
 mod waiting;
 

@@ -61,7 +61,7 @@ fn mib(line: &str) -> anyhow::Result<f64> {
 }
 
 /// The CPU time of the threads that the process has, in milliseconds, exactly.
-pub(super) fn cpu_of_threads(pid: u32) -> anyhow::Result<f64> {
+pub(in crate::benchmarks) fn cpu_of_threads(pid: u32) -> anyhow::Result<f64> {
     let mut nanoseconds = 0.0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
         // A thread that ends while we look.
@@ -73,7 +73,7 @@ pub(super) fn cpu_of_threads(pid: u32) -> anyhow::Result<f64> {
 }
 
 /// The CPU time of a process and of all of its children that have ended, in milliseconds, by the tick.
-pub(super) fn cpu_with_children(pid: u32) -> anyhow::Result<f64> {
+pub(in crate::benchmarks) fn cpu_with_children(pid: u32) -> anyhow::Result<f64> {
     let text = read(pid, "stat")?;
     let (_, fields) = text.rsplit_once(')').context("no end of its name")?;
     // The state is the third field of all; utime, stime, cutime and cstime are from the 14th on.
