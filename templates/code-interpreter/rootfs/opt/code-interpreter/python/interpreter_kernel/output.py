@@ -6,6 +6,9 @@ until little enough is ahead of it.
 
     print ──► buffer of the stream ──► queue of the thread ──► socket ──► server
     waits while both hold too much     counted in bytes        blocks
+
+Output comes by whole lines. ipykernel empties the buffer by a clock that strikes between any two writes, and `print` writes
+a line and its end one after the other; here the clock leaves what has no end yet in the buffer for a moment.
 """
 
 import array
@@ -15,12 +18,17 @@ import os
 import select
 import termios
 import threading
+import time
 
 import zmq
 from ipykernel.iostream import IOPubThread, OutStream
 
 # Of one stream's buffer, and the size of a message made of it.
 STREAM_CHARS = 128 << 10
+# What is written at once; lines up to what is left of the buffer are not cut for its size.
+WRITE_CHARS = STREAM_CHARS // 2
+# For how long the clock leaves a line without an end. What is flushed, as at the end of a cell, does not wait.
+UNFINISHED_S = 0.3
 # What may wait in the thread's queue before those who show and print wait too.
 QUEUE_BYTES = 4 << 20
 # Messages in the socket, on this side.
@@ -81,15 +89,25 @@ class BoundedStream(OutStream):
     flush_timeout = 24 * 3600
 
     def __init__(self, *args, **options):
-        self._chars = 0
+        # In the buffer, and what a writer that waits wants there besides.
+        self._chars = self._wanted_chars = 0
         self._less_chars = threading.Condition()
+        # Whether it is lines that are published just now, and since when the buffers hold only part of one.
+        self._by_lines, self._unfinished = False, {}
         self._relay = threading.Condition()
         self._relayed_bytes = 0
         super().__init__(*args, **options)
 
+    def flush(self):
+        """Publishes what was written, by children too: a result that is shown comes after it."""
+        if self.pub_thread and self._is_master_process():
+            self.settle()
+        super().flush()
+
     def settle(self):
         """Waits until what is in the pipe was taken up, so that it belongs to the cell that wrote it."""
-        if self._fid is None:
+        # Neither of the two threads that bring it along can wait for that.
+        if self._fid is None or threading.current_thread() in (self.pub_thread.thread, self.watch_fd_thread):
             return
         with self._relay:
             wanted = self._relayed_bytes + _waiting_bytes(self._fid)
@@ -111,11 +129,20 @@ class BoundedStream(OutStream):
     def write(self, string):
         if not isinstance(string, str) or not self.pub_thread:
             return super().write(string)
-        for start in range(0, len(string), STREAM_CHARS):
-            piece = string[start : start + STREAM_CHARS]
-            self._wait_for_room(len(piece))
-            super().write(piece)
+        write = self._write_piece if self._is_master_process() else self._write_in_child
+        for start in range(0, len(string), WRITE_CHARS):
+            write(string[start : start + WRITE_CHARS])
         return len(string)
+
+    def _write_piece(self, piece):
+        self._wait_for_room(len(piece))
+        super().write(piece)
+
+    def _write_in_child(self, piece):
+        # A forked child has no clock: lines at once, and the rest when it is flushed, as it is where the child ends.
+        self._subprocess_flush_pending = True
+        super().write(piece)
+        self._flush_lines()
 
     def _wait_for_room(self, size):
         publisher = self.pub_thread
@@ -123,18 +150,56 @@ class BoundedStream(OutStream):
             publisher.wait_for_room()
             with self._less_chars:
                 while self._chars and self._chars + size > STREAM_CHARS and publisher.thread.is_alive():
+                    self._wanted_chars = max(self._wanted_chars, size)
                     # Else the buffer would be emptied only by the clock.
-                    publisher.schedule(self._flush)
+                    publisher.schedule(self._flush_lines)
                     self._less_chars.wait(1)
         with self._less_chars:
             self._chars += size
 
+    def _schedule_flush(self):
+        """Sets the clock, which nothing unsets: it may strike in the next cell, within a line."""
+        if not self._flush_pending:
+            self._flush_pending = True
+            self.pub_thread.schedule(lambda: self._io_loop.call_later(self.flush_interval, self._flush_lines))
+
+    def _flush_lines(self):
+        """Publishes whole lines, and others that waited long enough. In the thread that publishes, as `_flush` is."""
+        self._by_lines = True
+        try:
+            self._flush()
+        finally:
+            self._by_lines = False
+        if self._unfinished and self._is_master_process():
+            self._schedule_flush()
+
     def _rotate_buffers(self):
-        buffers = super()._rotate_buffers()
-        with self._less_chars:
-            self._chars = 0
-            self._less_chars.notify_all()
+        with self._buffer_lock:
+            buffers = super()._rotate_buffers()
+            before, self._unfinished = self._unfinished, {}
+            with self._less_chars:
+                self._chars = self._put_back(buffers, before) if self._by_lines else 0
+                self._wanted_chars = 0
+                self._less_chars.notify_all()
         return buffers
+
+    def _put_back(self, buffers, before):
+        """Moves lines without an end from `buffers` to those that follow, and gives their size. One that stood alone in its buffer
+        stays to be published once it is old, or where there is no room beside it. `before`: since when one stands alone."""
+        now, size = time.monotonic(), 0
+        for parent, buffer in buffers.items():
+            text = buffer.getvalue()
+            end = max(text.rfind("\n"), text.rfind("\r")) + 1
+            since, left = now if end else before.get(parent, now), len(text) - end
+            is_crowded = size + left + self._wanted_chars > STREAM_CHARS
+            if not left or (not end and (is_crowded or now - since >= UNFINISHED_S)):
+                continue
+            self._buffers[parent].write(text[end:])
+            buffer.seek(end)
+            buffer.truncate()
+            self._unfinished[parent] = since
+            size += left
+        return size
 
 
 def _waiting_bytes(fd):
