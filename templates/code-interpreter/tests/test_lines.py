@@ -40,11 +40,18 @@ def test_what_an_earlier_cell_left_to_the_clock_cuts_nothing(sandbox):
     [
         ("python", "import subprocess\nsubprocess.run(['seq', '200000'])"),
         ("python", "print('\\n'.join('n' * (n % 3000) for n in range(5000)))"),
+        ("js", "console.log(Array.from({length: 5000}, (_, n) => 'n'.repeat(n % 3000)).join('\\n'))"),
+        ("bash", "seq 200000"),
     ],
 )
 def test_lines_are_not_cut_by_the_size_of_messages(sandbox, language, code):
     pieces = pieces_of(sandbox.run_code(code, language=language))
     assert len(pieces) > 3 and cut(pieces) == []
+
+
+def test_a_line_of_several_writes_of_a_shell(sandbox):
+    pieces = pieces_of(sandbox.run_code("for n in {1..2000}; do printf two; printf '\\n'; done", language="bash"))
+    assert "".join(pieces) == "two\n" * 2000 and cut(pieces) == []
 
 
 WORKING = {
@@ -60,6 +67,13 @@ def test_a_line_without_an_end_is_seen_while_the_cell_runs(sandbox, tmp_path, la
     code = WORKING[language].format(seen=str(seen))
     execution = sandbox.run_code(code, language=language, on_stdout=lambda _: seen.touch(), timeout=30)
     assert pieces_of(execution) == ["working"]
+
+
+def test_what_goes_on_without_an_end_is_seen_as_well(sandbox, tmp_path):
+    seen = tmp_path / "seen"
+    code = f"until [ -e '{seen}' ]; do printf .; sleep 0.02; done"
+    pieces = pieces_of(sandbox.run_code(code, language="bash", on_stdout=lambda _: seen.touch(), timeout=30))
+    assert set("".join(pieces)) == {"."}
 
 
 def test_what_is_flushed_does_not_wait(sandbox):

@@ -1,4 +1,8 @@
-"""Reads what a kernel writes to its stdout and stderr, no faster than it is taken."""
+"""Reads what a kernel writes to its stdout and stderr, no faster than it is taken, and gives it on by whole lines.
+
+A program that writes to a pipe does so by pieces of some size, which end anywhere. What has no end yet waits a moment for it, and
+no longer than the cell lasts.
+"""
 
 import array
 import asyncio
@@ -10,6 +14,7 @@ import termios
 from .. import events
 
 PIECE_BYTES = 64 << 10
+UNFINISHED_S = 0.2
 
 
 class Pump:
@@ -22,6 +27,9 @@ class Pump:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._read_bytes = self._given_bytes = 0
         self._progress = asyncio.Condition()
+        # The beginning of a line, and until when it may wait for the rest. Nothing waits while someone drains.
+        self._unfinished, self._due, self._drains = "", 0, 0
+        self._woken = asyncio.Event()
         self._task = None
 
     def start(self):
@@ -35,8 +43,13 @@ class Pump:
         if self._task is None or self._task.done():
             return
         wanted = self._read_bytes + _waiting_bytes(self._fd)
-        async with self._progress:
-            await self._progress.wait_for(lambda: self._given_bytes >= wanted or self._task.done())
+        self._drains += 1
+        self._woken.set()
+        try:
+            async with self._progress:
+                await self._progress.wait_for(lambda: self._given_bytes >= wanted or self._task.done())
+        finally:
+            self._drains -= 1
 
     def close(self):
         """Reads no more."""
@@ -48,31 +61,52 @@ class Pump:
         self._fd = self.write_fd = self._task = None
 
     async def _run(self):
-        while True:
+        data = None
+        while data != b"":
             data = await self._read()
-            text = self._decoder.decode(data, not data)
-            self._read_bytes += len(data)
-            if text and self.emit is not None:
-                await self.emit(events.output(self.stream, text))
-            async with self._progress:
-                self._given_bytes = self._read_bytes
-                self._progress.notify_all()
-            if not data:
-                return
+            text = self._unfinished + self._decoder.decode(data or b"", data == b"")
+            self._read_bytes += len(data or b"")
+            whole = self._divide(text, bool(data))
+            if whole and self.emit is not None:
+                await self.emit(events.output(self.stream, whole))
+            if not self._unfinished:
+                async with self._progress:
+                    self._given_bytes = self._read_bytes
+                    self._progress.notify_all()
+
+    def _divide(self, text, may_wait):
+        """Gives what is to be given on now, and keeps the rest."""
+        now, end = asyncio.get_running_loop().time(), max(text.rfind("\n"), text.rfind("\r")) + 1
+        if end or not self._unfinished:
+            self._due = now + UNFINISHED_S
+        is_young = now < self._due and len(text) - end <= PIECE_BYTES
+        if not (may_wait and is_young) or self._drains or self.emit is None:
+            end = len(text)
+        self._unfinished = text[end:]
+        return text[:end]
 
     async def _read(self):
-        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        """What comes; no bytes at the end of it all, and nothing where the rest of a line did not come in time."""
         while True:
             try:
                 return os.read(self._fd, PIECE_BYTES)
             except BlockingIOError:
-                readable.clear()
-            loop.add_reader(self._fd, readable.set)
-            fd = self._fd
+                pass
+            self._woken.clear()
+            if self._unfinished and self._drains:
+                return None
             try:
-                await readable.wait()
-            finally:
-                loop.remove_reader(fd)
+                await self._wait(self._due - asyncio.get_running_loop().time() if self._unfinished else None)
+            except TimeoutError:
+                return None
+
+    async def _wait(self, timeout_s):
+        loop, fd = asyncio.get_running_loop(), self._fd
+        loop.add_reader(fd, self._woken.set)
+        try:
+            await asyncio.wait_for(self._woken.wait(), timeout_s)
+        finally:
+            loop.remove_reader(fd)
 
 
 def _waiting_bytes(fd):
