@@ -35,9 +35,7 @@ def test_much_output_arrives_whole(sandbox, language, code):
 def test_a_reader_that_stands_still_holds_the_code_up(sandbox, server, language):
     code, question = FLOODS[language]
     context = sandbox.create_code_context(language=language)
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
-    connection.request("POST", "/execute", json.dumps({"code": code, "context_id": context.id}))
-    response = connection.getresponse()
+    connection, response = begin(server, context, code)
     while (event := json.loads(response.readline()))["type"] != "stdout":
         pass
     kernel = int(event["text"].split()[0])
@@ -50,6 +48,48 @@ def test_a_reader_that_stands_still_holds_the_code_up(sandbox, server, language)
     assert (execution.text or execution.logs.stdout[0].strip()) == "2"
     # It is the same kernel: it was interrupted.
     assert is_alive(kernel)
+
+
+def begin(server, context, code):
+    """Sends code; gives the connection and the answer, of which nothing was read."""
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+    connection.request("POST", "/execute", json.dumps({"code": code, "context_id": context.id}))
+    return connection, connection.getresponse()
+
+
+def test_a_flood_of_pieces_of_lines_sets_no_more_than_a_clock_a_stream(sandbox):
+    code = (
+        "import sys\nfor n in range(100_000):\n    sys.stdout.write('x' * 300)\n    sys.stdout.write('y' * 699 + '\\n')\n"
+        "len(sys.stdout.pub_thread.io_loop.asyncio_loop._scheduled)"
+    )
+    execution = sandbox.run_code(code, context=sandbox.create_code_context())
+    assert sum(map(len, execution.logs.stdout)) == 100_000_000
+    # Two, and what else the thread has to do now and then.
+    assert int(execution.text) < 10
+
+
+def test_the_thread_that_publishes_never_waits_for_itself(sandbox):
+    code = (
+        "import sys\npublisher = sys.stdout.pub_thread\n"
+        "publisher.schedule(lambda: [publisher.schedule(lambda: None) for _ in range(10_000)])\nprint('on')"
+    )
+    execution = sandbox.run_code(code, context=sandbox.create_code_context(), timeout=30)
+    assert execution.logs.stdout == ["on\n"]
+
+
+@pytest.mark.parametrize("code", ["sys.stdout.write('x')", "print('x' * 1000)", "display(1)"])
+def test_floods_that_are_abandoned_at_any_moment_leave_the_kernel_alive(sandbox, server, code):
+    context = sandbox.create_code_context()
+    kernel = sandbox.run_code("import os, random, sys, time\nos.getpid()", context=context).text
+    for round_ in range(40):
+        connection, response = begin(server, context, f"print('on', flush=True)\nwhile True:\n    {code}")
+        while json.loads(response.readline())["type"] != "stdout":
+            pass
+        # Any moment, and the same ones in each run of this test.
+        time.sleep(round_ % 8 * 0.01)
+        response.close()
+        connection.close()
+        assert sandbox.run_code("os.getpid()", context=context, timeout=30).text == kernel, round_
 
 
 def stands_still(pid):

@@ -9,7 +9,7 @@ import sys
 from ipykernel import kernelapp
 from ipykernel.ipkernel import IPythonKernel
 
-from . import environment, formats, output, renew
+from . import environment, formats, publisher, renew
 
 # What the server gives with an execution, in the request's metadata.
 METADATA = "hearth"
@@ -54,7 +54,7 @@ class InterpreterKernel(IPythonKernel):
 
 def main():
     """Serves the connection file that the command line names."""
-    kernelapp.IOPubThread = output.BoundedPublisher
+    kernelapp.IOPubThread = publisher.BoundedPublisher
     kernelapp.IPKernelApp.launch_instance(
         kernel_class=InterpreterKernel,
         outstream_class="interpreter_kernel.output.BoundedStream",
