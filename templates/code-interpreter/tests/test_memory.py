@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import is_alive, rss_mib, wait_until
+from e2b_code_interpreter import Sandbox
 
 LINES = 400_000
 FLOODS = {
@@ -90,6 +91,28 @@ def test_floods_that_are_abandoned_at_any_moment_leave_the_kernel_alive(sandbox,
         response.close()
         connection.close()
         assert sandbox.run_code("os.getpid()", context=context, timeout=30).text == kernel, round_
+
+
+LARGE = {
+    "python": "import os\nprint(os.getpid(), flush=True)\nwhile True:\n    display({'text/plain': 'x' * 20_000_000}, raw=True)",
+    "js": "console.log(process.pid);\nwhile (true) { display('x'.repeat(20_000_000)); }",
+}
+
+
+@pytest.mark.parametrize("language", LARGE)
+def test_large_results_that_nobody_reads_are_few(make_server, language):
+    server = make_server("--cold", "--agent", "")
+    context = Sandbox(**server.opts()).create_code_context(language=language)
+    connection, response = begin(server, context, LARGE[language])
+    while (event := json.loads(response.readline()))["type"] != "stdout":
+        pass
+    kernel = int(event["text"].split()[0])
+    wait_until(lambda: stands_still(kernel) and stands_still(server.process.pid), "the kernel and the server wait")
+    assert rss_mib(server.process.pid) < 300 and rss_mib(kernel) < 300
+    response.close()
+    connection.close()
+    assert Sandbox(**server.opts()).run_code("1 + 1", context=context, timeout=30).text == "2"
+    assert is_alive(kernel)
 
 
 def stands_still(pid):

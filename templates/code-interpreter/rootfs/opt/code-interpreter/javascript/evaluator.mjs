@@ -18,7 +18,13 @@ session.connectToMainThread();
 const server = new net.Socket({ fd: workerData.socket, readable: true, writable: true });
 let host, interrupted;
 
-const say = (message) => server.write(`${JSON.stringify(message)}\n`);
+function say({ size, ...message }) {
+  server.write(`${JSON.stringify(message)}\n`, () => {
+    if (!size) return;
+    Atomics.sub(workerData.held, 0, size);
+    Atomics.notify(workerData.held, 0);
+  });
+}
 
 function post(method, parameters) {
   return new Promise((resolve, reject) => {

@@ -12,9 +12,12 @@ import { Worker } from "node:worker_threads";
 
 import { createImporter } from "./modules.mjs";
 import { renewIfRestored } from "./renew.mjs";
-import { bundleOf } from "./show.mjs";
+import { bundleOf, sizeOf } from "./show.mjs";
 
 const DISCONNECT_TIMEOUT_MS = 500;
+// Of what is shown and not sent yet; a single thing may be larger.
+const HELD_MAX_CHARS = 2 << 20;
+const LOOK_AGAIN_MS = 100;
 
 /** Writes at once and waits where the reader is slow: what is printed is never held in memory, and never lost. */
 function blockingStream(fd) {
@@ -51,14 +54,29 @@ function replaceStreams() {
   }
 }
 
+/**
+ * Shows no faster than the server takes it. `held` is shared with the evaluator, which takes off what was sent. An interrupt between the two
+ * steps here leaves it uncounted; each cell begins to count anew.
+ */
+function showing(port, held) {
+  return (value, isMain) => {
+    const bundle = bundleOf(value);
+    const size = sizeOf(bundle);
+    for (let now; (now = Atomics.load(held, 0)) > HELD_MAX_CHARS; ) Atomics.wait(held, 0, now, LOOK_AGAIN_MS);
+    port.postMessage({ say: "show", bundle, is_main: isMain, size });
+    Atomics.add(held, 0, size);
+  };
+}
+
 /** What the evaluator calls here. Cells do not see it. */
-function createHost(port) {
+function createHost(port, held) {
   let kept = {};
-  const show = (value, isMain) => port.postMessage({ say: "show", bundle: bundleOf(value), is_main: isMain });
+  const show = showing(port, held);
   globalThis.display = (...values) => values.forEach((value) => show(value, false));
   return {
     prepare(sandboxEnv, env) {
       renewIfRestored();
+      Atomics.store(held, 0, 0);
       Object.assign(process.env, JSON.parse(sandboxEnv));
       const given = JSON.parse(env);
       kept = Object.fromEntries(Object.keys(given).map((name) => [name, process.env[name]]));
@@ -106,8 +124,9 @@ function main() {
   for (const event of ["uncaughtException", "unhandledRejection"]) {
     process.on(event, (error) => process.stderr.write(`Uncaught ${error?.stack ?? String(error)}\n`));
   }
-  const worker = new Worker(new URL("evaluator.mjs", import.meta.url), { workerData: { socket }, stdout: false, stderr: false });
-  globalThis.__hearth_host = createHost(worker);
+  const held = new Int32Array(new SharedArrayBuffer(4));
+  const worker = new Worker(new URL("evaluator.mjs", import.meta.url), { workerData: { socket, held }, stdout: false, stderr: false });
+  globalThis.__hearth_host = createHost(worker, held);
   worker.on("error", (error) => {
     process.stderr.write(`the JavaScript kernel failed: ${error.stack}\n`);
     process.exit(70);

@@ -10,11 +10,16 @@ const SHOWN_MAX_CHARS = 64 << 20;
 export function bundleOf(value) {
   const own = ownBundle(value);
   const bundle = own ?? { "text/plain": typeof value === "string" ? value : inspect(value, { depth: 4 }) };
-  const size = Object.values(bundle).reduce((sum, part) => sum + (typeof part === "string" ? part.length : 0), 0);
+  const size = sizeOf(bundle);
   if (size > SHOWN_MAX_CHARS) {
     throw new RangeError(`what is to be shown has ${size} characters, and at most ${SHOWN_MAX_CHARS} can be: show a part of it`);
   }
   return bundle;
+}
+
+/** About how many characters a bundle has. */
+export function sizeOf(bundle) {
+  return Object.values(bundle).reduce((sum, part) => sum + (typeof part === "string" ? part.length : JSON.stringify(part)?.length ?? 0), 100);
 }
 
 function ownBundle(value) {

@@ -52,10 +52,22 @@ class InterpreterKernel(IPythonKernel):
             signal.signal(signal.SIGINT, before)
 
 
+class InterpreterApp(kernelapp.IPKernelApp):
+    """Bounds the socket that everything is published by."""
+
+    def init_iopub(self, context):
+        # Once it is bound it is too late for those who connect.
+        context.sndhwm = publisher.SOCKET_MESSAGES
+        try:
+            super().init_iopub(context)
+        finally:
+            del context.sndhwm
+
+
 def main():
     """Serves the connection file that the command line names."""
     kernelapp.IOPubThread = publisher.BoundedPublisher
-    kernelapp.IPKernelApp.launch_instance(
+    InterpreterApp.launch_instance(
         kernel_class=InterpreterKernel,
         outstream_class="interpreter_kernel.output.BoundedStream",
     )

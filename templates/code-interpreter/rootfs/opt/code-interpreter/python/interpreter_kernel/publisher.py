@@ -20,8 +20,8 @@ from ipykernel.iostream import IOPubThread
 
 # What may wait in the queue before those who show and print wait too.
 QUEUE_BYTES = 4 << 20
-# Messages in the socket, on this side.
-SOCKET_MESSAGES = 16
+# Messages in the socket, on this side: each may be a large thing that is shown. To be set before the socket is bound.
+SOCKET_MESSAGES = 2
 # A single thing that is shown. The SDKs hold it in memory several times over.
 SHOWN_MAX_BYTES = 64 << 20
 # For those who wait to look again whether there is anybody to wait for.
@@ -32,7 +32,6 @@ class BoundedPublisher(IOPubThread):
     """ipykernel's publishing thread with a bound."""
 
     def __init__(self, socket, **options):
-        socket.setsockopt(zmq.SNDHWM, SOCKET_MESSAGES)
         # Else a full socket drops instead of blocking.
         socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._held_bytes, self._sends = 0, False

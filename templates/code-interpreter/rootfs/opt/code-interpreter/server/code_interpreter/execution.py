@@ -1,17 +1,18 @@
 """One execution: what is to be run, and a bounded queue of what comes of it.
 
-kernel ──emit──► queue ──events──► client
+kernel ──emit──► queue, counted in bytes ──lines──► client
                    │
                 abandon: the client is gone; what still comes is thrown away, and whoever runs the code is told
 """
 
 import asyncio
+import collections
 import dataclasses
 
 from . import events
 
-# A piece of output has at most some 128 KiB.
-QUEUE_EVENTS = 16
+# Of all lines that wait for the client; a single one may be larger.
+QUEUE_BYTES = 2 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,27 +32,44 @@ class Execution:
     def __init__(self, code, env, access_token=None):
         self.code, self.env, self.access_token = code, env, access_token
         self.abandoned = asyncio.Event()
-        self._queue = asyncio.Queue(QUEUE_EVENTS)
+        self._lines, self._waiting_bytes, self._has_ended = collections.deque(), 0, False
+        self._came, self._went = asyncio.Event(), asyncio.Event()
 
     async def emit(self, event):
         """Waits until the client has room for the event."""
+        if self.abandoned.is_set():
+            return
+        line = events.line(event)
+        while not self._has_room(len(line)):
+            self._went.clear()
+            await self._went.wait()
         if not self.abandoned.is_set():
-            await self._queue.put(event)
+            self._lines.append(line)
+            self._waiting_bytes += len(line)
+            self._has_ended = event is events.END
+            self._came.set()
 
     def abandon(self):
         """Nobody reads any more."""
         self.abandoned.set()
+        self._lines.clear()
         # Lets go on whoever waits in `emit`.
-        while not self._queue.empty():
-            self._queue.get_nowait()
+        self._went.set()
 
-    async def events(self, keepalive_s):
-        """The events up to the end, and one that keeps the connection alive wherever there is none for `keepalive_s`."""
-        while True:
+    async def lines(self, keepalive_s):
+        """The events as they are sent, up to the end, and one that keeps the connection alive wherever there is none for `keepalive_s`."""
+        while not (self._has_ended and not self._lines):
             try:
-                event = await asyncio.wait_for(self._queue.get(), keepalive_s)
+                await asyncio.wait_for(self._came.wait(), keepalive_s)
             except TimeoutError:
-                event = events.KEEPALIVE
-            yield event
-            if event is events.END:
-                return
+                yield events.line(events.KEEPALIVE)
+                continue
+            line = self._lines.popleft()
+            self._waiting_bytes -= len(line)
+            self._went.set()
+            if not self._lines:
+                self._came.clear()
+            yield line
+
+    def _has_room(self, size):
+        return self.abandoned.is_set() or not self._lines or self._waiting_bytes + size <= QUEUE_BYTES

@@ -7,7 +7,7 @@ import re
 
 from aiohttp import web
 
-from . import events, languages
+from . import languages
 from .execution import Execution
 from .faults import Refused
 
@@ -54,8 +54,8 @@ class Api:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
         try:
             await response.prepare(request)
-            async for event in execution.events(KEEPALIVE_S):
-                await response.write(events.line(event))
+            async for line in execution.lines(KEEPALIVE_S):
+                await response.write(line)
             await response.write_eof()
         finally:
             execution.abandon()

@@ -19,8 +19,8 @@ from .kernel import Kernel
 
 log = logging.getLogger(__name__)
 
-# In the sockets, on this side. A piece of output has at most some 128 KiB.
-SOCKET_MESSAGES = 16
+# In the sockets, on this side: a piece of output has at most some 128 KiB, and what is shown up to 64 MiB.
+SOCKET_MESSAGES = 2
 READY_AGAIN_S = 1
 DRAIN_STEP_S = 0.05
 

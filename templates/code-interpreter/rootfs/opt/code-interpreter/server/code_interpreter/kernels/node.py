@@ -11,6 +11,8 @@ from .piped import PipedKernel
 
 # A line from the kernel: one thing that is shown.
 LINE_MAX_BYTES = 96 << 20
+# Of what comes, read ahead of what is wanted; twice that at most.
+AHEAD_BYTES = 1 << 20
 
 
 class NodeKernel(PipedKernel):
@@ -38,7 +40,7 @@ class NodeKernel(PipedKernel):
             )
         finally:
             theirs.close()
-        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_MAX_BYTES)
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=AHEAD_BYTES)
         await self._receive()
 
     async def _execute(self, cell, emit):
@@ -73,12 +75,19 @@ class NodeKernel(PipedKernel):
 
     async def _receive(self):
         try:
-            line = await self._reader.readline()
-            if line.endswith(b"\n"):
-                return json.loads(line)
-        except ConnectionError:
-            pass
-        raise await self._closed()
+            return json.loads(await self._line())
+        except (ConnectionError, asyncio.IncompleteReadError):
+            raise await self._closed() from None
+
+    async def _line(self):
+        pieces, size = [], 0
+        while size <= LINE_MAX_BYTES:
+            try:
+                return b"".join((*pieces, await self._reader.readuntil()))
+            except asyncio.LimitOverrunError as more:
+                pieces.append(await self._reader.readexactly(more.consumed))
+                size += more.consumed
+        raise ConnectionError(f"the kernel sent a line of more than {LINE_MAX_BYTES} bytes")
 
     def _close(self):
         super()._close()
