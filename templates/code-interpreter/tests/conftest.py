@@ -62,7 +62,7 @@ class Agent(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self):
-        self.variables, self.asked = {}, 0
+        self.variables, self.asked, self.broken = {}, 0, False
         super().__init__(("127.0.0.1", 0), AgentRequest)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -76,7 +76,7 @@ class AgentRequest(http.server.BaseHTTPRequestHandler):
         allowed = self.path == "/envs" and self.headers.get("X-Access-Token") == TOKEN
         body = json.dumps(self.server.variables if allowed else {"code": 401}).encode()
         self.server.asked += 1
-        self.send_response(200 if allowed else 401)
+        self.send_response(500 if self.server.broken else 200 if allowed else 401)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

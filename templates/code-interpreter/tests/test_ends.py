@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from conftest import TOKEN
 from e2b import TimeoutException
 
 ENDLESS = {
@@ -95,7 +96,7 @@ def test_a_kernel_that_dies_between_cells_is_made_anew(sandbox):
 
 def post(server, body):
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
-    connection.request("POST", "/execute", json.dumps(body), {"Content-Type": "application/json"})
+    connection.request("POST", "/execute", json.dumps(body), {"X-Access-Token": TOKEN})
     return connection, connection.getresponse()
 
 

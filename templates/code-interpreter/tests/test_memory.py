@@ -6,7 +6,7 @@ import pathlib
 import time
 
 import pytest
-from conftest import is_alive, rss_mib, wait_until
+from conftest import TOKEN, is_alive, rss_mib, wait_until
 from e2b_code_interpreter import Sandbox
 
 LINES = 400_000
@@ -54,7 +54,7 @@ def test_a_reader_that_stands_still_holds_the_code_up(sandbox, server, language)
 def begin(server, context, code):
     """Sends code; gives the connection and the answer, of which nothing was read."""
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
-    connection.request("POST", "/execute", json.dumps({"code": code, "context_id": context.id}))
+    connection.request("POST", "/execute", json.dumps({"code": code, "context_id": context.id}), {"X-Access-Token": TOKEN})
     return connection, connection.getresponse()
 
 

@@ -4,20 +4,22 @@ import http.client
 import json
 
 import pytest
+from conftest import TOKEN, Agent
 
 
-def ask(server, method, path, body=None):
+def ask(server, method, path, body=None, token=TOKEN):
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
     try:
-        connection.request(method, path, body if body is None or isinstance(body, (bytes, str)) else json.dumps(body))
+        headers = {"X-Access-Token": token} if token else {}
+        connection.request(method, path, body if body is None or isinstance(body, (bytes, str)) else json.dumps(body), headers)
         response = connection.getresponse()
         return response.status, response.headers.get_content_type(), response.read()
     finally:
         connection.close()
 
 
-def problem(server, method, path, body=None):
-    status, kind, text = ask(server, method, path, body)
+def problem(server, method, path, body=None, token=TOKEN):
+    status, kind, text = ask(server, method, path, body, token)
     said = json.loads(text)
     assert kind == "application/json" and said["code"] == status
     return status, said["message"]
@@ -25,6 +27,28 @@ def problem(server, method, path, body=None):
 
 def test_health(server):
     assert ask(server, "GET", "/health")[0] == 200
+
+
+@pytest.mark.parametrize("token", [None, "wrong", TOKEN + "x"])
+def test_code_is_run_only_for_the_sandboxs_token(server, token):
+    made = server.home / "made"
+    for _ in range(2):
+        # Also once it was shown.
+        status, message = problem(server, "POST", "/execute", {"code": f"open({str(made)!r}, 'w')"}, token)
+        assert status == 401 and "X-Access-Token" in message
+        assert ask(server, "POST", "/execute", {"code": "1"})[0] == 200
+    assert not made.exists()
+
+
+def test_an_agent_that_fails_opens_nothing(make_server):
+    agent = Agent()
+    agent.broken = True
+    server = make_server("--cold", "--agent", agent.url)
+    assert problem(server, "POST", "/execute", {"code": "1"})[0] == 503
+    agent.broken = False
+    assert ask(server, "POST", "/execute", {"code": "1"})[0] == 200
+    agent.shutdown()
+    agent.server_close()
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,13 @@ async def serve(options, work_folder):
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     programs = Programs(ROOT, options.python, options.node, options.bash, work_folder)
-    contexts = Contexts(options.home, programs.kernel, SandboxEnv(options.agent, options.generation))
+    sandbox_env = SandboxEnv(options.agent, options.generation)
+    contexts = Contexts(options.home, programs.kernel, sandbox_env)
     try:
         if not options.cold:
             await contexts.default(languages.PYTHON).warm(WARM)
         # A client that goes ends its execution; aiohttp tells by cancelling the handler.
-        runner = web.AppRunner(http_api.application(contexts), handler_cancellation=True, access_log=None)
+        runner = web.AppRunner(http_api.application(contexts, sandbox_env), handler_cancellation=True, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, options.host, options.port, shutdown_timeout=1)
         await site.start()

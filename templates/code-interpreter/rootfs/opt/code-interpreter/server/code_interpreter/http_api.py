@@ -19,9 +19,9 @@ ENV_MAX = 1000
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-def application(contexts):
+def application(contexts, sandbox_env):
     """The routes over these contexts."""
-    api = Api(contexts)
+    api = Api(contexts, sandbox_env)
     app = web.Application(middlewares=[_errors_as_json], client_max_size=BODY_MAX_BYTES)
     app.add_routes(
         [
@@ -39,8 +39,8 @@ def application(contexts):
 class Api:
     """One method for each route."""
 
-    def __init__(self, contexts):
-        self._contexts = contexts
+    def __init__(self, contexts, sandbox_env):
+        self._contexts, self._sandbox_env = contexts, sandbox_env
 
     async def health(self, _request):
         """It answers only once all is ready: nobody listens before."""
@@ -48,8 +48,11 @@ class Api:
 
     async def execute(self, request):
         """Runs code and streams its events. A client that goes ends it."""
+        # The SDKs bear the token here alone: contexts are anybody's who reaches the port.
+        token = request.headers.get("X-Access-Token")
+        await self._sandbox_env.current(token)
         body = await _body(request)
-        execution = Execution(_code(body), _variables(body), request.headers.get("X-Access-Token"))
+        execution = Execution(_code(body), _variables(body), token)
         self._context(body).submit(execution)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
         try:
