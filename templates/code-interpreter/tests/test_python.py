@@ -20,6 +20,15 @@ def test_state_stays_between_cells(sandbox):
     assert second.execution_count == first.execution_count + 1
 
 
+def test_that_old_results_are_forgotten_is_no_output(sandbox):
+    context = sandbox.create_code_context()
+    sandbox.run_code("get_ipython().displayhook.cache_size = 3", context=context)
+    for n in range(6):
+        execution = sandbox.run_code(f"{n}", context=context)
+        assert (execution.text, execution.logs.stderr) == (str(n), [])
+    assert int(text_of(sandbox.run_code("len(Out)", context=context))) <= 3
+
+
 def test_a_string_is_its_own_text(sandbox):
     assert text_of(sandbox.run_code("'it is ' + 'text'")) == "it is text"
     assert text_of(sandbox.run_code('"it\'s"')) == '"it\'s"'

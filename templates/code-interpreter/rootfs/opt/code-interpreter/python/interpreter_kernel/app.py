@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 
 from ipykernel import kernelapp
 from ipykernel.ipkernel import IPythonKernel
@@ -66,6 +67,8 @@ class InterpreterApp(kernelapp.IPKernelApp):
 
 def main():
     """Serves the connection file that the command line names."""
+    # IPython forgets the oldest results of many. That is nothing a cell did wrong, and no output of its.
+    warnings.filterwarnings("ignore", message="Output cache limit")
     kernelapp.IOPubThread = publisher.BoundedPublisher
     InterpreterApp.launch_instance(
         kernel_class=InterpreterKernel,
