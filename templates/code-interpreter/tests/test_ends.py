@@ -94,6 +94,21 @@ def test_a_kernel_that_dies_between_cells_is_made_anew(sandbox):
     assert answer_of(sandbox.run_code("1 + 1", context=context)) == "2"
 
 
+@pytest.mark.parametrize(
+    "published",
+    [
+        "[b'stream', b'<IDS|MSG>', b'of nobody', b'{}', b'{}', b'{}', b'{}']",
+        "[b'no message']",
+        "kernel.session.serialize(kernel.session.msg('stream', {}, parent=kernel.get_parent()))",
+        "kernel.session.serialize(kernel.session.msg('display_data', {'data': 5}, parent=kernel.get_parent()))",
+    ],
+)
+def test_what_is_no_message_ends_nothing(sandbox, published):
+    code = f"import sys\nkernel = get_ipython().kernel\nsys.stdout.pub_thread.send_multipart({published})\nprint('on')\n1"
+    execution = sandbox.run_code(code, context=sandbox.create_code_context(), timeout=30)
+    assert execution.text == "1" and execution.logs.stdout == ["on\n"]
+
+
 def post(server, body):
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
     connection.request("POST", "/execute", json.dumps(body), {"X-Access-Token": TOKEN})

@@ -115,6 +115,15 @@ def test_large_results_that_nobody_reads_are_few(make_server, language):
     assert is_alive(kernel)
 
 
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [("python", "for n in range(5000):\n    display(n)"), ("js", "for (let n = 0; n < 5000; n++) display(n)")],
+)
+def test_many_small_results_arrive_in_order(sandbox, language, code):
+    results = sandbox.run_code(code, language=language, timeout=60).results
+    assert [result.text for result in results] == [str(n) for n in range(5000)]
+
+
 def stands_still(pid):
     """Whether it takes no processor time for a while."""
     before = cpu_ticks(pid)

@@ -89,21 +89,28 @@ class IPythonKernel(Kernel):
     async def _read(self):
         """All that is published, for as long as the kernel lives. What does not belong to the cell that runs is dropped."""
         while True:
-            message = await self._client.get_iopub_msg()
-            self._heard.set()
-            self._messages += 1
-            while await self._client.shell_channel.msg_ready():
-                # Its content is published as well.
-                await self._client.get_shell_msg()
-            if self._emit is None or message["parent_header"].get("msg_id") != self._request:
-                continue
-            kind, content = message["msg_type"], message["content"]
-            if kind == "status":
-                if content["execution_state"] == "idle":
-                    self._idle.set()
-            elif event := _event(kind, content):
-                self._giving = True
+            try:
+                message = await self._client.get_iopub_msg()
+                self._heard.set()
+                self._messages += 1
+                while await self._client.shell_channel.msg_ready():
+                    # Its content is published as well.
+                    await self._client.get_shell_msg()
+                if self._emit is not None and message["parent_header"].get("msg_id") == self._request:
+                    await self._take(message["msg_type"], message["content"])
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                # Cells can reach the socket as well. Who reads no more would have the kernel wait for ever.
+                log.warning("a Python kernel published what is no message: %r", error)
+
+    async def _take(self, kind, content):
+        if kind == "status":
+            if content["execution_state"] == "idle":
+                self._idle.set()
+        elif event := _event(kind, content):
+            self._giving = True
+            try:
                 await self._emit(event)
+            finally:
                 self._giving = False
 
     async def _drain(self):
