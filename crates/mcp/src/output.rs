@@ -125,8 +125,8 @@ fn after_escape(text: &str) -> &str {
             &body[length + usize::from(last)..]
         }
         ']' | 'P' | 'X' | '^' | '_' => {
-            let line = body.find('\n').unwrap_or(body.len());
-            match body[..line].find(['\u{7}', '\u{1b}']) {
+            // Not beyond the next sequence: of a flood of them, each would look through all that follow.
+            match body.find(['\n', '\u{7}', '\u{1b}']) {
                 Some(end) if body[end..].starts_with("\u{1b}\\") => &body[end + 2..],
                 Some(end) if body[end..].starts_with('\u{7}') => &body[end + 1..],
                 _ => body,
@@ -193,5 +193,15 @@ mod tests {
             assert_eq!(clean(wild.as_bytes()), tame, "{wild:?}");
         }
         assert_eq!(clean(b"\xff\xfeok"), "\u{fffd}\u{fffd}ok");
+    }
+
+    #[test]
+    fn a_flood_of_strings_without_an_end_takes_no_time() {
+        for (sequence, left) in [("\u{1b}]", ""), ("\u{1b}Pé", "é"), ("\u{1b}[3", "")] {
+            let count = 500_000;
+            let begun = std::time::Instant::now();
+            assert_eq!(clean(sequence.repeat(count).as_bytes()), left.repeat(count));
+            assert!(begun.elapsed().as_secs() < 5, "{sequence:?}");
+        }
     }
 }
