@@ -58,6 +58,11 @@ impl Kept {
         self.head
     }
 
+    /// What is kept of the beginning and of the end.
+    pub(crate) fn into_ends(self) -> (Vec<u8>, Vec<u8>) {
+        (self.head, self.tail.into())
+    }
+
     /// What is kept as clean text, with a word where something is missing.
     pub(crate) fn text(&self) -> String {
         let mut tail: Vec<u8> = self.tail.iter().copied().collect();

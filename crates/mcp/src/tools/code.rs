@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Effect, Offer,
     command::{kept_bytes, seconds},
+    events::Event,
     pictures::Pictures,
 };
 use crate::{
@@ -82,6 +83,8 @@ pub(super) struct Ran {
     stderr_cut_bytes: u64,
     /// Results and pictures that there was no room for.
     left_out: u32,
+    /// Bytes of the interpreter's answer that were too many: what it printed and showed there, in the middle, is missing.
+    answer_cut_bytes: u64,
     /// They stand beside the structured answer.
     #[serde(skip)]
     #[schemars(skip)]
@@ -147,7 +150,7 @@ impl Offer for Run {
         if let Some(language) = args.language {
             body["language"] = language.into();
         }
-        let mut program = Program::script(ASK, &[], Kept::beginning(EVENTS_MAX_BYTES));
+        let mut program = Program::script(ASK, &[], Kept::both_ends(EVENTS_MAX_BYTES));
         program.input = Some(request(&body.to_string(), sandbox.access_token.as_deref()));
         program.within = within;
         let ended = exec::run(&session.client, &id, program).await?;
@@ -178,11 +181,18 @@ fn told(ended: Ended, keep: usize) -> Result<Ran, Failure> {
             "no code interpreter answers in this sandbox: use run_command, or make a sandbox of a template that has one (code-interpreter-v1)",
         ));
     }
-    let said = ended.stdout.into_bytes();
+    let cut = ended.stdout.cut_bytes();
+    let (mut said, end) = ended.stdout.into_ends();
+    if cut > 0 {
+        // The halves of two lines are none.
+        said.push(b'\n');
+    }
+    said.extend(end);
     match answer(&said) {
         Some((200, events)) => {
             let mut ran = read(events, keep);
             ran.timed_out = code.is_none();
+            ran.answer_cut_bytes = cut;
             Ok(ran)
         }
         Some((_, body)) => {
@@ -216,9 +226,9 @@ fn read(said: &[u8], keep: usize) -> Ran {
     let mut ran = Ran::default();
     let (mut stdout, mut stderr) = (Kept::both_ends(keep), Kept::both_ends(keep));
     let lines = said.split(|byte| *byte == b'\n');
-    for event in lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok()) {
-        let text = |field: &str| event[field].as_str().unwrap_or_default();
-        match text("type") {
+    for event in lines.filter_map(Event::parse) {
+        let text = |field: &str| event.text(field).unwrap_or_default();
+        match text("type").as_ref() {
             "stdout" => stdout.push(text("text").as_bytes()),
             "stderr" => stderr.push(text("text").as_bytes()),
             "result" => {
@@ -231,9 +241,9 @@ fn read(said: &[u8], keep: usize) -> Ran {
             }
             "error" => {
                 ran.error = Some(Raised {
-                    name: bounded(text("name"), 1024),
-                    value: bounded(text("value"), keep),
-                    traceback: bounded(text("traceback"), keep),
+                    name: bounded(&text("name"), 1024),
+                    value: bounded(&text("value"), keep),
+                    traceback: bounded(&text("traceback"), keep),
                 });
             }
             _ => {}
@@ -245,20 +255,16 @@ fn read(said: &[u8], keep: usize) -> Ran {
     ran
 }
 
-fn shown(event: &Value, keep: usize) -> Shown {
-    let text = |field: &str| event.get(field)?.as_str().map(|text| bounded(text, keep));
+fn shown(event: &Event<'_>, keep: usize) -> Shown {
+    let text = |field: &str| event.text(field).map(|text| bounded(&text, keep));
     let own = ["type", "is_main_result", "text", "markdown", "json", "extra"];
-    let formats = event
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| bounded(name, 64));
+    let formats = event.fields().filter(|name| !own.contains(name));
     Shown {
         text: text("text"),
         markdown: text("markdown"),
-        json: event.get("json").map(|json| bounded(&json.to_string(), keep)),
-        formats: formats.filter(|name| !own.contains(&name.as_str())).take(16).collect(),
-        is_main_result: event["is_main_result"] == true,
+        json: event.json("json").map(|json| bounded(json, keep)),
+        formats: formats.take(16).map(|name| bounded(name, 64)).collect(),
+        is_main_result: event.json("is_main_result") == Some("true"),
     }
 }
 
@@ -307,6 +313,29 @@ mod tests {
         }
         let asked = request("{}", Some("t"));
         assert!(asked.ends_with(b"Content-Length: 2\r\nX-Access-Token: t\r\n\r\n{}"));
+    }
+
+    #[test]
+    fn of_a_flood_of_events_both_ends_are_told() {
+        let mut stdout = Kept::both_ends(4096);
+        stdout.push(b"HTTP/1.0 200 OK\r\n\r\n{\"type\":\"stdout\",\"text\":\"first\"}\n");
+        for _ in 0..1000 {
+            stdout.push(b"{\"type\":\"stdout\",\"text\":\"x\"}\n");
+        }
+        stdout.push(b"{\"type\":\"result\",\"text\":\"42\",\"is_main_result\":true}\n");
+        let cut = stdout.cut_bytes();
+        let ended = Ended {
+            exit: Some(serde_json::from_value(json!({ "code": 0 })).unwrap()),
+            stdout,
+            stderr: Kept::both_ends(16),
+        };
+        let ran = told(ended, 1024).unwrap();
+        assert!(ran.stdout.starts_with("firstx") && cut > 0);
+        assert_eq!(
+            (ran.answer_cut_bytes, ran.results[0].text.as_deref()),
+            (cut, Some("42"))
+        );
+        assert!(ran.results[0].is_main_result);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod code;
 mod command;
+mod events;
 mod files;
 mod pictures;
 mod sandboxes;

@@ -1,7 +1,8 @@
 //! Pictures among the results of code, as clients show them.
 
 use rmcp::model::ContentBlock;
-use serde_json::Value;
+
+use super::events::Event;
 
 /// Pictures of one answer.
 const PICTURES_MAX: usize = 4;
@@ -17,9 +18,9 @@ pub(super) struct Pictures {
 
 impl Pictures {
     /// Takes a result's picture, if it has one that is base64 and not too large.
-    pub(super) fn take(&mut self, result: &Value) {
+    pub(super) fn take(&mut self, result: &Event<'_>) {
         for (field, mime) in [("png", "image/png"), ("jpeg", "image/jpeg")] {
-            let Some(data) = result.get(field).and_then(Value::as_str) else {
+            let Some(data) = result.text(field) else {
                 continue;
             };
             let data: String = data.split_ascii_whitespace().collect();
@@ -47,18 +48,20 @@ impl Pictures {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn only_so_many_pictures_are_kept_and_only_such() {
         let mut pictures = Pictures::default();
-        pictures.take(&json!({ "text": "no picture" }));
-        pictures.take(&json!({ "png": "not base64 <script>" }));
-        pictures.take(&json!({ "jpeg": "A".repeat(PICTURE_MAX + 1) }));
+        let mut take = |field: &str, value: &str| {
+            let line = serde_json::json!({ field: value }).to_string();
+            pictures.take(&Event::parse(line.as_bytes()).unwrap());
+        };
+        take("text", "no picture");
+        take("png", "not base64 <script>");
+        take("jpeg", &"A".repeat(PICTURE_MAX + 1));
         for _ in 0..6 {
-            pictures.take(&json!({ "png": "iVBO\nRw0=" }));
+            take("png", "iVBO\nRw0=");
         }
         assert_eq!(pictures.left_out(), 4);
         let content = serde_json::to_value(pictures.into_content()).unwrap();
