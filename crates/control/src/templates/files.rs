@@ -130,7 +130,8 @@ impl StepFiles {
     }
 }
 
-/// Moves what was unpacked to where it belongs. Names are never expanded twice, and what a link points to is left alone.
+/// Moves what was unpacked to where it belongs. Names are never expanded twice, and what a link points to is left alone: what is
+/// in the way is replaced, not written through. A folder that is there keeps its owner and its mode.
 const COPY_SCRIPT: &str = r#"set -e
 trap 'rm -rf "$staging"' EXIT
 cd "$staging"
@@ -143,17 +144,22 @@ if [ ${#found[@]} -eq 0 ]; then
 fi
 chown -hR -- "$owner" .
 if [ -n "$mode" ]; then chmod -R -- "$mode" "${found[@]}"; fi
+fresh=''
+if cp --help 2>&1 | grep -q -e --remove-destination; then fresh=--remove-destination; fi
 one=${#found[@]}
 for item in "${found[@]}"; do
-    if [ -d "$item" ] && [ ! -L "$item" ]; then
+    if [ -d "$item" ] && [ ! -L "$item" ] && [ -d "$place" ]; then
+        inner=("$item"/*)
+        for ((at = 0; at < ${#inner[@]}; at += 100)); do cp -a $fresh -- "${inner[@]:at:100}" "$place/"; done
+    elif [ -d "$item" ] && [ ! -L "$item" ]; then
         mkdir -p -- "$place"
-        cp -a -- "$item/." "$place/"
+        cp -a $fresh -- "$item/." "$place/"
     elif [ "$one" -gt 1 ] || [ -d "$place" ] || [[ "$place" = */ ]]; then
         mkdir -p -- "$place"
-        cp -a -- "$item" "$place/"
+        cp -a $fresh -- "$item" "$place/"
     else
         mkdir -p -- "$(dirname -- "$place")"
-        cp -aT -- "$item" "$place"
+        cp -aT $fresh -- "$item" "$place"
     fi
 done
 "#;
