@@ -72,7 +72,7 @@ pub use snapshot::{
 pub use stats::{Stats, StatsLine};
 pub use template::{
     BuildLogLine, BuildQuery, BuildState, BuildTemplate, PrunedLayers, StepKind, Template, TemplateBuild,
-    TemplateFiles, TemplateList, TemplateStep, TemplateTag, UpdateTemplate,
+    TemplateFiles, TemplateList, TemplateStage, TemplateStep, TemplateTag, UpdateTemplate,
 };
 pub use trigger::{MissedRuns, PutTrigger, Trigger, TriggerList};
 

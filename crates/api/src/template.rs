@@ -22,7 +22,11 @@ pub struct BuildTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 256)]
     pub template: Option<String>,
-    /// What is done then, in this order.
+    /// Stages that steps copy from: each is built on a disk of its own, and nothing else of it is in the template.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 50)]
+    pub stages: Vec<TemplateStage>,
+    /// What is done then, in this order. With those of stages, at most 500.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 500)]
     pub steps: Vec<TemplateStep>,
@@ -69,6 +73,27 @@ pub struct TemplateStep {
     /// With `copy`: the hash under which the files were put.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<String>,
+    /// With `copy`, instead: the stage whose files are copied, one of those before. What is copied then is a path or a pattern from
+    /// the stage's root, and belongs to root unless an owner is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub stage: Option<String>,
+}
+
+/// A stage of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateStage {
+    /// What steps after it call it by; no other stage is called so.
+    #[schema(example = "build", max_length = 256)]
+    pub name: String,
+    /// Reference or ID of an image that the node has, with which it begins.
+    #[schema(max_length = 512)]
+    pub image: String,
+    /// What is done then, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 500)]
+    pub steps: Vec<TemplateStep>,
 }
 
 /// What a step does.
@@ -213,7 +238,7 @@ pub struct TemplateBuild {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// At which step: its number from 1, or `base`, `finalize`.
+    /// At which step: its number from 1, or `base`, `finalize`; with `STAGE/` before it where it is a stage's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// What came of it.
@@ -233,7 +258,7 @@ pub struct BuildLogLine {
     pub at: Timestamp,
     /// `debug`, `info`, `warn` or `error`.
     pub level: String,
-    /// At which step.
+    /// At which step; with `STAGE/` before it where it is a stage's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// What.

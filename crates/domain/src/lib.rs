@@ -45,8 +45,8 @@ pub use resources::{DiskMib, InvalidSize, MemoryMib, Vcpus, parse_size_mib};
 pub use restart::{RestartPlan, plan_restart};
 pub use retry::{CutOff, GiveUp, Retry, RetryRule, plan_cut_off, plan_retry};
 pub use sandbox::{
-    BuildFrom, BuildPlan, BuildReason, BuildStep, Metadata, OnTimeout, SandboxNetwork, SandboxSettings, SandboxState,
-    SandboxVolume, put_off,
+    BuildFrom, BuildPlan, BuildReason, BuildStage, BuildStep, Metadata, OnTimeout, SandboxNetwork, SandboxSettings,
+    SandboxState, SandboxVolume, put_off,
 };
 pub use scale::{COOLDOWN_MAX_MS, SPARE_MIN_MS, ScaleFacts, ScaleMemory, ScalePlan, plan_scale};
 pub use signal::{SIGNAL_MAX, parse_signal};

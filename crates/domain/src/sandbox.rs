@@ -125,6 +125,21 @@ pub struct BuildStep {
     /// SHA-256 of what a COPY copies.
     #[serde(default)]
     pub files_hash: Option<String>,
+    /// The stage that a COPY copies from, by its name; what it copies is known once that stage is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+}
+
+/// A stage of a build: a disk of its own, of which nothing comes into the template but what later steps copy from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildStage {
+    /// What steps call it by.
+    pub name: String,
+    /// The image that it begins with.
+    pub image: String,
+    /// In this order.
+    #[serde(default)]
+    pub steps: Vec<BuildStep>,
 }
 
 /// How a template is built.
@@ -143,6 +158,9 @@ pub struct BuildPlan {
     /// None: as the image says.
     #[serde(default)]
     pub user: Option<String>,
+    /// Stages that steps copy from. Each copies from those before it alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<BuildStage>,
     /// In this order.
     #[serde(default)]
     pub steps: Vec<BuildStep>,
@@ -165,7 +183,7 @@ pub struct BuildPlan {
 pub struct BuildReason {
     /// For people.
     pub message: String,
-    /// Which step failed: its number from 1, or `base`, `finalize`.
+    /// Which step failed: its number from 1, or `base`, `finalize`; a stage's with the stage's name and `/` before it.
     #[serde(default)]
     pub step: Option<String>,
 }

@@ -50,6 +50,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
         disk_mib: number("diskSizeMB", DEFAULT_DISK_MIB, DiskMib::try_from)?,
         from: None,
         user: Some(DEFAULT_USER.to_owned()),
+        stages: Vec::new(),
         steps: Vec::new(),
         force: false,
         start_cmd: None,
@@ -132,6 +133,7 @@ fn step(step: wire::Step) -> BuildStep {
         args: step.args,
         force: step.force,
         files_hash: step.files_hash,
+        stage: None,
     }
 }
 

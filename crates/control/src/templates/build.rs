@@ -14,8 +14,7 @@ use super::{
     find,
     image::Image,
     log::BuildLog,
-    prune,
-    steps::{self, Step},
+    prune, stages,
     work::{BASE, FINALIZE, Work},
 };
 use crate::{
@@ -73,15 +72,7 @@ pub(crate) async fn check(
     plan: &mut BuildPlan,
     credentials: Option<Credentials>,
 ) -> ApiResult<Begin> {
-    if plan.steps.len() > steps::STEPS_MAX {
-        return Err(ApiError::field(
-            "steps",
-            format!("{} steps are too many: at most {}", plan.steps.len(), steps::STEPS_MAX),
-        ));
-    }
-    for (at, step) in plan.steps.iter().enumerate() {
-        Step::parse(step).map_err(|reason| ApiError::field(format!("steps[{at}]"), reason))?;
-    }
+    stages::check(app, tenant, plan).await?;
     match &plan.from {
         Some(BuildFrom::Image(image)) => {
             let image = Image::look_up(app, tenant, image, credentials).await?;
@@ -139,11 +130,14 @@ async fn run(
     }
     let turn = app.building.acquire().await;
     let _turn = turn.map_err(|_| reason(None, CUT_OFF))?;
+    let plan = stages::filled(app, template, build, log).await?;
     let work = Work {
         app,
         template,
         build,
         log,
+        plan: &plan,
+        stage: None,
     };
     let snapshot = work.make(begin).await?;
     fault::point("build.snapshot");

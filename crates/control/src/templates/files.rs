@@ -31,6 +31,8 @@ use crate::{
 pub(crate) const ARCHIVE_MAX: u64 = 8 << 30;
 /// Archives that nobody has used for so long are removed.
 const UNUSED_AGE: Duration = Duration::from_hours(7 * 24);
+/// How the names of those begin that are not whole yet.
+const TEMPORARY: &[u8] = b".tmp";
 /// How long an upload may be begun after it was allowed, in seconds.
 pub(crate) const UPLOAD_S: u64 = 3600;
 const CHUNK: usize = 64 * 1024;
@@ -38,7 +40,18 @@ const COPY_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// The archives of a project.
 pub(crate) struct StepFiles {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
+}
+
+/// What is copied out of an archive, and where to.
+pub(super) struct Copy<'a> {
+    pub(super) hash: &'a str,
+    /// A path or a pattern in the archive.
+    pub(super) source: &'a str,
+    pub(super) place: &'a str,
+    /// Whose it is then; whose it is in the archive, if nobody is named.
+    pub(super) owner: Option<&'a str>,
+    pub(super) mode: Option<&'a str>,
 }
 
 impl StepFiles {
@@ -48,7 +61,7 @@ impl StepFiles {
         }
     }
 
-    fn path(&self, hash: &str) -> ApiResult<PathBuf> {
+    pub(super) fn path(&self, hash: &str) -> ApiResult<PathBuf> {
         let valid = (32..=128).contains(&hash.len()) && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !valid {
             return Err(ApiError::field(
@@ -102,29 +115,21 @@ impl StepFiles {
             .map_err(failed)
     }
 
-    /// Copies what `source` matches within an archive to a place in the machine, by docker's rules: of a folder its content,
-    /// and a file under the place's name, unless that is a folder, or ends with `/`.
-    pub(super) async fn copy(
-        &self,
-        builder: &Builder,
-        hash: &str,
-        source: &str,
-        place: &str,
-        owner: &str,
-        mode: Option<&str>,
-    ) -> Result<(), Reason> {
-        let path = self.path(hash).map_err(|error| error.problem.detail)?;
+    /// Copies what matches within an archive to a place in the machine, by docker's rules: of a folder its content, and a file
+    /// under the place's name, unless that is a folder, or ends with `/`.
+    pub(super) async fn copy(&self, builder: &Builder, copy: &Copy<'_>) -> Result<(), Reason> {
+        let path = self.path(copy.hash).map_err(|error| error.problem.detail)?;
         let archive = open(&path).await?;
-        let staging = format!("/tmp/.hearth-copy-{}", &hash[..16]);
+        let staging = format!("/tmp/.hearth-copy-{}", &copy.hash[..16]);
         let prepared = format!("rm -rf {staging} && mkdir -m 700 {staging}");
         builder.script(&prepared, COPY_TIMEOUT).await?;
         builder.unpack(&staging, archive).await?;
         let script = format!(
             "staging={staging}; source={}; place={}; owner={}; mode={}\n{COPY_SCRIPT}",
-            quote(source),
-            quote(place),
-            quote(owner),
-            quote(mode.unwrap_or_default()),
+            quote(copy.source),
+            quote(copy.place),
+            quote(copy.owner.unwrap_or_default()),
+            quote(copy.mode.unwrap_or_default()),
         );
         builder.script(&script, COPY_TIMEOUT).await
     }
@@ -142,7 +147,7 @@ if [ "$source" = . ] || [ -z "$source" ]; then found=(.); else found=($source); 
 if [ ${#found[@]} -eq 0 ]; then
     if [ -e "$source" ] || [ -L "$source" ]; then found=("$source"); else echo "nothing matches $source" >&2; exit 1; fi
 fi
-chown -hR -- "$owner" .
+if [ -n "$owner" ]; then chown -hR -- "$owner" .; fi
 if [ -n "$mode" ]; then chmod -R -- "$mode" "${found[@]}"; fi
 fresh=''
 if cp --help 2>&1 | grep -q -e --remove-destination; then fresh=--remove-destination; fi
@@ -203,7 +208,7 @@ async fn open(path: &Path) -> Result<stream::BoxStream<'static, Result<Bytes, No
     Ok(ReceiverStream::new(receive).boxed())
 }
 
-/// Removes archives that nobody has used for long, and what was left of uploads that were cut off.
+/// At a start: removes archives that nobody has used for long, and what was left of those that were cut off.
 pub(crate) async fn prune(app: &Arc<App>) {
     let folder = app.config.template_files_dir.clone();
     let pruned = tokio::task::spawn_blocking(move || {
@@ -217,7 +222,8 @@ pub(crate) async fn prune(app: &Arc<App>) {
             for archive in archives.flatten() {
                 let modified = archive.metadata().and_then(|of| of.modified());
                 let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED_AGE));
-                if old {
+                let cut_off = archive.file_name().as_encoded_bytes().starts_with(TEMPORARY);
+                if old || cut_off {
                     // What cannot be removed now is tried at the next start.
                     let _ = std::fs::remove_file(archive.path());
                 }

@@ -61,6 +61,15 @@ impl Image {
         Ok(Self { name, host, pull })
     }
 
+    /// One of a stage, which was there for whoever asked when the build was.
+    pub(super) fn of_stage(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            host: true,
+            pull: None,
+        }
+    }
+
     /// Pulls it, if it is not there, and says how far that is.
     pub(super) async fn fetch(&self, app: &App, log: &BuildLog) -> ApiResult<()> {
         let Some(pull) = &self.pull else {

@@ -27,6 +27,14 @@ impl Key {
         Self(Sha256::digest(base).into())
     }
 
+    /// Of what a COPY names on the disk that this is the key of.
+    pub(super) fn copied(self, source: &str) -> Self {
+        let mut hash = Sha256::new_with_prefix(self.0);
+        hash.update(b"copied\n");
+        hash.update(source);
+        Self(hash.finalize().into())
+    }
+
     fn then(self, step: &BuildStep) -> Self {
         let mut hash = Sha256::new_with_prefix(self.0);
         // Each with its length before it, so that no two steps read alike.
@@ -36,6 +44,10 @@ impl Key {
             hash.update(part);
         }
         hash.update([u8::from(step.files_hash.is_some())]);
+        // What is copied of a stage is another's by default. Which stage it was is told by the files.
+        if step.stage.is_some() {
+            hash.update(b"stage");
+        }
         Self(hash.finalize().into())
     }
 }
@@ -178,6 +190,7 @@ mod tests {
             args: args.iter().map(ToString::to_string).collect(),
             force: false,
             files_hash: files.map(ToOwned::to_owned),
+            stage: None,
         }
     }
 
@@ -188,6 +201,7 @@ mod tests {
             disk_mib: DiskMib::try_from(512).unwrap(),
             from: None,
             user: None,
+            stages: Vec::new(),
             steps,
             force: false,
             start_cmd: None,
@@ -201,12 +215,20 @@ mod tests {
         let base = Key::of("image");
         let last = |base: Key, steps: Vec<BuildStep>| keys(base, &plan(steps)).last().copied();
         let is = last(base, vec![step(&["a", "b"], Some("1"))]);
+        let mut of_stage = step(&["a", "b"], Some("1"));
+        of_stage.stage = Some("build".to_owned());
+        let other_name = BuildStep {
+            stage: Some("other".to_owned()),
+            ..of_stage.clone()
+        };
+        assert_eq!(last(base, vec![of_stage.clone()]), last(base, vec![other_name]));
         assert_eq!(is, last(base, vec![step(&["a", "b"], Some("1"))]));
         for other in [
             last(Key::of("other"), vec![step(&["a", "b"], Some("1"))]),
             last(base, vec![step(&["a", "b"], Some("2"))]),
             last(base, vec![step(&["a", "b", "1"], None)]),
             last(base, vec![step(&["ab"], Some("1"))]),
+            last(base, vec![of_stage.clone()]),
             last(base, vec![step(&["x"], None), step(&["a", "b"], Some("1"))]),
         ] {
             assert_ne!(is, other);

@@ -16,6 +16,7 @@ mod ready;
 mod recover;
 mod remove;
 mod snapshot;
+mod stages;
 mod steps;
 mod work;
 

@@ -45,6 +45,7 @@ pub(crate) async fn of_sandbox(
         disk_mib: disk_mib.map_err(|error| ApiError::internal(error.to_string()))?,
         from: None,
         user: None,
+        stages: Vec::new(),
         steps: Vec::new(),
         force: false,
         start_cmd,

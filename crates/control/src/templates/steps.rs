@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use hearth_domain::{BuildStep, Workload};
 use hearth_node_api::{ExecRequest, NodeError};
 
-use super::{files::StepFiles, log::BuildLog, machine::Builder};
+use super::{
+    files::{Copy, StepFiles},
+    log::BuildLog,
+    machine::Builder,
+};
 
 /// How long one step may take.
 const STEP_TIMEOUT: Duration = Duration::from_hours(1);
@@ -28,7 +32,7 @@ pub(super) enum Step {
         target: String,
         user: Option<String>,
         mode: Option<String>,
-        files: String,
+        origin: Origin,
     },
     Env(Vec<(String, String)>),
     Run {
@@ -37,6 +41,19 @@ pub(super) enum Step {
     },
     Workdir(String),
     User(String),
+}
+
+/// Where what is copied comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A client put it, under this hash.
+    Upload(String),
+    /// A stage of the build.
+    Stage {
+        name: String,
+        /// The hash that it is kept under, once the stage was built.
+        files: Option<String>,
+    },
 }
 
 /// Why a step cannot be carried out, for people.
@@ -105,7 +122,7 @@ impl Step {
                 target: arg(1).ok_or_else(|| needs("a target"))?,
                 user: arg(2),
                 mode: arg(3),
-                files: step.files_hash.clone().ok_or_else(|| needs("filesHash"))?,
+                origin: origin(step).ok_or_else(|| needs("filesHash"))?,
             }),
             "ENV" if step.args.len().is_multiple_of(2) && !step.args.is_empty() => {
                 let pairs = step.args.chunks_exact(2);
@@ -132,7 +149,12 @@ impl Step {
     /// The step in a line, as a Dockerfile has it.
     pub(super) fn words(&self) -> String {
         match self {
-            Self::Copy { source, target, .. } => format!("COPY {source} {target}"),
+            Self::Copy {
+                source, target, origin, ..
+            } => match origin {
+                Origin::Upload(_) => format!("COPY {source} {target}"),
+                Origin::Stage { name, .. } => format!("COPY --from={name} {source} {target}"),
+            },
             Self::Env(pairs) => {
                 let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 format!("ENV {}", pairs.join(" "))
@@ -141,6 +163,17 @@ impl Step {
             Self::Workdir(folder) => format!("WORKDIR {folder}"),
             Self::User(user) => format!("USER {user}"),
         }
+    }
+}
+
+fn origin(step: &BuildStep) -> Option<Origin> {
+    let files = step.files_hash.clone();
+    match &step.stage {
+        Some(name) => Some(Origin::Stage {
+            name: name.clone(),
+            files,
+        }),
+        None => files.map(Origin::Upload),
     }
 }
 
@@ -171,16 +204,29 @@ pub(super) async fn carry_out(
             target,
             user,
             mode,
-            files: hash,
+            origin,
         } => {
             let mut place = joined(setting.working_dir.as_deref(), target);
             if target.ends_with('/') && !place.ends_with('/') {
                 place.push('/');
             }
-            let owner = user.as_deref().or(setting.user.as_deref()).unwrap_or("root");
-            files
-                .copy(builder, hash, source, &place, owner, mode.as_deref())
-                .await?;
+            let (hash, source, owner) = match origin {
+                Origin::Upload(hash) => {
+                    let owner = user.as_deref().or(setting.user.as_deref()).unwrap_or("root");
+                    (hash, source.as_str(), Some(owner))
+                }
+                // The archive holds what is copied and nothing else, and is root's: as docker has it, it stays so.
+                Origin::Stage { files: Some(hash), .. } => (hash, "*", user.as_deref()),
+                Origin::Stage { name, files: None } => return Err(format!("stage {name:?} was not built")),
+            };
+            let copy = Copy {
+                hash,
+                source,
+                place: &place,
+                owner,
+                mode: mode.as_deref(),
+            };
+            files.copy(builder, &copy).await?;
         }
     }
     setting.note(step);
@@ -222,6 +268,7 @@ mod tests {
             args: args.iter().map(ToString::to_string).collect(),
             force: false,
             files_hash: (kind == "COPY").then(|| "ab".to_owned()),
+            stage: None,
         })
     }
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hearth_domain::{BuildReason, MachineSpec, MemoryMib, Resources, Vcpus};
+use hearth_domain::{BuildPlan, BuildReason, MachineSpec, MemoryMib, Resources, Vcpus};
 use hearth_ids::SnapshotId;
 use hearth_node_api::NodeError;
 use hearth_store::{BuildRow, TemplateRow};
@@ -26,7 +26,10 @@ use super::{
     ready, snapshot,
     steps::{self, Setting, Step},
 };
-use crate::{app::App, error::ApiResult};
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+};
 
 /// The step at which nothing of the plan is carried out yet, as the SDKs name it.
 pub(super) const BASE: &str = "base";
@@ -46,12 +49,16 @@ pub(super) struct Work<'a> {
     pub(super) template: &'a TemplateRow,
     pub(super) build: &'a BuildRow,
     pub(super) log: &'a BuildLog,
+    /// Its own, or a stage's.
+    pub(super) plan: &'a BuildPlan,
+    /// Whose steps these are, where they are not the template's own.
+    pub(super) stage: Option<&'a str>,
 }
 
 /// What a build begins with.
-struct Base {
-    spec: MachineSpec,
-    key: Key,
+pub(super) struct Base {
+    pub(super) spec: MachineSpec,
+    pub(super) key: Key,
     /// Of which the disk alone is not enough: not all that was written is on it.
     whole: Option<SnapshotId>,
     /// Who is made first, if there is nobody of the name.
@@ -81,7 +88,7 @@ impl Disk {
 
 impl Base {
     /// What steps begin with.
-    fn setting(&self) -> Setting {
+    pub(super) fn setting(&self) -> Setting {
         let mut setting = Setting::of(&self.spec.workload);
         if let Some(user) = &self.user {
             setting.user = Some(user.clone());
@@ -94,34 +101,55 @@ impl Base {
 impl Work<'_> {
     /// Carries the plan out, and makes the template's snapshot.
     pub(super) async fn make(&self, begin: &Begin) -> Result<SnapshotId, BuildReason> {
-        self.log.at(BASE);
-        let base = self.base(begin).await.map_err(at(BASE))?;
-        let layers = Layers {
+        let base = self.base(begin).await?;
+        let layers = self.layers(&base);
+        let mut setting = base.setting();
+        let machine = self.reach(&base, &layers, &mut setting).await?;
+        machine.during(self.save(&machine, &setting)).await
+    }
+
+    pub(super) fn layers(&self, base: &Base) -> Layers<'_> {
+        Layers {
             app: self.app,
             project: self.template.project,
             build: self.build.id,
-            keys: keys(base.key, &self.build.plan),
-        };
-        loop {
-            let mut setting = base.setting();
-            let disk = self.steps(&base, &layers, &mut setting).await?;
-            self.log.at(FINALIZE);
-            let error = match self.own_machine(&base, disk.id()).await {
-                Ok(machine) => return machine.during(self.save(&machine, &setting)).await,
-                Err(error) => error,
-            };
-            let Disk::Found(found) = disk else {
-                return Err(reason(Some(FINALIZE), error.to_string()));
-            };
-            self.give_up(&layers, found, &error).await?;
+            keys: keys(base.key, self.plan),
         }
     }
 
-    async fn base(&self, begin: &Begin) -> ApiResult<Base> {
-        let (app, plan) = (self.app, &self.build.plan);
+    /// Has the steps carried out, and a machine run with the disk that they lead to.
+    pub(super) async fn reach(
+        &self,
+        base: &Base,
+        layers: &Layers<'_>,
+        setting: &mut Setting,
+    ) -> Result<Builder, BuildReason> {
+        loop {
+            *setting = base.setting();
+            let disk = self.steps(base, layers, setting).await?;
+            self.at(FINALIZE);
+            let error = match self.own_machine(base, disk.id()).await {
+                Ok(machine) => return Ok(machine),
+                Err(error) => error,
+            };
+            let Disk::Found(found) = disk else {
+                return Err(self.reason(FINALIZE, error.to_string()));
+            };
+            self.give_up(layers, found, &error).await?;
+        }
+    }
+
+    /// What a build, or a stage of it, begins with.
+    pub(super) async fn base(&self, begin: &Begin) -> Result<Base, BuildReason> {
+        self.at(BASE);
+        self.find_base(begin).await.map_err(self.failed(BASE))
+    }
+
+    async fn find_base(&self, begin: &Begin) -> ApiResult<Base> {
+        let (app, plan) = (self.app, self.plan);
         match begin {
             Begin::Image(image) => {
-                self.log.line("info", &format!("FROM {}", image.name));
+                self.say("info", &format!("FROM {}", image.name));
                 let (driver, facts) = (app.default_driver().await?, image.facts(app).await?);
                 let user = plan.user.as_deref().unwrap_or_default();
                 let key = format!("image {} with {} MiB for {user:?}", facts.image_id, plan.disk_mib);
@@ -131,7 +159,7 @@ impl Work<'_> {
                 Ok(Base { spec, key, whole, user })
             }
             Begin::Snapshot(source) => {
-                self.log.line("info", "FROM a template");
+                self.say("info", "FROM a template");
                 let spec = machine::of_snapshot(self.template.project, self.build.id, source);
                 let key = Key::of(&format!("snapshot {}", source.id));
                 let whole = (!snapshot::boots(app, source).await?).then_some(source.id);
@@ -143,9 +171,9 @@ impl Work<'_> {
 
     /// Carries out the steps that were not before. Gives the disk that they lead to.
     async fn steps(&self, base: &Base, layers: &Layers<'_>, setting: &mut Setting) -> Result<Disk, BuildReason> {
-        let plan = &self.build.plan;
+        let plan = self.plan;
         loop {
-            let found = layers.find(plan).await.map_err(at(BASE))?;
+            let found = layers.find(plan).await.map_err(self.failed(BASE))?;
             let done = found.map_or(0, |found| found.steps);
             let rest = &plan.steps[done..];
             let begun = found.is_some() || (base.whole.is_none() && base.user.is_none());
@@ -153,10 +181,10 @@ impl Work<'_> {
                 self.pass(done, setting)?;
                 return Ok(found.map_or(Disk::OfBase, Disk::Found));
             }
-            let spec = self.builder(base, found).await.map_err(at(BASE))?;
+            let spec = self.builder(base, found).await.map_err(self.failed(BASE))?;
             let builder = match (Builder::start(self.app, spec).await, found) {
                 (Ok(builder), _) => builder,
-                (Err(error), None) => return Err(reason(Some(BASE), error.to_string())),
+                (Err(error), None) => return Err(self.reason(BASE, error.to_string())),
                 (Err(error), Some(found)) => {
                     self.give_up(layers, found, &error).await?;
                     continue;
@@ -172,13 +200,11 @@ impl Work<'_> {
 
     /// Takes over what so many steps say, which are on the disk already.
     fn pass(&self, steps: usize, setting: &mut Setting) -> Result<(), BuildReason> {
-        let total = self.build.plan.steps.len();
-        for (at, step) in (1..).zip(&self.build.plan.steps[..steps]) {
+        for (at, step) in (1..).zip(&self.plan.steps[..steps]) {
             let number = at.to_string();
-            let step = Step::parse(step).map_err(|why| reason(Some(&number), why))?;
-            self.log.at(&number);
-            self.log
-                .line("info", &format!("[{at}/{total}] CACHED {}", step.words()));
+            let step = Step::parse(step).map_err(|why| self.reason(&number, why))?;
+            self.at(&number);
+            self.say_step(at, &format!("CACHED {}", step.words()));
             setting.note(&step);
         }
         Ok(())
@@ -194,18 +220,17 @@ impl Work<'_> {
         setting: &mut Setting,
     ) -> Result<Disk, BuildReason> {
         let files = StepFiles::of(self.app, self.template.project);
-        let steps = &self.build.plan.steps;
+        let steps = &self.plan.steps;
         let (mut since, mut written) = (Instant::now(), disk.is_none() && base.whole.is_some());
         if let (None, Some(user)) = (disk, &base.user) {
-            written |= builder.ensure_user(user).await.map_err(|why| reason(Some(BASE), why))?;
+            written |= builder.ensure_user(user).await.map_err(|why| self.reason(BASE, why))?;
         }
         for (at, step) in (1..).zip(steps).skip(done) {
             let number = at.to_string();
-            let failed = |why| reason(Some(&number), why);
+            let failed = |why| self.reason(&number, why);
             let step = Step::parse(step).map_err(failed)?;
-            self.log.at(&number);
-            self.log
-                .line("info", &format!("[{at}/{}] {}", steps.len(), step.words()));
+            self.at(&number);
+            self.say_step(at, &step.words());
             steps::carry_out(builder, setting, &step, &files, self.log)
                 .await
                 .map_err(failed)?;
@@ -220,7 +245,7 @@ impl Work<'_> {
         if written {
             // There are no steps: what the base holds in memory is still to be on a disk.
             let kept = layers.keep(builder.spec.clone(), 0).await;
-            disk = Some(kept.map_err(at(BASE))?);
+            disk = Some(kept.map_err(self.failed(BASE))?);
         }
         Ok(disk.map_or(Disk::OfBase, Disk::Made))
     }
@@ -228,8 +253,8 @@ impl Work<'_> {
     /// Forgets a layer that is of no use to the node any more: it is made again.
     async fn give_up(&self, layers: &Layers<'_>, found: Found, error: &NodeError) -> Result<(), BuildReason> {
         let what = format!("what was kept of {} steps cannot be used: {error}", found.steps);
-        self.log.line("warn", &what);
-        layers.forget(found).await.map_err(at(BASE))
+        self.say("warn", &what);
+        layers.forget(found).await.map_err(self.failed(BASE))
     }
 
     /// The machine that the steps are carried out in.
@@ -253,7 +278,7 @@ impl Work<'_> {
 
     /// Boots the template's own machine, in its own size.
     async fn own_machine(&self, base: &Base, disk: Option<SnapshotId>) -> Result<Builder, NodeError> {
-        let plan = &self.build.plan;
+        let plan = self.plan;
         let resources = Resources {
             vcpus: plan.vcpus,
             memory_mib: plan.memory_mib,
@@ -264,12 +289,12 @@ impl Work<'_> {
 
     /// Has the template's machine ready, and makes the snapshot that sandboxes are made of.
     async fn save(&self, machine: &Builder, setting: &Setting) -> Result<SnapshotId, BuildReason> {
-        let plan = &self.build.plan;
-        let failed = |why: String| reason(Some(FINALIZE), why);
+        let plan = self.plan;
+        let failed = |why: String| self.reason(FINALIZE, why);
         ready::until_ready(machine, setting, plan, self.log)
             .await
             .map_err(failed)?;
-        self.log.line("info", "making the snapshot");
+        self.say("info", "making the snapshot");
         // So that machines of another size may boot with the disk.
         machine.sync().await;
         let mut spec = machine.spec.clone();
@@ -280,11 +305,41 @@ impl Work<'_> {
             .map(|cmd| setting.boot(cmd))
             .unwrap_or_default();
         let made = snapshot::save(self.app, SnapshotId::new(), spec, self.build.id, true).await;
-        made.map_err(at(FINALIZE))
+        made.map_err(self.failed(FINALIZE))
     }
-}
 
-/// The reason that an error is, at a step.
-fn at(step: &'static str) -> impl Fn(crate::error::ApiError) -> BuildReason {
-    move |error| reason(Some(step), error.problem.detail)
+    /// A step's name, with its stage.
+    fn name(&self, step: &str) -> String {
+        self.stage
+            .map_or_else(|| step.to_owned(), |stage| format!("{stage}/{step}"))
+    }
+
+    /// Lines that follow are of this step.
+    pub(super) fn at(&self, step: &str) {
+        self.log.at(&self.name(step));
+    }
+
+    pub(super) fn say(&self, level: &str, words: &str) {
+        match self.stage {
+            Some(stage) => self.log.line(level, &format!("[{stage}] {words}")),
+            None => self.log.line(level, words),
+        }
+    }
+
+    /// Says which step is begun.
+    fn say_step(&self, at: usize, words: &str) {
+        let stage = self.stage.map(|stage| format!("{stage} ")).unwrap_or_default();
+        let line = format!("[{stage}{at}/{}] {words}", self.plan.steps.len());
+        self.log.line("info", &line);
+    }
+
+    /// Why it failed at a step.
+    pub(super) fn reason(&self, step: &str, why: impl Into<String>) -> BuildReason {
+        reason(Some(&self.name(step)), why)
+    }
+
+    /// The reason that an error is, at a step.
+    fn failed(&self, step: &'static str) -> impl Fn(ApiError) -> BuildReason {
+        move |error| self.reason(step, error.problem.detail)
+    }
 }

@@ -95,6 +95,7 @@ async fn steps(client: &Client, folder: &Path, steps: Vec<Step>, json: bool) -> 
                     kind: StepKind::Copy,
                     args: vec![pattern, target, owner.unwrap_or_default(), mode.unwrap_or_default()],
                     files: Some(hash),
+                    stage: None,
                 });
             }
         }
@@ -107,6 +108,7 @@ fn request(args: BuildTemplateArgs, image: String, start: Option<String>, steps:
         name: args.name,
         image: Some(image).filter(|image| !image.is_empty()),
         template: args.template,
+        stages: Vec::new(),
         steps,
         start_cmd: args.start.or(start),
         ready_cmd: args.ready,

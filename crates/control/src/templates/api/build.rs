@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use hearth_api::{BuildTemplate, TemplateBuild, TemplateStep};
-use hearth_domain::{Action, BuildFrom, BuildPlan, BuildStep, DiskMib, MemoryMib, Vcpus};
+use hearth_api::{BuildTemplate, TemplateBuild, TemplateStage, TemplateStep};
+use hearth_domain::{Action, BuildFrom, BuildPlan, BuildStage, BuildStep, DiskMib, MemoryMib, Vcpus};
 use http::StatusCode;
 
 use super::view;
@@ -73,6 +73,7 @@ fn plan(request: BuildTemplate, tag: Option<String>) -> ApiResult<BuildPlan> {
         )?,
         from: Some(from),
         user: None,
+        stages: request.stages.into_iter().map(stage).collect(),
         steps: request.steps.into_iter().map(step).collect(),
         force: request.force,
         start_cmd: filled(request.start_cmd),
@@ -87,5 +88,14 @@ fn step(step: TemplateStep) -> BuildStep {
         args: step.args,
         force: false,
         files_hash: step.files,
+        stage: step.stage,
+    }
+}
+
+fn stage(stage: TemplateStage) -> BuildStage {
+    BuildStage {
+        name: stage.name,
+        image: stage.image,
+        steps: stage.steps.into_iter().map(step).collect(),
     }
 }

@@ -167,6 +167,7 @@ impl Reader {
             kind,
             args,
             files: None,
+            stage: None,
         };
         self.recipe.steps.push(Step::Ready(step));
     }
