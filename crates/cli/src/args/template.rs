@@ -89,6 +89,9 @@ pub(crate) struct BuildArgs {
     /// A value for an ARG of the Dockerfile
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) arguments: Vec<(String, String)>,
+    /// The stage of the Dockerfile to build, by its name or number [default: the last]
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["image", "template"])]
+    pub(crate) target: Option<String>,
     /// What is started before the snapshot, and runs in each sandbox [default: the Dockerfile's ENTRYPOINT and CMD]
     #[arg(long, value_name = "COMMAND")]
     pub(crate) start: Option<String>,

@@ -1,21 +1,23 @@
 //! Building a template: what a Dockerfile says is sent, and the build is followed.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use anyhow::Context as _;
-use hearth_api::{BuildTemplate, StepKind, TemplateBuild, TemplateFiles, TemplateStep};
+use hearth_api::{BuildTemplate, TemplateBuild, TemplateStage};
 use hearth_client::{ApiPath, Client};
 
 use super::{
-    context::BuildFolder,
-    dockerfile::{self, Recipe, Step},
+    dockerfile::{self, Image, Recipe},
     follow,
+    upload::Upload,
 };
 use crate::{
     args::BuildTemplateArgs,
     commands::image,
     output::{note, print_json, print_line},
-    progress::telling,
 };
 
 pub(super) async fn build(client: &Client, args: BuildTemplateArgs, json: bool) -> anyhow::Result<u8> {
@@ -23,12 +25,9 @@ pub(super) async fn build(client: &Client, args: BuildTemplateArgs, json: bool) 
     for left_out in &recipe.notes {
         note(left_out, json);
     }
-    if !recipe.image.is_empty() {
-        image::have(client, &recipe.image, json).await?;
-    }
-    let steps = steps(client, &args.folder, recipe.steps, json).await?;
+    have(client, &recipe.images, json).await?;
     let detach = args.detach;
-    let request = request(args, recipe.image, recipe.start, steps);
+    let request = request(client, args, recipe, json).await?;
     let begun: TemplateBuild = client.post_json(&ApiPath::v1(&["templates"]), &request).await?;
     if detach {
         if json {
@@ -50,6 +49,10 @@ fn recipe(args: &BuildTemplateArgs) -> anyhow::Result<Recipe> {
     if let Some(image) = &args.image {
         return Ok(Recipe {
             image: image.clone(),
+            images: vec![Image {
+                name: image.clone(),
+                why: "--image".to_owned(),
+            }],
             ..Recipe::default()
         });
     }
@@ -64,53 +67,44 @@ fn recipe(args: &BuildTemplateArgs) -> anyhow::Result<Recipe> {
         )
     })?;
     let arguments: BTreeMap<_, _> = args.arguments.iter().cloned().collect();
-    dockerfile::read(&text, &arguments).with_context(|| place.display().to_string())
+    dockerfile::read(&text, &arguments, args.target.as_deref()).with_context(|| place.display().to_string())
 }
 
-/// The steps as they are sent, with what they copy sent before.
-async fn steps(client: &Client, folder: &Path, steps: Vec<Step>, json: bool) -> anyhow::Result<Vec<TemplateStep>> {
-    let (mut ready, mut opened) = (Vec::with_capacity(steps.len()), None);
-    for step in steps {
-        match step {
-            Step::Ready(step) => ready.push(step),
-            Step::Copy {
-                source,
-                target,
-                owner,
-                mode,
-            } => {
-                let folder = match &opened {
-                    Some(folder) => folder,
-                    None => opened.insert(BuildFolder::open(folder)?),
-                };
-                let files = folder.files(&source)?;
-                let (pattern, hash) = (files.pattern.clone(), files.hash.clone());
-                let place = ApiPath::v1(&["template-files", &hash]);
-                let there: TemplateFiles = client.get(&place).await?;
-                if !there.present {
-                    let sent = client.upload_tar(&place, files.into_archive());
-                    telling(&format!("sending {pattern}"), json, sent).await?;
-                }
-                ready.push(TemplateStep {
-                    kind: StepKind::Copy,
-                    args: vec![pattern, target, owner.unwrap_or_default(), mode.unwrap_or_default()],
-                    files: Some(hash),
-                    stage: None,
-                });
-            }
+/// Has the node have the images, each once.
+async fn have(client: &Client, images: &[Image], json: bool) -> anyhow::Result<()> {
+    let mut had = BTreeSet::new();
+    for Image { name, why } in images {
+        if had.insert(name) {
+            image::have(client, name, json).await.with_context(|| why.clone())?;
         }
     }
-    Ok(ready)
+    Ok(())
 }
 
-fn request(args: BuildTemplateArgs, image: String, start: Option<String>, steps: Vec<TemplateStep>) -> BuildTemplate {
-    BuildTemplate {
+/// What is asked for, with what it copies sent before.
+async fn request(
+    client: &Client,
+    args: BuildTemplateArgs,
+    recipe: Recipe,
+    json: bool,
+) -> anyhow::Result<BuildTemplate> {
+    let mut upload = Upload::of(client, &args.folder, json);
+    let mut stages = Vec::with_capacity(recipe.stages.len());
+    for stage in recipe.stages {
+        stages.push(TemplateStage {
+            name: stage.name,
+            image: stage.image,
+            steps: upload.steps(stage.steps).await?,
+        });
+    }
+    let steps = upload.steps(recipe.steps).await?;
+    Ok(BuildTemplate {
         name: args.name,
-        image: Some(image).filter(|image| !image.is_empty()),
+        image: Some(recipe.image).filter(|image| !image.is_empty()),
         template: args.template,
-        stages: Vec::new(),
+        stages,
         steps,
-        start_cmd: args.start.or(start),
+        start_cmd: args.start.or(recipe.start),
         ready_cmd: args.ready,
         cpus: args.cpus.map(|cpus| cpus.get().into()),
         memory_mib: args.memory.map(hearth_domain::MemoryMib::get),
@@ -118,5 +112,5 @@ fn request(args: BuildTemplateArgs, image: String, start: Option<String>, steps:
         public: args.public.then_some(true),
         tags: args.tags,
         force: args.no_cache,
-    }
+    })
 }

@@ -18,6 +18,13 @@ pub(super) struct Line {
     pub(super) documents: Vec<Document>,
 }
 
+impl Line {
+    /// Where it stands and what it says, in short.
+    pub(super) fn place(&self) -> String {
+        format!("line {}: {} {:.80}", self.number, self.keyword, self.rest)
+    }
+}
+
 /// A here-document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Document {

@@ -1,24 +1,32 @@
 //! Dockerfiles as steps of a template's build.
 //!
 //! ```text
-//! text ──► lines (instructions, here-documents) ──► recipe (words, variables) ──► steps
+//! text ──► lines (instructions, here-documents) ──► stages (words, variables, steps) ──► those that the target needs
 //! ```
 //!
-//! One stage, since a build has one machine. What cannot be kept is refused by its line, and what a template has no use for is
-//! noted.
+//! What cannot be kept is refused by its line, and what a template has no use for is noted.
 
+mod command;
+mod copy;
 mod lines;
-mod recipe;
+mod names;
+mod stage;
+mod stages;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use hearth_api::TemplateStep;
 
 /// What a Dockerfile comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Recipe {
+    /// The images that it needs.
+    pub(super) images: Vec<Image>,
+    /// What steps copy from, in this order.
+    pub(super) stages: Vec<Built>,
     /// What it begins with.
     pub(super) image: String,
     /// In this order.
@@ -29,8 +37,26 @@ pub(super) struct Recipe {
     pub(super) notes: Vec<String>,
 }
 
-/// One step.
+/// An image that is needed.
 #[derive(Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) name: String,
+    /// By which line, for people who are told that there is none.
+    pub(super) why: String,
+}
+
+/// A stage that is built.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Built {
+    pub(super) name: String,
+    /// What it begins with.
+    pub(super) image: String,
+    /// In this order; each copies from stages before this one alone.
+    pub(super) steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// One that is complete.
     Ready(TemplateStep),
@@ -52,13 +78,13 @@ pub(super) enum Source {
     Text { name: String, text: String },
 }
 
-/// Reads a Dockerfile, with what `--build-arg` says.
-pub(super) fn read(text: &str, arguments: &BTreeMap<String, String>) -> anyhow::Result<Recipe> {
+/// Reads a Dockerfile up to a stage, or to the last one, with what `--build-arg` says.
+pub(super) fn read(text: &str, arguments: &BTreeMap<String, String>, target: Option<&str>) -> anyhow::Result<Recipe> {
     let (lines, escape) = lines::lines(text)?;
-    let mut reader = recipe::Reader::new(arguments.clone(), escape);
+    let names = names::Names::of(&lines, escape)?;
+    let mut reader = stages::Reader::new(names, arguments.clone(), escape);
     for line in &lines {
-        let refused = || format!("line {}: {} {:.80}", line.number, line.keyword, line.rest);
-        reader.take(line).with_context(refused)?;
+        reader.take(line)?;
     }
-    reader.finish()
+    reader.finish(target)
 }
