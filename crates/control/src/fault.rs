@@ -35,6 +35,7 @@ pub const SNAPSHOT_POINTS: &[&str] = &[
 /// Every place in the life of sandboxes and their templates, in its order.
 pub const SANDBOX_POINTS: &[&str] = &[
     "build.layer",
+    "build.copied",
     "build.snapshot",
     "sandbox.booked",
     "sandbox.made",

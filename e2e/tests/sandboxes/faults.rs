@@ -7,7 +7,10 @@ use hearth_control::SANDBOX_POINTS;
 use hearth_e2e::{Host, HostOptions, Walk};
 use serde_json::{Value, json};
 
-use crate::shop::{TEMPLATE, agree, ask, build, build_of, clear, create, exec, sandboxes};
+use crate::{
+    shop::{TEMPLATE, agree, ask, build, build_of, clear, create, exec, sandboxes},
+    stages,
+};
 
 /// Where a test keeps, while the daemon is dead, who was there before it died.
 const BYSTANDER: &str = "bystander";
@@ -26,6 +29,8 @@ enum Action {
     Build,
     /// Builds one on what another holds in memory, which is on no disk before.
     BuildOn,
+    /// Builds one of which a part is copied from a stage.
+    BuildStages,
     /// Makes a snapshot of a sandbox, which is a template.
     Snapshot,
     /// Makes a sandbox, by a key.
@@ -72,6 +77,7 @@ enum Outcome {
 /// Every point: how to come there, and what must follow.
 const TABLE: &[(&str, Action, Outcome)] = &[
     ("build.layer", Action::BuildOn, Outcome::IsBuiltAnew),
+    ("build.copied", Action::BuildStages, Outcome::IsBuiltAnew),
     ("build.snapshot", Action::Build, Outcome::IsBuiltAnew),
     ("build.snapshot", Action::Snapshot, Outcome::GoesOn),
     ("sandbox.booked", Action::Create, Outcome::IsMadeOnce),
@@ -116,7 +122,7 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
     host.up(&HostOptions::default());
     build(host, TEMPLATE);
     for name in [BYSTANDER, VICTIM] {
-        if name == VICTIM && matches!(action, Action::Create | Action::Build) {
+        if name == VICTIM && matches!(action, Action::Create | Action::Build | Action::BuildStages) {
             continue;
         }
         let id = create(host);
@@ -145,6 +151,14 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
     match action {
         Action::Build => host.killed_at_by(point, &build_of(CUT_OFF)),
         Action::BuildOn => host.killed_at_by(point, &["template", "build", CUT_OFF, "--template", "held"]),
+        Action::BuildStages => {
+            let mut staged = build_of(CUT_OFF);
+            // The folder, in the place of an image.
+            let folder = stages::small(host);
+            staged[3] = "--ready=true";
+            staged[4] = &folder;
+            host.killed_at_by(point, &staged);
+        }
         Action::Fence => host.killed_at_by(point, &["sandbox", "network", "--no-internet", &victim]),
         Action::Pause => host.killed_at_by(point, &["sandbox", "pause", &victim]),
         Action::PauseDisk => host.killed_at_by(point, &["sandbox", "pause", "--no-memory", &victim]),

@@ -6,3 +6,4 @@ mod crowd;
 mod faults;
 mod life;
 mod shop;
+mod stages;

@@ -44,7 +44,7 @@ use super::{
     steps::Reason,
     work::{FINALIZE, Work},
 };
-use crate::app::App;
+use crate::{app::App, fault};
 
 /// How long one copy may take.
 const COPY_TIMEOUT: Duration = Duration::from_mins(30);
@@ -158,6 +158,7 @@ impl Work<'_> {
             let late = |_| format!("the copy of {source} took longer than {} s", COPY_TIMEOUT.as_secs());
             let hash = copied.await.map_err(late).and_then(|copied| copied);
             let hash = hash.map_err(|why| self.reason(FINALIZE, format!("COPY of {source}: {why}")))?;
+            fault::point("build.copied");
             hashes.push((source.to_owned(), hash));
         }
         Ok(hashes)
