@@ -43,11 +43,11 @@ pub(crate) async fn start(
             format!("build {} was started before; ask for a new one", build.id),
         ));
     }
-    let app_of_task = Arc::clone(app);
+    let (app_of_task, tenant) = (Arc::clone(app), tenant.clone());
     app.tasks.spawn(async move {
         let app = app_of_task;
         let log = BuildLog::open(app.store.clone(), build.id);
-        let outcome = run(&app, &template, &build, &begin, &log).await;
+        let outcome = run(&app, &tenant, &template, &mut build, begin, &log).await;
         match outcome {
             Ok(()) => info!(id = %build.id, template = %template.id, "a template is built"),
             Err(reason) => fail(&app, build.id, &log, reason).await,
@@ -115,21 +115,28 @@ fn turn_of(app: &App, project: ProjectId) -> Arc<Mutex<()>> {
 
 async fn run(
     app: &Arc<App>,
+    tenant: &Tenant,
     template: &TemplateRow,
-    build: &BuildRow,
-    begin: &Begin,
+    build: &mut BuildRow,
+    mut begin: Begin,
     log: &BuildLog,
 ) -> Result<(), BuildReason> {
     let of_project = turn_of(app, template.project);
     let _alone = of_project.lock().await;
     log.at(BASE);
-    if let Begin::Image(image) = begin {
+    if let Begin::Image(image) = &begin {
         // Before it is the build's turn: others need not wait for a registry.
         let fetched = image.fetch(app, log).await;
         fetched.map_err(|error| reason(Some(BASE), error.problem.detail))?;
     }
     let turn = app.building.acquire().await;
     let _turn = turn.map_err(|_| reason(None, CUT_OFF))?;
+    if let Begin::Snapshot(_) = begin {
+        // It may have been built anew while it was the turn of others.
+        let again = check(app, tenant, &mut build.plan, None).await;
+        begin = again.map_err(|error| reason(Some(BASE), error.problem.detail))?;
+    }
+    let build = &*build;
     let plan = stages::filled(app, template, build, log).await?;
     let work = Work {
         app,
@@ -139,7 +146,7 @@ async fn run(
         plan: &plan,
         stage: None,
     };
-    let snapshot = work.make(begin).await?;
+    let snapshot = work.make(&begin).await?;
     fault::point("build.snapshot");
     log.line("info", "the template is ready");
     log.flush().await;

@@ -123,6 +123,25 @@ async fn builds_that_no_tag_means_go() {
 }
 
 #[tokio::test]
+async fn what_a_build_begins_with_is_what_it_is_when_its_turn_comes() {
+    let f = fixture().await;
+    f.node.exec_code.store(0, Ordering::Relaxed);
+    let ask = async |body: Value| f.post_json("/v1/templates", &body).await.json::<TemplateBuild>();
+    let again = json!({ "name": "web", "image": IMAGE, "steps": [{ "kind": "run", "args": ["true"] }] });
+    // The first is gone by the time that the last one's turn comes.
+    for _ in 0..3 {
+        ask(again.clone()).await;
+    }
+    let build = ask(json!({ "name": "on-it", "template": "web" })).await;
+    let path = format!("/v1/templates/on-it/builds/{}", build.id);
+    let over = f
+        .until(&path, |answer| answer.json::<TemplateBuild>().state.is_over())
+        .await;
+    let over: TemplateBuild = over.json();
+    assert_eq!((over.state, over.reason), (BuildState::Ready, None));
+}
+
+#[tokio::test]
 async fn nobody_takes_a_name_from_others() {
     let r = Realm::new().await;
     for project in ["a", "b"] {
