@@ -6,6 +6,7 @@ mod calls;
 mod endpoint;
 mod error;
 mod lines;
+mod listening;
 mod path;
 mod session;
 mod tls;

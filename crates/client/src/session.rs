@@ -14,16 +14,16 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
-use crate::{ApiPath, ClientError, Transport, refusal};
+use crate::{ApiPath, ClientError, Transport, listening::Listening, refusal};
 
 /// Bytes of a message beside its payload.
 const FRAME_OVERHEAD: usize = 1024;
 
 /// The part that sends.
-pub struct SessionSender(SplitSink<WebSocketStream<Box<dyn Transport>>, Message>);
+pub struct SessionSender(SplitSink<WebSocketStream<Listening>, Message>);
 
 /// The part that receives.
-pub struct SessionReceiver(SplitStream<WebSocketStream<Box<dyn Transport>>>);
+pub struct SessionReceiver(SplitStream<WebSocketStream<Listening>>);
 
 /// A line to a program.
 pub struct Session {
@@ -41,7 +41,7 @@ impl Session {
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(PAYLOAD_MAX + FRAME_OVERHEAD);
         config.max_frame_size = Some(PAYLOAD_MAX + FRAME_OVERHEAD);
-        match client_async_with_config(request, io, Some(config)).await {
+        match client_async_with_config(request, Listening(io), Some(config)).await {
             Ok((socket, _)) => {
                 let (sender, receiver) = socket.split();
                 Ok(Self {
@@ -93,5 +93,37 @@ impl SessionReceiver {
 fn session_error(source: Error) -> ClientError {
     ClientError::Session {
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use tokio::net::UnixStream;
+    use tokio_tungstenite::accept_async;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_said_is_heard_though_nothing_can_be_answered() {
+        let (client, daemon) = UnixStream::pair().unwrap();
+        let serving = async {
+            let mut socket = accept_async(daemon).await.unwrap();
+            let output = |bytes: &'static [u8]| Message::binary(ServerFrame::Stdout(bytes.into()).encode());
+            for message in [output(b"a"), Message::Ping("?".into()), output(b"b")] {
+                socket.send(message).await.unwrap();
+            }
+            // Gone before anything of it is read.
+            drop(socket);
+        };
+        let path = ApiPath::v1(&["x"]);
+        let (session, ()) = tokio::join!(Session::open(Box::new(client), &path, HeaderMap::new()), serving);
+        let mut receiver = session.unwrap().receiver;
+        for expected in ["a", "b"] {
+            let frame = receiver.next().await.unwrap().unwrap();
+            assert_eq!(frame, ServerFrame::Stdout(expected.into()));
+        }
+        assert!(!matches!(receiver.next().await, Some(Ok(_))));
     }
 }
