@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_guest_api::connect::{Code, ConnectError};
-use hearth_guest_api::guest;
+use hearth_guest_api::{VOLUME_CLIENT_PORTS, guest};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::agent::Agent;
@@ -58,6 +58,7 @@ pub(crate) async fn settle(agent: &Rc<Agent>, wanted: &guest::Volumes) -> Result
             let new = new.clone();
             move || {
                 modules.load();
+                take_ports()?;
                 mount_all(&new, &address, &options)
             }
         });
@@ -106,6 +107,21 @@ fn options(wanted: &guest::Volumes) -> Result<CString, ConnectError> {
          hard,nolock,noacl,sec=sys,actimeo=1,lookupcache=pos"
     );
     CString::new(options).map_err(|_| failed(Code::Internal, "options of a mount hold a NUL"))
+}
+
+/// Has the kernel speak to volumes from ports that no program of anybody's can have: the host believes whom its calls are by.
+fn take_ports() -> Result<(), ConnectError> {
+    let (first, end) = (VOLUME_CLIENT_PORTS.start, VOLUME_CLIENT_PORTS.end);
+    let settings = [
+        ("/proc/sys/net/ipv4/ip_unprivileged_port_start", end),
+        ("/proc/sys/sunrpc/min_resvport", first),
+        ("/proc/sys/sunrpc/max_resvport", end - 1),
+    ];
+    for (path, value) in settings {
+        fs::write(path, value.to_string())
+            .map_err(|error| failed(Code::Internal, format!("cannot set {path} to {value}: {error}")))?;
+    }
+    Ok(())
 }
 
 /// In the order of their paths, so that one within another comes after it.

@@ -12,7 +12,7 @@ use crate::{
 
 const FIELD: &str = "volumeMounts";
 /// Volumes of one sandbox.
-const MOUNTS_MAX: usize = 32;
+const MOUNTS_MAX: usize = 16;
 const PATH_MAX: usize = 1024;
 /// What is mounted over would break the guest.
 const RESERVED: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];

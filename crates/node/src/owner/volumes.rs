@@ -1,6 +1,7 @@
 //! The volumes of a machine: served to it alone, by its slot, for as long as it has one.
 
 use hearth_domain::VolumeMount;
+use hearth_guest_api::VOLUME_CLIENT_PORTS;
 use hearth_guest_api::guest;
 use hearth_network::GATEWAY_IPV4;
 use hearth_volume::{Export, serve};
@@ -35,7 +36,8 @@ impl Life {
         let failed = |error: &dyn std::error::Error| format!("cannot serve the machine its volumes: {}", chain(error));
         let listener = self.network().serve(self.spec.id, PORT).await;
         let listener = listener.map_err(|error| failed(&error))?;
-        let serving = serve(&Handle::current(), listener, exports).map_err(|error| failed(&error))?;
+        let serving =
+            serve(&Handle::current(), listener, exports, VOLUME_CLIENT_PORTS).map_err(|error| failed(&error))?;
         self.serving = Some(serving);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Connections of one guest.
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{io, net::TcpListener, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, runtime::Handle, sync::Semaphore, task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -10,8 +10,6 @@ use super::{Export, record, rpc};
 
 /// Connections that one guest may have. A kernel has one, and for moments another while it mounts.
 pub const CONNECTIONS_MAX: usize = 8;
-/// Ports below are those of who may be anybody in the guest.
-const PRIVILEGED: u16 = 1024;
 /// How long a listener rests that the system would not let somebody in by.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -37,8 +35,14 @@ impl Drop for Serving {
     }
 }
 
-/// Serves these volumes to whoever comes by the listener: one guest, and nobody else.
-pub fn serve(runtime: &Handle, listener: TcpListener, exports: Vec<Export>) -> io::Result<Serving> {
+/// Serves these volumes to whoever comes by the listener: one guest, and nobody else. Of the guest it is its kernel, which has one of
+/// the `believed` ports: whom a call is by, its connection is believed for.
+pub fn serve(
+    runtime: &Handle,
+    listener: TcpListener,
+    exports: Vec<Export>,
+    believed: Range<u16>,
+) -> io::Result<Serving> {
     let _within = runtime.enter();
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -51,7 +55,7 @@ pub fn serve(runtime: &Handle, listener: TcpListener, exports: Vec<Export>) -> i
         async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = receive(listener, exports.into(), &tasks, &stop) => {}
+                () = receive(listener, exports.into(), believed, &tasks, &stop) => {}
             }
         },
         runtime,
@@ -62,14 +66,14 @@ pub fn serve(runtime: &Handle, listener: TcpListener, exports: Vec<Export>) -> i
 async fn receive(
     listener: tokio::net::TcpListener,
     exports: Arc<[Export]>,
+    believed: Range<u16>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let connection = match listener.accept().await {
-            // Whom a call is by, its connection is believed for: one that the guest's kernel made, and no program of anybody's.
-            Ok((connection, peer)) if peer.port() < PRIVILEGED => connection,
+            Ok((connection, peer)) if believed.contains(&peer.port()) => connection,
             Ok((_, peer)) => {
                 debug!(%peer, "a program of a guest wants to be its kernel to its volumes");
                 continue;

@@ -137,7 +137,7 @@ fn answered_from(ports: &[u16]) -> bool {
         .unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let _serving = super::serve(runtime.handle(), listener, Vec::new()).unwrap();
+    let _serving = super::serve(runtime.handle(), listener, Vec::new(), 700..1024).unwrap();
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     let bound = ports
         .iter()

@@ -131,6 +131,36 @@ def test_sandboxes_share_a_volume(sdk, create, volume):
     assert volume.read_file("/shared") == "copy\n"
 
 
+# Says from each of these ports that it is the guest's kernel. What a server says to a call of nothing is what it would say to others.
+IMPOSTOR = """
+import re, socket, struct
+options = next(line for line in open("/proc/mounts") if " nfs " in line)
+server = re.search(r"[^t]addr=([0-9.]+)", options)[1], int(re.search(r"[^t]port=([0-9]+)", options)[1])
+call = struct.pack(">10I", 7, 0, 2, 100003, 3, 0, 0, 0, 0, 0)
+for port in [30, 52, 53, 1023, 0]:
+    client = socket.socket()
+    client.settimeout(10)
+    try:
+        client.bind(("", port))
+        client.connect(server)
+        client.sendall(struct.pack(">I", 0x80000000 | len(call)) + call)
+        print(port, "answered" if client.recv(4) else "closed")
+    except PermissionError:
+        print(port, "not had")
+    except ConnectionError:
+        print(port, "closed")
+"""
+
+
+def test_programs_are_not_the_kernel(create, volume):
+    sandbox = create(volume_mounts={"/data": volume.name})
+    sandbox.files.write("/tmp/impostor.py", IMPOSTOR)
+    said = sandbox.commands.run("python3 /tmp/impostor.py").stdout.splitlines()
+    assert said == ["30 not had", "52 not had", "53 closed", "1023 closed", "0 closed"]
+    # Root may be anybody in its own machine, and so it is heard: else the rest proves nothing.
+    assert "30 answered" in sandbox.commands.run("python3 /tmp/impostor.py", user="root").stdout
+
+
 def test_mounts_are_checked(create, volume):
     for mounts, why in [
         ({"/data": "no-such-volume"}, "no-such-volume"),
