@@ -60,6 +60,9 @@ class SandboxEnv:
                 async with session.get(f"{self._agent_url}/envs", headers=headers) as answer:
                     variables = await _variables(answer)
         except aiohttp.ClientConnectorError as error:
+            # Nobody listens there. That there is no way to ask says nothing of the token.
+            if not isinstance(error.os_error, ConnectionRefusedError):
+                raise Refused(503, "the sandbox's agent cannot be asked about the access token: try again") from error
             log.info("there is no agent that tells the sandbox's variables: %s", error)
             return None
         except (TimeoutError, OSError, ValueError, aiohttp.ClientError) as error:

@@ -98,7 +98,7 @@ class IPythonKernel(Kernel):
                     await self._client.get_shell_msg()
                 if self._emit is not None and message["parent_header"].get("msg_id") == self._request:
                     await self._take(message["msg_type"], message["content"])
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 # Cells can reach the socket as well. Who reads no more would have the kernel wait for ever.
                 log.warning("a Python kernel published what is no message: %r", error)
 
