@@ -149,7 +149,7 @@ impl Control {
         sandboxes::reconcile(&app).await?;
         templates::recover(&app).await?;
         volumes::recover(&app).await?;
-        templates::files::prune(&app).await;
+        templates::files::prune(&app, true).await;
         let first_key = first_key(&app).await?;
         for project in app.store.projects().await? {
             app.limits.learn(project.id, project.quotas.rate());
@@ -176,6 +176,7 @@ impl Control {
             weak.clone(),
             stop_background.clone(),
         ));
+        background.spawn(templates::files::keep_pruned(weak.clone(), stop_background.clone()));
         background.spawn(functions::calls::write(weak, stop_background.clone()));
         Ok(Self {
             app,

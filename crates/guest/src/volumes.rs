@@ -114,8 +114,8 @@ fn take_ports() -> Result<(), ConnectError> {
     let (first, end) = (VOLUME_CLIENT_PORTS.start, VOLUME_CLIENT_PORTS.end);
     let settings = [
         ("/proc/sys/net/ipv4/ip_unprivileged_port_start", end),
-        ("/proc/sys/sunrpc/min_resvport", first),
-        ("/proc/sys/sunrpc/max_resvport", end - 1),
+        ("/sys/module/sunrpc/parameters/min_resvport", first),
+        ("/sys/module/sunrpc/parameters/max_resvport", end - 1),
     ];
     for (path, value) in settings {
         fs::write(path, value.to_string())

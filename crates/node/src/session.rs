@@ -363,7 +363,8 @@ pub(crate) async fn archive_get(
         size_bytes: u64::try_from(entry.size).unwrap_or(0),
         mode: entry.mode,
         modified_unix_ms: 0,
-        link_target: entry.symlink_target.as_deref().map(message),
+        // Whole or not at all: who follows it would come to another place.
+        link_target: entry.symlink_target.filter(|target| message(target) == *target),
     };
     let bytes = guest
         .get_archive(path)

@@ -137,7 +137,7 @@ async fn run(
         begin = again.map_err(|error| reason(Some(BASE), error.problem.detail))?;
     }
     let build = &*build;
-    let plan = stages::filled(app, template, build, log).await?;
+    let plan = stages::filled(app, template, build, tenant, log).await?;
     let work = Work {
         app,
         template,

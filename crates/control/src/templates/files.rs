@@ -6,7 +6,7 @@
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -16,6 +16,7 @@ use hearth_ids::ProjectId;
 use hearth_node_api::{ErrorKind, NodeError};
 use tokio::{io::AsyncWriteExt as _, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     machine::Builder,
@@ -31,6 +32,13 @@ use crate::{
 pub(crate) const ARCHIVE_MAX: u64 = 8 << 30;
 /// Archives that nobody has used for so long are removed.
 const UNUSED_AGE: Duration = Duration::from_hours(7 * 24);
+/// What the archives of one project may have together before another is taken, in bytes.
+const PROJECT_MAX: u64 = 64 << 30;
+/// What of the host's file system is not for archives: machines' disks and the daemon's own files are on it as well.
+const FREE_MIN: u64 = 1 << 30;
+/// Bytes between two looks at what is free.
+const LOOK_EACH: usize = 16 << 20;
+const PRUNED_EACH: Duration = Duration::from_hours(6);
 /// How the names of those begin that are not whole yet.
 const TEMPORARY: &[u8] = b".tmp";
 /// How long an upload may be begun after it was allowed, in seconds.
@@ -85,7 +93,10 @@ impl StepFiles {
     /// Keeps an archive, whole or not at all.
     pub(crate) async fn put(&self, hash: &str, body: axum::body::Body) -> ApiResult<()> {
         let path = self.path(hash)?;
-        let failed = |error: std::io::Error| ApiError::internal("cannot keep the files").caused_by(error);
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::StorageFull => ApiError::new(hearth_api::ProblemCode::DiskFull, error.to_string()),
+            _ => ApiError::internal("cannot keep the files").caused_by(error),
+        };
         tokio::fs::create_dir_all(&self.folder).await.map_err(failed)?;
         let folder = self.folder.clone();
         let temporary = tokio::task::spawn_blocking(move || tempfile::NamedTempFile::new_in(folder));
@@ -96,6 +107,7 @@ impl StepFiles {
             .map_err(failed)?;
         let mut file = tokio::fs::File::from_std(temporary.reopen().map_err(failed)?);
         let (mut chunks, mut length) = (extract::chunks(body), 0_u64);
+        let mut room = Room::of(&self.folder).map_err(failed)?;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             length += chunk.len() as u64;
@@ -105,6 +117,7 @@ impl StepFiles {
                     format!("the files are longer than the {ARCHIVE_MAX} bytes that are taken"),
                 ));
             }
+            room.take(chunk.len()).map_err(failed)?;
             file.write_all(&chunk).await.map_err(failed)?;
         }
         file.sync_all().await.map_err(failed)?;
@@ -148,7 +161,9 @@ if [ ${#found[@]} -eq 0 ]; then
     if [ -e "$source" ] || [ -L "$source" ]; then found=("$source"); else echo "nothing matches $source" >&2; exit 1; fi
 fi
 if [ -n "$owner" ]; then chown -hR -- "$owner" .; fi
-if [ -n "$mode" ]; then chmod -R -- "$mode" "${found[@]}"; fi
+if [ -n "$mode" ]; then
+    for item in "${found[@]}"; do find "./$item" ! -type l -exec chmod -- "$mode" {} +; done
+fi
 fresh=''
 if cp --help 2>&1 | grep -q -e --remove-destination; then fresh=--remove-destination; fi
 one=${#found[@]}
@@ -208,8 +223,66 @@ async fn open(path: &Path) -> Result<stream::BoxStream<'static, Result<Bytes, No
     Ok(ReceiverStream::new(receive).boxed())
 }
 
-/// At a start: removes archives that nobody has used for long, and what was left of those that were cut off.
-pub(crate) async fn prune(app: &Arc<App>) {
+/// Room for an archive of a project, asked for as it grows.
+pub(super) struct Room {
+    folder: PathBuf,
+    /// Bytes until the next look.
+    left: usize,
+}
+
+impl Room {
+    /// Refuses a project that has very much already.
+    pub(super) fn of(folder: &Path) -> std::io::Result<Self> {
+        let mut held = 0_u64;
+        for archive in std::fs::read_dir(folder)? {
+            // One that goes meanwhile takes no room.
+            held += archive?.metadata().map_or(0, |of| of.len());
+        }
+        if held > PROJECT_MAX {
+            return Err(full(format!(
+                "the files of the project's builds have more than {PROJECT_MAX} bytes; they go a week after they were last used"
+            )));
+        }
+        let folder = folder.to_owned();
+        Ok(Self { folder, left: 0 })
+    }
+
+    /// Refuses what would leave the host's file system too little.
+    pub(super) fn take(&mut self, bytes: usize) -> std::io::Result<()> {
+        if bytes > self.left {
+            // A file system that says nothing of itself is no reason to refuse.
+            let free =
+                rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+            if free < FREE_MIN {
+                return Err(full(
+                    "what the host's disk has left is not for files of builds".to_owned(),
+                ));
+            }
+            self.left = LOOK_EACH;
+        }
+        self.left = self.left.saturating_sub(bytes);
+        Ok(())
+    }
+}
+
+fn full(message: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::StorageFull, message)
+}
+
+/// Removes archives that nobody has used for long, now and then, until it is stopped.
+pub(crate) async fn keep_pruned(app: Weak<App>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PRUNED_EACH) => {}
+        }
+        let Some(app) = app.upgrade() else { return };
+        prune(&app, false).await;
+    }
+}
+
+/// Removes archives that nobody has used for long; at a start also what was left of those that were cut off.
+pub(crate) async fn prune(app: &Arc<App>, at_start: bool) {
     let folder = app.config.template_files_dir.clone();
     let pruned = tokio::task::spawn_blocking(move || {
         let Ok(projects) = std::fs::read_dir(folder) else {
@@ -222,7 +295,7 @@ pub(crate) async fn prune(app: &Arc<App>) {
             for archive in archives.flatten() {
                 let modified = archive.metadata().and_then(|of| of.modified());
                 let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED_AGE));
-                let cut_off = archive.file_name().as_encoded_bytes().starts_with(TEMPORARY);
+                let cut_off = at_start && archive.file_name().as_encoded_bytes().starts_with(TEMPORARY);
                 if old || cut_off {
                     // What cannot be removed now is tried at the next start.
                     let _ = std::fs::remove_file(archive.path());

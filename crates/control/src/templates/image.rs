@@ -61,11 +61,11 @@ impl Image {
         Ok(Self { name, host, pull })
     }
 
-    /// One of a stage, which was there for whoever asked when the build was.
-    pub(super) fn of_stage(name: &str) -> Self {
+    /// One of a stage, which was there when the build was asked for.
+    pub(super) fn of_stage(name: &str, tenant: &Tenant) -> Self {
         Self {
             name: name.to_owned(),
-            host: true,
+            host: tenant.host,
             pull: None,
         }
     }

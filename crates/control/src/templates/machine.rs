@@ -30,12 +30,18 @@ if command -v useradd >/dev/null; then
 elif command -v adduser >/dev/null; then
     adduser -D -s /bin/bash USER || exit 1
 else
+    if grep -qs '^USER:' /etc/passwd; then exit 0; fi
+    # A file may lack the end of its last line.
+    for file in /etc/passwd /etc/group /etc/shadow; do
+        [ ! -s "$file" ] || [ -z "$(tail -c 1 "$file")" ] || echo >>"$file" || exit 1
+    done
     id=1000
     while grep -qs "^[^:]*:[^:]*:$id:" /etc/passwd /etc/group; do id=$((id + 1)); done
     echo "USER:x:$id:$id::/home/USER:/bin/bash" >>/etc/passwd || exit 1
     echo "USER:x:$id:" >>/etc/group || exit 1
     [ ! -f /etc/shadow ] || echo 'USER:!:19000:0:99999:7:::' >>/etc/shadow || exit 1
     mkdir -p /home/USER && chown "$id:$id" /home/USER || exit 1
+    grep -qs "^USER:x:$id:" /etc/passwd || exit 1
 fi
 if [ -d /etc/sudoers.d ]; then
     echo "USER ALL=(ALL:ALL) NOPASSWD: ALL" >/etc/sudoers.d/template-user && chmod 440 /etc/sudoers.d/template-user || exit 1

@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 
 use super::{repack::repack, source::Pick};
 use crate::templates::{
-    files::{ARCHIVE_MAX, StepFiles},
+    files::{ARCHIVE_MAX, Room, StepFiles},
     layers::Key,
     steps::Reason,
 };
@@ -96,6 +96,7 @@ fn pack(folder: &Path, pick: &Pick, tar: impl std::io::Read) -> Result<(String, 
     let out = Bounded {
         inner: std::io::BufWriter::new(file),
         left: ARCHIVE_MAX,
+        room: Room::of(folder).map_err(unkept)?,
     };
     let repacked = repack(tar, pick, GzEncoder::new(out, Compression::fast()))?;
     let out = repacked.out.finish().map_err(unkept)?.inner;
@@ -108,6 +109,7 @@ fn pack(folder: &Path, pick: &Pick, tar: impl std::io::Read) -> Result<(String, 
 struct Bounded<W> {
     inner: W,
     left: u64,
+    room: Room,
 }
 
 impl<W: std::io::Write> std::io::Write for Bounded<W> {
@@ -117,6 +119,7 @@ impl<W: std::io::Write> std::io::Write for Bounded<W> {
             return Err(std::io::Error::other(message));
         };
         self.left = left;
+        self.room.take(bytes.len())?;
         self.inner.write_all(bytes)?;
         Ok(bytes.len())
     }

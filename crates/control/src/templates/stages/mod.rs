@@ -44,7 +44,7 @@ use super::{
     steps::Reason,
     work::{FINALIZE, Work},
 };
-use crate::{app::App, fault};
+use crate::{app::App, caller::Tenant, fault};
 
 /// How long one copy may take.
 const COPY_TIMEOUT: Duration = Duration::from_mins(30);
@@ -59,6 +59,7 @@ pub(super) async fn filled(
     app: &Arc<App>,
     template: &TemplateRow,
     build: &BuildRow,
+    tenant: &Tenant,
     log: &BuildLog,
 ) -> Result<BuildPlan, BuildReason> {
     let mut plan = build.plan.clone();
@@ -82,7 +83,7 @@ pub(super) async fn filled(
             plan: &own,
             stage: Some(&stage.name),
         };
-        let hashes = work.copied(stage, &sources).await?;
+        let hashes = work.copied(stage, tenant, &sources).await?;
         let named = hashes
             .into_iter()
             .map(|(source, hash)| ((stage.name.clone(), source), hash));
@@ -115,11 +116,11 @@ impl Work<'_> {
     async fn copied(
         &self,
         stage: &BuildStage,
+        tenant: &Tenant,
         sources: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, String>, BuildReason> {
-        let base = self
-            .base(&Begin::Image(Box::new(Image::of_stage(&stage.image))))
-            .await?;
+        let image = Image::of_stage(&stage.image, tenant);
+        let base = self.base(&Begin::Image(Box::new(image))).await?;
         let layers = self.layers(&base);
         let Some(key) = layers.keys.last().copied() else {
             return Ok(BTreeMap::new());

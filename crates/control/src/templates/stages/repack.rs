@@ -59,10 +59,12 @@ pub(super) fn repack<R: Read, W: Write>(tar: R, pick: &Pick, out: W) -> Result<R
                 path.display()
             ));
         }
-        match picked(pick, parts.as_path()) {
-            Some(name) => writer.add(&mut entry, &name)?,
+        if let Some(name) = picked(pick, parts.as_path()) {
+            writer.add(&mut entry, &name)?;
+        } else {
             // Read all the same, so that the next header is where it is looked for.
-            None => drop(io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?),
+            writer.count(entry.size())?;
+            io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
         }
         left.set(Some(HEADERS_MAX));
     }
@@ -168,6 +170,17 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Counts what is read of a file, holes as well, whether it is wanted or not.
+    fn count(&mut self, bytes: u64) -> Result<(), Reason> {
+        self.content = self.content.saturating_add(bytes);
+        if self.content > CONTENT_MAX {
+            return Err(format!(
+                "there are more than {CONTENT_MAX} bytes in what is read of a stage; name less of it"
+            ));
+        }
+        Ok(())
+    }
+
     /// Adds a file. Gives the hash of what it holds.
     fn file<R: Read>(
         &mut self,
@@ -176,12 +189,7 @@ impl<W: Write> Writer<W> {
         header: &mut Header,
     ) -> Result<[u8; 32], Reason> {
         let size = entry.size();
-        self.content = self.content.saturating_add(size);
-        if self.content > CONTENT_MAX {
-            return Err(format!(
-                "more than {CONTENT_MAX} bytes are copied of a stage; copy less of it"
-            ));
-        }
+        self.count(size)?;
         header.set_entry_type(EntryType::Regular);
         header.set_size(size);
         let mut content = Hashed {

@@ -6,6 +6,11 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::templates::steps::Reason;
 
+/// The longest text, in bytes, and the most alternatives (`{a,b}`) in it. What is made of a pattern is many times as long, and as
+/// deep as they are within each other.
+const TEXT_MAX: usize = 1024;
+const ALTERNATIVES_MAX: usize = 16;
+
 /// What a kernel makes, not a stage: it has no end, or means nothing elsewhere.
 const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
@@ -29,6 +34,12 @@ pub(super) enum Pick {
 impl Source {
     /// Reads a source. As docker has it, it begins at the stage's root, and nothing leads out of that.
     pub(super) fn parse(text: &str) -> Result<Self, Reason> {
+        if text.len() > TEXT_MAX {
+            let shown: String = text.chars().take(80).collect();
+            return Err(format!(
+                "{shown:?}… is longer than the {TEXT_MAX} bytes that a source may have"
+            ));
+        }
         let parts = parts(text)?;
         let is_pattern = |part: &&String| part.contains(['*', '?', '[']);
         let literal = parts.iter().take_while(|part| !is_pattern(part)).count();
@@ -78,6 +89,11 @@ fn parts(text: &str) -> Result<Vec<String>, Reason> {
 }
 
 fn glob(text: &str, pattern: &str) -> Result<GlobMatcher, Reason> {
+    if pattern.matches('{').count() > ALTERNATIVES_MAX {
+        return Err(format!(
+            "{text:?} has more than {ALTERNATIVES_MAX} alternatives in braces; copy by several steps"
+        ));
+    }
     let built = GlobBuilder::new(pattern)
         .literal_separator(true)
         .backslash_escape(true)
@@ -111,6 +127,17 @@ mod tests {
             ("/devices", "/devices as devices"),
         ] {
             assert_eq!(named(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_bounded() {
+        let nested = |depth: usize| format!("/x/*{}{}", "{".repeat(depth), "}".repeat(depth));
+        for text in [nested(17), nested(300_000), format!("/x/*{}", "?".repeat(500_000))] {
+            assert!(Source::parse(&text).is_err());
+        }
+        for text in [nested(16), format!("/x/*{}", "?".repeat(1000))] {
+            assert!(Source::parse(&text).is_ok(), "{text}");
         }
     }
 
