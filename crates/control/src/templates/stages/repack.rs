@@ -175,7 +175,7 @@ impl<W: Write> Writer<W> {
         self.content = self.content.saturating_add(bytes);
         if self.content > CONTENT_MAX {
             return Err(format!(
-                "there are more than {CONTENT_MAX} bytes in what is read of a stage; name less of it"
+                "there are more than {CONTENT_MAX} bytes in what is read of a stage; copy less of it"
             ));
         }
         Ok(())

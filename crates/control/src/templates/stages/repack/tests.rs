@@ -211,6 +211,16 @@ fn what_a_machine_claims_costs_nothing() {
         let tar = [file.as_bytes().as_slice(), b"short"].concat();
         assert!(refused(&tar).contains(hint), "{hint}: {}", refused(&tar));
     }
+    // One that nobody wants is read as well, and so no longer either.
+    let mut file = Header::new_gnu();
+    file.set_path("x/a").unwrap();
+    file.set_mode(0o755);
+    file.set_size(CONTENT_MAX + 1);
+    file.set_cksum();
+    let unwanted = repack(&file.as_bytes()[..], &matching("none*"), io::sink())
+        .err()
+        .unwrap();
+    assert!(unwanted.contains("copy less"), "{unwanted}");
 }
 
 proptest! {
