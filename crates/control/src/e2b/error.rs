@@ -29,7 +29,6 @@ pub(crate) fn finish(mut response: Response, id: &str) -> Response {
 /// The status of E2B's API for a problem of Hearth's.
 fn status(code: ProblemCode) -> u16 {
     match code {
-        // A template that is not there is what was asked for wrongly, and the sandbox API says so.
         ProblemCode::NoCapacity => 503,
         ProblemCode::UnsupportedMediaType | ProblemCode::IdempotencyMismatch => 400,
         code => code.status(),

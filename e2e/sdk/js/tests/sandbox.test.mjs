@@ -55,13 +55,23 @@ test('pause and connect', async () => {
   expect((await made.commands.run('echo on')).stdout).toBe('on\n')
 })
 
-// covers: Sandbox.pause(keepMemory), Sandbox.pause(mode), Sandbox.connect(onResume)
+// covers: Sandbox.pause(keepMemory), Sandbox.pause(mode)
 test('pause of the files alone', async () => {
   const made = await create()
   await made.commands.run('echo kept > ~/kept; sync')
   expect(await made.pause({ keepMemory: false })).toBe(true)
   await made.connect()
   expect(await made.files.read('kept')).toBe('kept\n')
+})
+
+// covers: Sandbox.connect(onResume)
+// differs: 400 for `reboot` where the sandbox was paused with its memory
+test('a boot instead of a restore is refused', async () => {
+  const made = await create()
+  await made.pause()
+  await expect(made.connect({ onResume: 'reboot' })).rejects.toThrow(/memory/)
+  await made.connect({ onResume: 'restore' })
+  expect((await made.commands.run('echo on')).stdout).toBe('on\n')
 })
 
 // covers: Sandbox.create(lifecycle)

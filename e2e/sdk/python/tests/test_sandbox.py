@@ -182,7 +182,7 @@ def test_kill_of_what_is_paused(sdk, create):
         sandbox.connect()
 
 
-@covers("Sandbox.pause(mode)", "Sandbox.connect(on_resume)")
+@covers("Sandbox.pause(mode)")
 def test_pause_of_the_files_alone(create):
     sandbox = create()
     sandbox.files.write("/home/user/kept", "kept")
@@ -192,6 +192,17 @@ def test_pause_of_the_files_alone(create):
     sandbox.connect()
     assert sandbox.files.read("/home/user/kept") == "kept"
     assert sandbox.files.read("/proc/sys/kernel/random/boot_id") != before
+
+
+@covers("Sandbox.connect(on_resume)", differs="400 for `reboot` where the sandbox was paused with its memory")
+def test_a_boot_instead_of_a_restore_is_refused(create):
+    sandbox = create()
+    sandbox.files.write("/dev/shm/kept", "in memory")
+    sandbox.pause()
+    with pytest.raises(SandboxException, match="memory"):
+        sandbox.connect(on_resume="reboot")
+    sandbox.connect(on_resume="restore")
+    assert sandbox.files.read("/dev/shm/kept") == "in memory"
 
 
 @covers("Sandbox.create(lifecycle)")
