@@ -29,6 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "crates/guest/Cargo.toml",
         "crates/guest-api/src",
         "crates/guest-api/Cargo.toml",
+        "crates/http/src",
+        "crates/http/Cargo.toml",
         "Cargo.lock",
     ] {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());

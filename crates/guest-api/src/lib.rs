@@ -25,9 +25,8 @@ pub use runtime::RUNTIME_PORT;
 pub const AGENT_PORT: u16 = 49983;
 
 /// The ports that a guest's kernel speaks to its volumes from, and that only root of the guest can have while it has any: whom a call
-/// is by, its connection is believed for. Low, and without well-known ones, so that programs of
-/// anybody's may listen on those above.
-pub const VOLUME_CLIENT_PORTS: std::ops::Range<u16> = 26..53;
+/// is by, its connection is believed for.
+pub const VOLUME_CLIENT_PORTS: std::ops::Range<u16> = 1..1024;
 
 /// Header of the host's token, for `hearth.guest.v1` and the archive endpoint.
 pub const HOST_TOKEN_HEADER: &str = "x-hearth-token";

@@ -109,18 +109,11 @@ fn options(wanted: &guest::Volumes) -> Result<CString, ConnectError> {
     CString::new(options).map_err(|_| failed(Code::Internal, "options of a mount hold a NUL"))
 }
 
-/// Has the kernel speak to volumes from ports that no program of anybody's can have: the host believes whom its calls are by.
+/// Leaves the ports that the kernel speaks to volumes from to root: the host believes whom calls from them are by.
 fn take_ports() -> Result<(), ConnectError> {
-    let (first, end) = (VOLUME_CLIENT_PORTS.start, VOLUME_CLIENT_PORTS.end);
-    let settings = [
-        ("/proc/sys/net/ipv4/ip_unprivileged_port_start", end),
-        ("/sys/module/sunrpc/parameters/min_resvport", first),
-        ("/sys/module/sunrpc/parameters/max_resvport", end - 1),
-    ];
-    for (path, value) in settings {
-        fs::write(path, value.to_string())
-            .map_err(|error| failed(Code::Internal, format!("cannot set {path} to {value}: {error}")))?;
-    }
+    let (path, first) = ("/proc/sys/net/ipv4/ip_unprivileged_port_start", VOLUME_CLIENT_PORTS.end);
+    fs::write(path, first.to_string())
+        .map_err(|error| failed(Code::Internal, format!("cannot set {path} to {first}: {error}")))?;
     Ok(())
 }
 

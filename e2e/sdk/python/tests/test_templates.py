@@ -300,11 +300,19 @@ def test_ready_commands_are_the_shells(shared_sandbox):
 REGISTRY, (REGISTRY_USER, REGISTRY_PASSWORD) = os.environ.get("HEARTH_REGISTRY", ""), os.environ.get("HEARTH_REGISTRY_LOGIN", ":").split(":")
 
 
+def pushed(name):
+    """The image of the tests' registry by another name, which the node lacks."""
+    skopeo = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    login = ["--src-creds", f"{REGISTRY_USER}:{REGISTRY_PASSWORD}", "--dest-creds", f"{REGISTRY_USER}:{REGISTRY_PASSWORD}"]
+    subprocess.run([*skopeo, *login, f"docker://{REGISTRY}/mine/debian:1", f"docker://{REGISTRY}/{name}"], check=True)
+    return f"{REGISTRY}/{name}"
+
+
 @covers("Template.from_image(username)")
 @pytest.mark.sync_only
 def test_an_image_of_a_private_registry(sdk, builder, create, delete, name):
     delete(name)
-    image, lines = f"{REGISTRY}/mine/debian:1", []
+    image, lines = pushed("python/debian:1"), []
     with pytest.raises(BuildException, match="cannot pull"):
         sdk.Template.build(builder().from_image(image, username=REGISTRY_USER, password="wrong"), name, **SIZE)
     template = builder().from_image(image, username=REGISTRY_USER, password=REGISTRY_PASSWORD)
@@ -318,11 +326,8 @@ def test_an_image_of_a_private_registry(sdk, builder, create, delete, name):
 @pytest.mark.sync_only
 def test_an_image_of_a_registry_of_googles(sdk, builder, delete, name):
     delete(name)
-    # By another name, so that the node lacks it: a registry of Google's takes the key as a password.
-    skopeo = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]
-    login = ["--src-creds", f"{REGISTRY_USER}:{REGISTRY_PASSWORD}", "--dest-creds", f"{REGISTRY_USER}:{REGISTRY_PASSWORD}"]
-    subprocess.run([*skopeo, *login, f"docker://{REGISTRY}/mine/debian:1", f"docker://{REGISTRY}/google/debian:1"], check=True)
-    sdk.Template.build(builder().from_gcp_registry(f"{REGISTRY}/google/debian:1", service_account_json={}), name, **SIZE)
+    # Such a registry takes the key as a password.
+    sdk.Template.build(builder().from_gcp_registry(pushed("google/debian:1"), service_account_json={}), name, **SIZE)
 
 
 @covers("Template.from_aws_registry", not_offered="400: keys of AWS are not taken, but the token that `aws ecr get-login-password` prints is")

@@ -137,7 +137,7 @@ import re, socket, struct
 options = next(line for line in open("/proc/mounts") if " nfs " in line)
 server = re.search(r"[^t]addr=([0-9.]+)", options)[1], int(re.search(r"[^t]port=([0-9]+)", options)[1])
 call = struct.pack(">10I", 7, 0, 2, 100003, 3, 0, 0, 0, 0, 0)
-for port in [30, 52, 53, 1023, 0]:
+for port in [30, 1023, 1024, 0]:
     client = socket.socket()
     client.settimeout(10)
     try:
@@ -156,7 +156,7 @@ def test_programs_are_not_the_kernel(create, volume):
     sandbox = create(volume_mounts={"/data": volume.name})
     sandbox.files.write("/tmp/impostor.py", IMPOSTOR)
     said = sandbox.commands.run("python3 /tmp/impostor.py").stdout.splitlines()
-    assert said == ["30 not had", "52 not had", "53 closed", "1023 closed", "0 closed"]
+    assert said == ["30 not had", "1023 not had", "1024 closed", "0 closed"]
     # Root may be anybody in its own machine, and so it is heard: else the rest proves nothing.
     assert "30 answered" in sandbox.commands.run("python3 /tmp/impostor.py", user="root").stdout
 
