@@ -98,8 +98,6 @@ fn session_error(source: Error) -> ClientError {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
     use tokio::net::UnixStream;
     use tokio_tungstenite::accept_async;
 
