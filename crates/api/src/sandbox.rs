@@ -299,6 +299,10 @@ pub struct ResumeSandbox {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 2_678_400)]
     pub timeout_s: Option<i64>,
+    /// Whether it goes on with the memory that it was paused with; if not, it boots from its disk, and what was not written to that is
+    /// lost. True if absent. Of no meaning to one that was paused without, or that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
 }
 
 /// When a sandbox's time is over.

@@ -43,6 +43,7 @@ pub const SANDBOX_POINTS: &[&str] = &[
     "sandbox.network",
     "sandbox.paused",
     "sandbox.resumed",
+    "sandbox.rebooting",
     "sandbox.stopping",
     "sandbox.killing",
 ];

@@ -69,6 +69,7 @@ impl Session {
         }
         let request = ResumeSandbox {
             timeout_s: Some(needed_s),
+            ..ResumeSandbox::default()
         };
         self.post(&["sandboxes", id, "resume"], &request).await
     }

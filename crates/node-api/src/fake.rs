@@ -517,7 +517,12 @@ impl NodeService for FakeNode {
     }
 
     async fn kill(&self, id: MachineId, signal: i32) -> Answer<()> {
-        self.active(id)?;
+        let paused = self
+            .status(id)
+            .is_some_and(|status| status.state == MachineState::Paused);
+        if !(paused && signal == 9) {
+            self.active(id)?;
+        }
         self.inputs.lock().unwrap().push(Input::Signal(signal));
         if signal == 9 {
             self.end(id, MachineEvent::Exit(exited(137)))

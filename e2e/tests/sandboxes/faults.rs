@@ -47,6 +47,8 @@ enum Action {
     Resume,
     /// The same of one that is paused without its memory.
     Boot,
+    /// Has one that is paused with its memory go on from its disk.
+    Reboot,
     /// Removes one.
     Kill,
     /// Lets the time of one be over.
@@ -70,6 +72,8 @@ enum Outcome {
     IsPaused,
     /// It runs, with what it had on disk alone.
     Boots,
+    /// The same, once it is resumed.
+    IsStopped,
     /// It is gone.
     IsGone,
 }
@@ -88,6 +92,7 @@ const TABLE: &[(&str, Action, Outcome)] = &[
     ("sandbox.paused", Action::ExpireToPause, Outcome::IsPaused),
     ("sandbox.resumed", Action::Resume, Outcome::GoesOn),
     ("sandbox.resumed", Action::Boot, Outcome::Boots),
+    ("sandbox.rebooting", Action::Reboot, Outcome::IsStopped),
     ("sandbox.stopping", Action::PauseDisk, Outcome::GoesOn),
     ("sandbox.killing", Action::Kill, Outcome::IsGone),
     ("sandbox.killing", Action::Expire, Outcome::IsGone),
@@ -131,7 +136,7 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
     }
     let victim = kept(host, VICTIM);
     let paused: &[&str] = match action {
-        Action::Resume => &["sandbox", "pause", &victim],
+        Action::Resume | Action::Reboot => &["sandbox", "pause", &victim],
         Action::Boot => &["sandbox", "pause", "--no-memory", &victim],
         _ => &[],
     };
@@ -163,6 +168,7 @@ fn die_at(host: &mut Host, point: &str, action: Action) {
         Action::Pause => host.killed_at_by(point, &["sandbox", "pause", &victim]),
         Action::PauseDisk => host.killed_at_by(point, &["sandbox", "pause", "--no-memory", &victim]),
         Action::Resume | Action::Boot => host.killed_at_by(point, &["sandbox", "resume", &victim]),
+        Action::Reboot => host.killed_at_by(point, &["sandbox", "resume", "--no-memory", &victim]),
         Action::Kill => host.killed_at_by(point, &["sandbox", "kill", &victim]),
         Action::Expire | Action::ExpireToPause => host.killed_at_by(point, &["sandbox", "timeout", &victim, "1s"]),
         Action::Create => cut_off(host, point, "/v1/sandboxes", KEY, &json!({ "template": TEMPLATE })),
@@ -229,6 +235,11 @@ fn check(host: &Host, point: &str, action: Action, outcome: Outcome) {
         }
         Outcome::Boots => {
             assert_eq!(state(), "running", "{point}");
+            assert_eq!(exec(host, &victim, "cat /mark; ls /dev/shm"), "disk", "{point}");
+        }
+        Outcome::IsStopped => {
+            assert_eq!(state(), "stopped", "{point}");
+            host.hearth(&["sandbox", "resume", &victim]).ok();
             assert_eq!(exec(host, &victim, "cat /mark; ls /dev/shm"), "disk", "{point}");
         }
         Outcome::IsGone => {

@@ -48,6 +48,9 @@ pub(crate) enum SandboxCommand {
     },
     /// Let paused sandboxes go on
     Resume {
+        /// Boot them from their disks; what they had in memory alone is lost
+        #[arg(long)]
+        no_memory: bool,
         /// How long they last from now on: 90s, 10m, 2h or 1d [default: as when they were made]
         #[arg(long, value_name = "SPAN", value_parser = timeout_s)]
         timeout: Option<i64>,

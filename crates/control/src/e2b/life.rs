@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hearth_api::ProblemCode;
-use hearth_domain::{Action, SandboxState};
+use hearth_domain::Action;
 use http::StatusCode;
 
 use super::{view, wire};
@@ -17,7 +17,7 @@ use crate::{
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
-    sandboxes::{self, DEFAULT_TIMEOUT_MS, Resumed, timeout_ms},
+    sandboxes::{self, DEFAULT_TIMEOUT_MS, GoOn, Resumed, timeout_ms},
 };
 
 /// What a refresh adds that says nothing else, in seconds.
@@ -34,11 +34,9 @@ pub(super) async fn connect(
     let tenant = caller.may(&app, Action::MachineExec).await?;
     let request: wire::Connect = body.json_or_default().await?;
     let timeout_ms = timeout(request.timeout)?;
-    let (sandbox, row) = sandboxes::find(&app, &tenant, &wanted).await?;
-    if request.memory == Some(false) && row.state == SandboxState::Paused {
-        sandboxes::forget_memory(&app, &sandbox).await?;
-    }
-    let (resumed, row) = sandboxes::resume(&app, &sandbox, timeout_ms).await?;
+    let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
+    let from = GoOn::with_memory(request.memory);
+    let (resumed, row) = sandboxes::resume(&app, &sandbox, timeout_ms, from).await?;
     let status = match resumed {
         Resumed::Ran => StatusCode::OK,
         Resumed::Now => StatusCode::CREATED,
@@ -61,7 +59,8 @@ pub(super) async fn resume(
     let request: wire::Connect = body.json_or_default().await?;
     let timeout_ms = timeout(request.timeout)?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
-    match sandboxes::resume(&app, &sandbox, timeout_ms).await? {
+    let from = GoOn::with_memory(request.memory);
+    match sandboxes::resume(&app, &sandbox, timeout_ms, from).await? {
         (Resumed::Now, row) => Ok((StatusCode::CREATED, Json(view::entry(&app, &row))).into_response()),
         (Resumed::Ran, _) => Err(ApiError::new(
             ProblemCode::StateConflict,

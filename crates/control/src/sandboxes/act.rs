@@ -17,6 +17,28 @@ use crate::{
 
 /// How long the guest has to write its disks before a sandbox is stopped for its disk alone.
 const STOP_MS: u64 = 5_000;
+/// Ends a machine without its being asked.
+const SIGKILL: i32 = 9;
+
+/// What a paused sandbox goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GoOn {
+    /// What it was paused with: its memory, if that was kept.
+    AsPaused,
+    /// Its disk alone. What was not written to it is lost, and its programs begin anew.
+    FromDisk,
+}
+
+impl GoOn {
+    /// By whether the memory is wanted, as APIs ask.
+    pub(crate) fn with_memory(wanted: Option<bool>) -> Self {
+        if wanted == Some(false) {
+            Self::FromDisk
+        } else {
+            Self::AsPaused
+        }
+    }
+}
 
 /// Whether a resume had anything to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +88,12 @@ pub(super) async fn pause_in_turn(app: &App, sandbox: &Sandbox, memory: bool) ->
 
 /// Has a paused sandbox go on, for so long from now. One that runs is left as it is, but for its end, which is put off if that
 /// is nearer.
-pub(crate) async fn resume(app: &App, sandbox: &Sandbox, timeout_ms: u64) -> ApiResult<(Resumed, SandboxRow)> {
+pub(crate) async fn resume(
+    app: &App,
+    sandbox: &Sandbox,
+    timeout_ms: u64,
+    from: GoOn,
+) -> ApiResult<(Resumed, SandboxRow)> {
     let _turn = sandbox.turn.lock().await;
     let row = read(app, sandbox).await?;
     let now = now_unix_ms();
@@ -83,6 +110,9 @@ pub(crate) async fn resume(app: &App, sandbox: &Sandbox, timeout_ms: u64) -> Api
     }
     // Before it goes on: its old end is over perhaps, and who takes it up after a death goes by what stands there.
     app.store.set_sandbox_end(sandbox.id, ends).await?;
+    if from == GoOn::FromDisk {
+        give_up_memory(app, sandbox).await?;
+    }
     wake(app, sandbox).await?;
     fault::point("sandbox.resumed");
     let noted = app
@@ -95,17 +125,21 @@ pub(crate) async fn resume(app: &App, sandbox: &Sandbox, timeout_ms: u64) -> Api
     Ok((Resumed::Now, read(app, sandbox).await?))
 }
 
-/// Gives up the memory of a paused sandbox: it will boot when it is resumed. Its disk is kept.
-pub(crate) async fn forget_memory(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
-    let _turn = sandbox.turn.lock().await;
-    let row = read(app, sandbox).await?;
-    if row.state != SandboxState::Paused {
+/// Gives up what a paused sandbox has in memory, so that it boots from its disk.
+async fn give_up_memory(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
+    let id = sandbox.machine;
+    if app.status(id).is_some_and(|status| status.state.is_at_rest()) {
         return Ok(());
     }
-    Err(ApiError::field(
-        "memory",
-        "a sandbox that was paused with its memory goes on with it here; leave out memory",
-    ))
+    // Noted first: a machine that rests is a sandbox that has ended, unless this is said.
+    app.store.set_sandbox_state(sandbox.id, SandboxState::Stopped).await?;
+    if let Err(error) = app.node.kill(id, SIGKILL).await {
+        // It is as it was.
+        app.store.set_sandbox_state(sandbox.id, SandboxState::Paused).await?;
+        return Err(refused(sandbox, error));
+    }
+    fault::point("sandbox.rebooting");
+    Ok(())
 }
 
 /// Has the machine run again: from its memory, or by a boot.

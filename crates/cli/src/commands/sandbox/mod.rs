@@ -32,8 +32,15 @@ pub(crate) async fn dispatch(command: SandboxCommand, client: &Client, json: boo
             let memory = no_memory.then_some(false);
             pause(client, &sandboxes.sandboxes, PauseSandbox { memory }, json).await
         }
-        SandboxCommand::Resume { timeout, sandboxes } => {
-            let request = ResumeSandbox { timeout_s: timeout };
+        SandboxCommand::Resume {
+            no_memory,
+            timeout,
+            sandboxes,
+        } => {
+            let request = ResumeSandbox {
+                timeout_s: timeout,
+                memory: no_memory.then_some(false),
+            };
             resume(client, &sandboxes.sandboxes, request, json).await
         }
         SandboxCommand::Fork {

@@ -14,7 +14,7 @@ use crate::{
     caller::{Caller, Tenant},
     error::ApiResult,
     extract::{ApiBody, ApiPath},
-    sandboxes::{self, find_beginning, no_sandbox, timeout_ms},
+    sandboxes::{self, GoOn, find_beginning, no_sandbox, timeout_ms},
     time::{now_unix_ms, timestamp},
 };
 
@@ -68,7 +68,8 @@ pub(crate) async fn resume(
         Some(seconds) => timeout_ms("timeout_s", seconds)?,
         None => sandbox.timeout_ms,
     };
-    sandboxes::resume(&app, &sandbox, timeout_ms).await?;
+    let from = GoOn::with_memory(request.memory);
+    sandboxes::resume(&app, &sandbox, timeout_ms, from).await?;
     now(&app, &tenant, &sandbox).await
 }
 

@@ -214,6 +214,35 @@ async fn one_stands_still_and_goes_on() {
 }
 
 #[tokio::test]
+async fn what_one_had_in_memory_is_given_up_where_that_is_wished() {
+    let f = fixture().await;
+    let sandbox = made(&f, json!({ "timeout_s": 60 })).await;
+    let mut news = f.node.events();
+    // Who boots has been at rest before.
+    let mut rested = || {
+        let events = std::iter::from_fn(|| news.try_recv().ok());
+        let of_it = events.filter(|event| event.machine == sandbox.machine);
+        of_it.filter(|event| event.state.is_at_rest()).count()
+    };
+    for (body, boot) in [
+        (json!({}), 0),
+        (json!({ "memory": true }), 0),
+        (json!({ "memory": false }), 1),
+    ] {
+        paused(&f, &sandbox, true).await;
+        let resumed = f.post_json(&path(&sandbox, "/resume"), &body).await;
+        assert_eq!(resumed.json::<Sandbox>().state, SandboxState::Running, "{body}");
+        assert_eq!(rested(), boot, "{body}");
+    }
+    // One that runs keeps what it has.
+    let resumed = f
+        .post_json(&path(&sandbox, "/resume"), &json!({ "memory": false }))
+        .await;
+    assert_eq!(resumed.status, StatusCode::OK, "{resumed:?}");
+    assert_eq!(rested(), 0);
+}
+
+#[tokio::test]
 async fn one_that_is_paused_outlasts_a_restart() {
     let f = fixture().await;
     let (kept, lost) = (made(&f, json!({})).await, made(&f, json!({})).await);
