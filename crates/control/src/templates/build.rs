@@ -15,7 +15,8 @@ use super::{
     image::Image,
     log::BuildLog,
     prune, stages,
-    work::{BASE, FINALIZE, Work},
+    words::{BASE, FINALIZE},
+    work::Work,
 };
 use crate::{
     app::App,

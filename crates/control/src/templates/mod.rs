@@ -1,6 +1,7 @@
 //! Templates: what sandboxes are made of. Each has builds, and each build that went well a snapshot.
 
 pub(crate) mod api;
+mod base;
 mod book;
 mod build;
 mod command;
@@ -18,6 +19,7 @@ mod remove;
 mod snapshot;
 mod stages;
 mod steps;
+mod words;
 mod work;
 
 pub(crate) use book::book;

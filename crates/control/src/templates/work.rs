@@ -18,23 +18,17 @@ use hearth_node_api::NodeError;
 use hearth_store::{BuildRow, TemplateRow};
 
 use super::{
-    build::{Begin, reason},
+    base::Base,
+    build::Begin,
     files::StepFiles,
-    layers::{Found, Key, Layers, keys},
+    layers::{Found, Layers, keys},
     log::BuildLog,
     machine::{self, Builder},
     ready, snapshot,
     steps::{self, Setting, Step},
+    words::{BASE, FINALIZE},
 };
-use crate::{
-    app::App,
-    error::{ApiError, ApiResult},
-};
-
-/// The step at which nothing of the plan is carried out yet, as the SDKs name it.
-pub(super) const BASE: &str = "base";
-/// The one at which all of it was.
-pub(super) const FINALIZE: &str = "finalize";
+use crate::{app::App, error::ApiResult};
 
 /// A builder's vCPUs and memory, where the template has not more. A node with little memory gives it half.
 const BUILDER_VCPUS: u64 = 2;
@@ -55,16 +49,6 @@ pub(super) struct Work<'a> {
     pub(super) stage: Option<&'a str>,
 }
 
-/// What a build begins with.
-pub(super) struct Base {
-    pub(super) spec: MachineSpec,
-    pub(super) key: Key,
-    /// Of which the disk alone is not enough: not all that was written is on it.
-    whole: Option<SnapshotId>,
-    /// Who is made first, if there is nobody of the name.
-    user: Option<String>,
-}
-
 /// What steps lead to.
 #[derive(Debug, Clone, Copy)]
 enum Disk {
@@ -83,18 +67,6 @@ impl Disk {
             Self::Found(found) => Some(found.disk),
             Self::Made(disk) => Some(disk),
         }
-    }
-}
-
-impl Base {
-    /// What steps begin with.
-    pub(super) fn setting(&self) -> Setting {
-        let mut setting = Setting::of(&self.spec.workload);
-        if let Some(user) = &self.user {
-            setting.user = Some(user.clone());
-            setting.working_dir = Some(format!("/home/{user}"));
-        }
-        setting
     }
 }
 
@@ -136,36 +108,6 @@ impl Work<'_> {
                 return Err(self.reason(FINALIZE, error.to_string()));
             };
             self.give_up(layers, found, &error).await?;
-        }
-    }
-
-    /// What a build, or a stage of it, begins with.
-    pub(super) async fn base(&self, begin: &Begin) -> Result<Base, BuildReason> {
-        self.at(BASE);
-        self.find_base(begin).await.map_err(self.failed(BASE))
-    }
-
-    async fn find_base(&self, begin: &Begin) -> ApiResult<Base> {
-        let (app, plan) = (self.app, self.plan);
-        match begin {
-            Begin::Image(image) => {
-                self.say("info", &format!("FROM {}", image.name));
-                let (driver, facts) = (app.default_driver().await?, image.facts(app).await?);
-                let user = plan.user.as_deref().unwrap_or_default();
-                let key = format!("image {} with {} MiB for {user:?}", facts.image_id, plan.disk_mib);
-                let key = Key::of(&key);
-                let spec = machine::of_image(self.template.project, self.build.id, plan, &image.name, facts, driver);
-                let (whole, user) = (None, plan.user.clone());
-                Ok(Base { spec, key, whole, user })
-            }
-            Begin::Snapshot(source) => {
-                self.say("info", "FROM a template");
-                let spec = machine::of_snapshot(self.template.project, self.build.id, source);
-                let key = Key::of(&format!("snapshot {}", source.id));
-                let whole = (!snapshot::boots(app, source).await?).then_some(source.id);
-                let user = None;
-                Ok(Base { spec, key, whole, user })
-            }
         }
     }
 
@@ -306,40 +248,5 @@ impl Work<'_> {
             .unwrap_or_default();
         let made = snapshot::save(self.app, SnapshotId::new(), spec, self.build.id, true).await;
         made.map_err(self.failed(FINALIZE))
-    }
-
-    /// A step's name, with its stage.
-    fn name(&self, step: &str) -> String {
-        self.stage
-            .map_or_else(|| step.to_owned(), |stage| format!("{stage}/{step}"))
-    }
-
-    /// Lines that follow are of this step.
-    pub(super) fn at(&self, step: &str) {
-        self.log.at(&self.name(step));
-    }
-
-    pub(super) fn say(&self, level: &str, words: &str) {
-        match self.stage {
-            Some(stage) => self.log.line(level, &format!("[{stage}] {words}")),
-            None => self.log.line(level, words),
-        }
-    }
-
-    /// Says which step is begun.
-    fn say_step(&self, at: usize, words: &str) {
-        let stage = self.stage.map(|stage| format!("{stage} ")).unwrap_or_default();
-        let line = format!("[{stage}{at}/{}] {words}", self.plan.steps.len());
-        self.log.line("info", &line);
-    }
-
-    /// Why it failed at a step.
-    pub(super) fn reason(&self, step: &str, why: impl Into<String>) -> BuildReason {
-        reason(Some(&self.name(step)), why)
-    }
-
-    /// The reason that an error is, at a step.
-    fn failed(&self, step: &'static str) -> impl Fn(ApiError) -> BuildReason {
-        move |error| self.reason(step, error.problem.detail)
     }
 }

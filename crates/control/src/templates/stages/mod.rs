@@ -35,14 +35,8 @@ use self::{
     source::{Pick, Source, readable},
 };
 use super::{
-    build::Begin,
-    files::StepFiles,
-    image::Image,
-    layers::Key,
-    log::BuildLog,
-    machine::Builder,
-    steps::Reason,
-    work::{FINALIZE, Work},
+    build::Begin, files::StepFiles, image::Image, layers::Key, log::BuildLog, machine::Builder, steps::Reason,
+    words::FINALIZE, work::Work,
 };
 use crate::{app::App, caller::Tenant, fault};
 
