@@ -11,7 +11,7 @@ use hearth_domain::{
 use hearth_ids::{BuildId, MachineId, ProjectId, SnapshotId};
 use hearth_node_api::{ExecRequest, ExecSession, NodeError};
 use hearth_store::SnapshotRow;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     build::{CUT_OFF, reason},
@@ -173,6 +173,13 @@ impl Builder {
         };
         self.remove().await;
         outcome
+    }
+
+    /// Runs a command for what the guest has in memory after it. Whether it ends well is of no interest.
+    pub(super) async fn rehearse(&self, request: ExecRequest) {
+        if let Err(error) = self.run(request, USER_TIMEOUT, |_, _| {}).await {
+            debug!(id = %self.spec.id, %error, "a template's machine does not run what sandboxes run first");
+        }
     }
 
     /// Has the guest write out to its disk what it has in memory. Where it cannot, it does so by itself within half a minute.

@@ -237,6 +237,8 @@ impl Work<'_> {
             .await
             .map_err(failed)?;
         self.say("info", "making the snapshot");
+        // What a login shell reads is in memory then, in every sandbox.
+        machine.rehearse(setting.shell("true", None)).await;
         // So that machines of another size may boot with the disk.
         machine.sync().await;
         let mut spec = machine.spec.clone();
