@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
-use hearth_domain::StateWord;
+use hearth_domain::{SandboxState, StateWord};
 use hearth_gateway::{Knock, NoSandbox, SandboxPlace, Sandboxes};
 use hearth_ids::SandboxId;
 use tracing::debug;
@@ -23,8 +23,8 @@ impl Sandboxes for Door {
     async fn find(&self, id: SandboxId, knock: Knock<'_>) -> Result<SandboxPlace, NoSandbox> {
         let app = self.0.upgrade().ok_or(NoSandbox::NotFound)?;
         let sandbox = app.sandboxes.get(id).ok_or(NoSandbox::NotFound)?;
-        if sandbox.private_traffic && !knock.shows(&app.traffic_token(id)) {
-            // A stranger is told so by the gateway, and neither wakes it nor keeps it awake.
+        if sandbox.private_traffic && !is_welcome(&app, &sandbox, &knock) {
+            // A stranger is told so by the gateway or by the agent, and neither wakes it nor keeps it awake.
             return place(&app, &sandbox).ok_or(NoSandbox::NotFound);
         }
         let using = Using::begin(&sandbox);
@@ -36,7 +36,7 @@ impl Sandboxes for Door {
         if let Some(place) = place(&app, &sandbox) {
             return Ok(using.place(place));
         }
-        if !sandbox.auto_resume {
+        if !sandbox.auto_resume || !keeps_memory(&app, &sandbox).await? {
             return Err(NoSandbox::NotFound);
         }
         // A client that goes away must not leave it half done.
@@ -56,6 +56,25 @@ impl Sandboxes for Door {
         }
         let place = place(&app, &sandbox).ok_or(NoSandbox::NotFound)?;
         Ok(using.place(place))
+    }
+}
+
+/// Whether who asks for a private sandbox is one whom its maker let in. The agent asks for a token of its own, and lets some in by
+/// signed addresses, which are good while the sandbox runs.
+fn is_welcome(app: &App, sandbox: &Sandbox, knock: &Knock<'_>) -> bool {
+    if knock.is_for_agent() {
+        let token = app.node.access_token(sandbox.machine);
+        return token.is_some_and(|token| knock.shows_access(&token));
+    }
+    knock.shows(&app.traffic_token(sandbox.id))
+}
+
+/// Whether it would go on where it was. One that would boot does so for nobody who just passes by.
+async fn keeps_memory(app: &App, sandbox: &Sandbox) -> Result<bool, NoSandbox> {
+    match act::read(app, sandbox).await {
+        Ok(row) => Ok(row.state != SandboxState::Stopped),
+        Err(error) if error.problem.status == 404 => Err(NoSandbox::NotFound),
+        Err(error) => Err(NoSandbox::Unavailable(error.problem.detail)),
     }
 }
 

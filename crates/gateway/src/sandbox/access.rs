@@ -9,6 +9,8 @@ use subtle::ConstantTimeEq as _;
 use super::{AGENT_PORT, refusal::Refusal};
 
 pub(super) const TRAFFIC_TOKEN: HeaderName = HeaderName::from_static("e2b-traffic-access-token");
+/// What the agent asks for.
+const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 /// What the agent serves to the host alone, by the first part of the path: its own contract, files past all users, and what
 /// others' agents have for the same.
 const HOST_ONLY: &[&str] = &[
@@ -48,6 +50,13 @@ pub(super) fn check_token(port: u16, expected: Option<&str>, headers: &HeaderMap
         return Ok(());
     }
     Err(Refusal::TokenInvalid)
+}
+
+/// Whether the headers have the token that the agent asks for, once.
+pub(super) fn shows_access(expected: &str, headers: &HeaderMap) -> bool {
+    let mut shown = headers.get_all(&ACCESS_TOKEN).iter();
+    let first = shown.next();
+    first.is_some_and(|first| first.as_bytes().ct_eq(expected.as_bytes()).into()) && shown.next().is_none()
 }
 
 /// Whether the path, read in any way that a server may read it, is the host's.

@@ -8,7 +8,10 @@ use hearth_ids::SandboxId;
 use http::HeaderMap;
 use thiserror::Error;
 
-use super::access::check_token;
+use super::{
+    AGENT_PORT,
+    access::{self, check_token},
+};
 
 /// Knows sandboxes.
 #[async_trait]
@@ -32,6 +35,16 @@ impl Knock<'_> {
     /// Whether it shows a sandbox's traffic token, where it has to.
     pub fn shows(&self, traffic_token: &str) -> bool {
         check_token(self.port, Some(traffic_token), self.headers).is_ok()
+    }
+
+    /// Whether it is the agent's port that is asked for.
+    pub fn is_for_agent(&self) -> bool {
+        self.port == AGENT_PORT
+    }
+
+    /// Whether it shows a sandbox's access token, as the agent asks for it.
+    pub fn shows_access(&self, access_token: &str) -> bool {
+        access::shows_access(access_token, self.headers)
     }
 }
 

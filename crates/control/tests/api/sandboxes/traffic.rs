@@ -45,6 +45,45 @@ async fn a_request_reaches_the_port_and_resumes_where_that_is_wished() {
 }
 
 #[tokio::test]
+async fn one_that_would_boot_is_not_resumed_by_who_passes_by() {
+    let (f, program) = (fixture().await, Program::serve().await);
+    let sandbox = made(&f, json!({ "auto_resume": true })).await;
+    let paused = f
+        .post_json(&path(&sandbox, "/pause"), &json!({ "memory": false }))
+        .await;
+    assert_eq!(paused.status, StatusCode::OK);
+    let refused = ask(&f, &sandbox, program.port, None).await;
+    assert_eq!(refused.status, StatusCode::BAD_GATEWAY, "{refused:?}");
+    assert_eq!(seen(&f, &sandbox).await.state, SandboxState::Stopped);
+}
+
+#[tokio::test]
+async fn a_private_one_is_not_woken_by_strangers_at_its_agents_port() {
+    let f = fixture().await;
+    let fields = json!({ "auto_resume": true, "private_traffic": true });
+    let sandbox = made(&f, fields).await;
+    assert_eq!(f.post(&path(&sandbox, "/pause")).await.status, StatusCode::OK);
+    let token = sandbox.access_token.clone().unwrap();
+    for (shown, state) in [
+        (None, SandboxState::Paused),
+        (Some("no"), SandboxState::Paused),
+        (Some(token.as_str()), SandboxState::Running),
+    ] {
+        let mut request = Request::builder()
+            .uri("/health")
+            .header("host", "localhost")
+            .header("e2b-sandbox-id", sandbox.id.to_string())
+            .header("e2b-sandbox-port", 49983);
+        if let Some(shown) = shown {
+            request = request.header("x-access-token", shown);
+        }
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        send_on(TcpStream::connect(f.gateway).await.unwrap(), request).await;
+        assert_eq!(seen(&f, &sandbox).await.state, state, "{shown:?}");
+    }
+}
+
+#[tokio::test]
 async fn requests_put_the_end_off_where_that_is_wished() {
     let (f, program) = (fixture().await, Program::serve().await);
     let kept = made(&f, json!({ "timeout_s": 2, "keep_alive": true })).await;
