@@ -19,8 +19,9 @@ use super::{header, named_user};
 
 /// For the next piece of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// For the next message of a client that streams: somebody may be typing. Some SDKs tell that they are there, some do not.
-const STREAM_SILENCE: Duration = Duration::from_mins(15);
+/// For the next message of a client that streams: somebody may be typing, and a program may be long at what it was given. Who wants
+/// an end says so, by the call's time-out; a connection that is gone is an end as well.
+const STREAM_SILENCE: Duration = Duration::MAX;
 const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(90);
 
 /// A call that was let in, its message not yet read.

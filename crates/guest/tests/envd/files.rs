@@ -63,6 +63,14 @@ fn metadata_is_answered_and_goes_with_the_content() {
     );
     let (_, answer) = write(&agent, &path, "", b"x");
     assert_eq!((answer[0].get("metadata"), stat()), (None, Value::Null));
+    let (_, answer) = write(&agent, &path, "X-Metadata-A: first\r\nX-Metadata-A: second\r\n", b"x");
+    assert_eq!(answer[0]["metadata"], json!({"a": "first"}));
+    // What cannot be kept is refused before anything is written.
+    let large = format!("X-Metadata-A: {}\r\n", "x".repeat(4096));
+    for refused in ["X-Metadata-A: caf\u{e9}\r\n", "X-Metadata-A: a\tb\r\n", &large] {
+        assert_eq!(write(&agent, &path, refused, b"other").0, 400, "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"x");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
 use super::super::body::{self, Body, Incoming, Response};
 use super::super::header;
@@ -19,6 +19,8 @@ use crate::files::{Owner, entry, make_folders};
 use crate::process::users::Identity;
 
 const METADATA_HEADER: &str = "x-metadata-";
+/// Of names and values together, by E2B's rule.
+const MAX_METADATA_BYTES: usize = 4096;
 
 pub(super) async fn serve(
     user: &Identity,
@@ -32,7 +34,7 @@ pub(super) async fn serve(
     }
     let writing = Writing {
         user: user.clone(),
-        metadata: metadata_of(request.headers()),
+        metadata: metadata_of(request.headers())?,
         is_packed: is_packed(request.headers(), form.is_some())?,
     };
     let path = query.get("path").filter(|path| !path.is_empty()).cloned();
@@ -73,15 +75,33 @@ pub(super) fn describe_written(path: &Path, metadata: &[(String, String)]) -> se
     described
 }
 
-fn metadata_of(headers: &HeaderMap) -> Vec<(String, String)> {
-    let pair = |(name, value): (&http::HeaderName, &HeaderValue)| {
-        let key = name
-            .as_str()
-            .strip_prefix(METADATA_HEADER)
-            .filter(|key| !key.is_empty())?;
-        Some((key.to_owned(), value.to_str().ok()?.to_owned()))
-    };
-    headers.iter().filter_map(pair).collect()
+/// What is to be attached to the files: of each name what is said first. Checked before anything is written over.
+fn metadata_of(headers: &HeaderMap) -> Result<Vec<(String, String)>, Refused> {
+    let mut metadata = Vec::new();
+    for name in headers.keys() {
+        let key = name.as_str().strip_prefix(METADATA_HEADER);
+        let (Some(key), Some(value)) = (key.filter(|key| !key.is_empty()), headers.get(name)) else {
+            continue;
+        };
+        metadata.push((key.to_owned(), printable(name, value)?));
+    }
+    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > MAX_METADATA_BYTES {
+        return Err(Refused::bad(format!(
+            "the metadata has {bytes} bytes: names and values have at most {MAX_METADATA_BYTES} together"
+        )));
+    }
+    Ok(metadata)
+}
+
+fn printable(name: &HeaderName, value: &HeaderValue) -> Result<String, Refused> {
+    let text = value.as_bytes();
+    if text.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return Ok(String::from_utf8_lossy(text).into_owned());
+    }
+    Err(Refused::bad(format!(
+        "the value of `{name}` has others than printable characters of ASCII"
+    )))
 }
 
 /// An upload under way.
