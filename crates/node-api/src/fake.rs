@@ -43,6 +43,8 @@ pub struct FakeNode {
     pub later_refusal: Mutex<Option<(usize, NodeError)>>,
     /// What the next snapshot fails with.
     pub snapshot_refusal: Mutex<Option<NodeError>>,
+    /// What the next pause fails with.
+    pub pause_refusal: Mutex<Option<NodeError>>,
     /// What commands give back as they end.
     pub exec_code: AtomicI32,
     /// What the next claim fails with, when the machine is already whose it was to be.
@@ -95,6 +97,7 @@ impl FakeNode {
             refusal: Mutex::default(),
             later_refusal: Mutex::default(),
             snapshot_refusal: Mutex::default(),
+            pause_refusal: Mutex::default(),
             exec_code: AtomicI32::new(3),
             claim_refusal: Mutex::default(),
             snapshot_removal_refusal: Mutex::default(),
@@ -406,6 +409,9 @@ impl NodeService for FakeNode {
     }
 
     async fn pause(&self, id: MachineId, mode: PauseMode) -> Answer<()> {
+        if let Some(error) = self.pause_refusal.lock().unwrap().take() {
+            return Err(error);
+        }
         if self
             .status(id)
             .is_none_or(|status| status.state != MachineState::Paused)

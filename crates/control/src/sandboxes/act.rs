@@ -63,7 +63,8 @@ pub(crate) async fn pause(app: &App, sandbox: &Sandbox, memory: bool) -> ApiResu
 pub(super) async fn pause_in_turn(app: &App, sandbox: &Sandbox, memory: bool) -> ApiResult<()> {
     let machine = sandbox.machine;
     if memory {
-        app.node.pause(machine, PauseMode::Disk).await?;
+        let paused = app.node.pause(machine, PauseMode::Disk).await;
+        paused.map_err(|error| unpaused(app, sandbox, error))?;
         fault::point("sandbox.paused");
         app.store.set_sandbox_state(sandbox.id, SandboxState::Paused).await?;
         return Ok(());
@@ -84,6 +85,17 @@ pub(super) async fn pause_in_turn(app: &App, sandbox: &Sandbox, memory: bool) ->
         return Err(error.into());
     }
     Ok(())
+}
+
+/// Why one that runs by its row does not stand still. A conflict would say that it does already.
+fn unpaused(app: &App, sandbox: &Sandbox, error: NodeError) -> ApiError {
+    let has_ended = app
+        .status(sandbox.machine)
+        .is_none_or(|status| status.state.is_at_rest());
+    if has_ended {
+        return no_sandbox(&sandbox.id.to_string()).caused_by(error);
+    }
+    refused(sandbox, error)
 }
 
 /// Has a paused sandbox go on, for so long from now. One that runs is left as it is, but for its end, which is put off if that
@@ -110,8 +122,9 @@ pub(crate) async fn resume(
     }
     // Before it goes on: its old end is over perhaps, and who takes it up after a death goes by what stands there.
     app.store.set_sandbox_end(sandbox.id, ends).await?;
-    if from == GoOn::FromDisk {
-        give_up_memory(app, sandbox).await?;
+    // One that is being made, or comes back by itself, is no sandbox that has anything to give up.
+    if from == GoOn::FromDisk && row.state.is_paused() {
+        give_up_memory(app, sandbox, row.state).await?;
     }
     wake(app, sandbox).await?;
     fault::point("sandbox.resumed");
@@ -125,17 +138,20 @@ pub(crate) async fn resume(
     Ok((Resumed::Now, read(app, sandbox).await?))
 }
 
-/// Gives up what a paused sandbox has in memory, so that it boots from its disk.
-async fn give_up_memory(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
+/// Gives up what a paused sandbox has in memory, so that it boots from its disk. It keeps that where there is no room for a boot.
+async fn give_up_memory(app: &App, sandbox: &Sandbox, was: SandboxState) -> ApiResult<()> {
     let id = sandbox.machine;
     if app.status(id).is_some_and(|status| status.state.is_at_rest()) {
         return Ok(());
     }
+    let spec = app.node.spec(id).ok_or_else(|| no_sandbox(&sandbox.id.to_string()))?;
+    let fits = async || warm::fits(app, &spec.resources);
+    warm::with_room(app, &spec.resources, fits).await?;
     // Noted first: a machine that rests is a sandbox that has ended, unless this is said.
     app.store.set_sandbox_state(sandbox.id, SandboxState::Stopped).await?;
     if let Err(error) = app.node.kill(id, SIGKILL).await {
         // It is as it was.
-        app.store.set_sandbox_state(sandbox.id, SandboxState::Paused).await?;
+        app.store.set_sandbox_state(sandbox.id, was).await?;
         return Err(refused(sandbox, error));
     }
     fault::point("sandbox.rebooting");
@@ -163,6 +179,8 @@ async fn wake(app: &App, sandbox: &Sandbox) -> ApiResult<()> {
 fn refused(sandbox: &Sandbox, error: NodeError) -> ApiError {
     match error.kind {
         ErrorKind::NotFound => no_sandbox(&sandbox.id.to_string()).caused_by(error),
+        // A conflict is for clients what they may do without: here it is not as they wished.
+        ErrorKind::Conflict => ApiError::new(ProblemCode::Unavailable, error.message.clone()).caused_by(error),
         _ => error.into(),
     }
 }

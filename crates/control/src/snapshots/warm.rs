@@ -102,6 +102,16 @@ where
     }
 }
 
+/// Whether the node has this room now. Somebody else may take it before it is asked for.
+pub(crate) fn fits(app: &App, wanted: &Resources) -> Result<(), NodeError> {
+    let books = app.node.books();
+    let books = books.borrow();
+    match admit(&books.capacity, books.overcommit, books.allocation, wanted) {
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(NodeError::new(ErrorKind::NoCapacity, refusal.to_string())),
+    }
+}
+
 /// Whether what was refused so is worth another try.
 async fn made_room(app: &App, wanted: &Resources, refused: &NodeError) -> bool {
     if refused.kind != ErrorKind::NoCapacity || !fits_at_all(app, wanted) {
