@@ -111,6 +111,7 @@ impl From<TemplateError> for ApiError {
     fn from(error: TemplateError) -> Self {
         match error {
             TemplateError::TooMany => Self::new(ProblemCode::QuotaExceeded, error.to_string()),
+            TemplateError::OtherKind { .. } => Self::new(ProblemCode::NameTaken, error.to_string()),
             TemplateError::Store(error) => error.into(),
         }
     }

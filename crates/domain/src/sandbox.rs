@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hearth_ids::SandboxId;
 use serde::{Deserialize, Serialize};
 
 use crate::{DiskMib, MemoryMib, Vcpus, VolumeMount};
@@ -108,6 +109,8 @@ pub enum BuildFrom {
     Image(String),
     /// Another template, by name or ID.
     Template(String),
+    /// A sandbox that a snapshot is made of: there is nothing to carry out.
+    Sandbox(SandboxId),
 }
 
 /// One step of a build.

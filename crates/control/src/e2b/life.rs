@@ -20,6 +20,8 @@ use crate::{
     sandboxes::{self, DEFAULT_TIMEOUT_MS, GoOn, Resumed, timeout_ms},
 };
 
+/// How long a sandbox lasts that was resumed by a client who does not say, in the older call.
+const RESUMED_MS: u64 = 15_000;
 /// What a refresh adds that says nothing else, in seconds.
 const REFRESH_S: i64 = 15;
 
@@ -33,7 +35,7 @@ pub(super) async fn connect(
     // Who connects gets what opens the sandbox.
     let tenant = caller.may(&app, Action::MachineExec).await?;
     let request: wire::Connect = body.json_or_default().await?;
-    let timeout_ms = timeout(request.timeout)?;
+    let timeout_ms = timeout(request.timeout, DEFAULT_TIMEOUT_MS)?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
     let from = GoOn::with_memory(request.memory);
     let (resumed, row) = sandboxes::resume(&app, &sandbox, timeout_ms, from).await?;
@@ -44,8 +46,8 @@ pub(super) async fn connect(
     Ok((status, Json(view::entry(&app, &row))).into_response())
 }
 
-fn timeout(seconds: Option<i64>) -> ApiResult<u64> {
-    seconds.map_or(Ok(DEFAULT_TIMEOUT_MS), |seconds| timeout_ms("timeout", seconds))
+fn timeout(seconds: Option<i64>, default_ms: u64) -> ApiResult<u64> {
+    seconds.map_or(Ok(default_ms), |seconds| timeout_ms("timeout", seconds))
 }
 
 /// `POST …/resume`: the older call, for which a sandbox that runs is a conflict.
@@ -57,7 +59,7 @@ pub(super) async fn resume(
 ) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::MachineExec).await?;
     let request: wire::Connect = body.json_or_default().await?;
-    let timeout_ms = timeout(request.timeout)?;
+    let timeout_ms = timeout(request.timeout, RESUMED_MS)?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
     let from = GoOn::with_memory(request.memory);
     match sandboxes::resume(&app, &sandbox, timeout_ms, from).await? {

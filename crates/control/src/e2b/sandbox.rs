@@ -126,7 +126,7 @@ fn settings(request: &wire::NewSandbox) -> ApiResult<SandboxSettings> {
         ("network.rules", network.rules.is_some()),
         ("network.httpsPorts", network.https_ports.is_some()),
     ])?;
-    refuse_unknown(&network)?;
+    refuse_unknown("network.", &network.other)?;
     Ok(SandboxSettings {
         on_timeout: match (auto_pause, memory) {
             (false, _) => OnTimeout::Kill,
@@ -163,6 +163,7 @@ pub(super) async fn set_network(
         ("egressProxy", request.egress_proxy.is_some()),
         ("rules", request.rules.is_some()),
     ])?;
+    refuse_unknown("", &request.other)?;
     let network = SandboxNetwork {
         internet: request.allow_internet_access,
         allow_out: request.allow_out.unwrap_or_default(),
@@ -174,10 +175,10 @@ pub(super) async fn set_network(
 }
 
 /// What a newer client says of the network, its caller would rely on.
-pub(super) fn refuse_unknown(network: &wire::Network) -> ApiResult<()> {
-    let given = network.other.iter().find(|(_, value)| !value.is_null());
+fn refuse_unknown(place: &str, other: &BTreeMap<String, serde_json::Value>) -> ApiResult<()> {
+    let given = other.iter().find(|(_, value)| !value.is_null());
     given.map_or(Ok(()), |(field, _)| {
-        let field = format!("network.{}", field.chars().take(40).collect::<String>());
+        let field = format!("{place}{}", field.chars().take(40).collect::<String>());
         let detail = format!("{field} is not offered by this server; leave it out");
         Err(ApiError::field(field, detail))
     })

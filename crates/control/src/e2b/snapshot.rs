@@ -7,8 +7,9 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use hearth_domain::Action;
-use hearth_store::{DEFAULT_TAG, TemplateRow};
+use hearth_domain::{Action, BuildFrom};
+use hearth_ids::{BuildId, SandboxId};
+use hearth_store::{TagRow, TemplateRow};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,15 +17,17 @@ use serde_json::{Value, json};
 use super::{error, view};
 use crate::{
     app::App,
-    caller::Caller,
+    caller::{Caller, Tenant},
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath, ApiQuery},
-    sandboxes::{self, DEFAULT_TIMEOUT_MS, timeout_ms},
+    sandboxes::{self, timeout_ms},
     templates::{self, name::name_and_tag},
 };
 
 const NEXT_TOKEN: HeaderName = HeaderName::from_static("x-next-token");
 const LIMIT_MAX: usize = 100;
+/// How long a copy lasts whose maker does not say.
+const FORKED_MS: u64 = 15_000;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -43,7 +46,7 @@ pub(super) async fn fork(
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: ForkRequest = body.json_or_default().await?;
     let seconds = request.timeout;
-    let timeout_ms = seconds.map_or(Ok(DEFAULT_TIMEOUT_MS), |seconds| timeout_ms("timeout", seconds))?;
+    let timeout_ms = seconds.map_or(Ok(FORKED_MS), |seconds| timeout_ms("timeout", seconds))?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
     let copies = sandboxes::fork(&app, &tenant, &sandbox, request.count.unwrap_or(1), timeout_ms).await?;
     let results = copies.into_iter().map(|copy| match copy {
@@ -75,15 +78,18 @@ pub(super) async fn create(
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
     let _turn = sandbox.turn.lock().await;
     let row = sandboxes::read(&app, &sandbox).await?;
-    let template = templates::of_sandbox(&app, &row, name, request.memory.unwrap_or(true)).await?;
-    Ok((StatusCode::CREATED, Json(snapshot(&template))).into_response())
+    let (template, tag) = templates::of_sandbox(&app, &row, name, request.memory.unwrap_or(true)).await?;
+    Ok((StatusCode::CREATED, Json(snapshot(&tenant, &template, &tag))).into_response())
 }
 
 /// A snapshot's ID is a template's, with its tag.
-fn snapshot(template: &TemplateRow) -> Value {
-    let names = template.names.iter().map(|name| format!("{name}:{DEFAULT_TAG}"));
+fn snapshot(tenant: &Tenant, template: &TemplateRow, tag: &str) -> Value {
+    let names = template
+        .names
+        .iter()
+        .map(|name| format!("{}/{name}:{tag}", tenant.name));
     json!({
-        "snapshotID": format!("{}:{DEFAULT_TAG}", template.id),
+        "snapshotID": format!("{}:{tag}", template.id),
         "names": names.collect::<Vec<_>>(),
     })
 }
@@ -97,6 +103,24 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
     #[serde(rename = "nextToken")]
     next: Option<String>,
+}
+
+/// One snapshot: a build, by one tag of its template.
+struct Listed {
+    template: usize,
+    tag: TagRow,
+}
+
+impl Listed {
+    /// Where a list goes on after it.
+    fn token(&self) -> String {
+        format!("{}:{}", self.tag.build, self.tag.tag)
+    }
+
+    /// Whether it comes after what a token says.
+    fn is_after(&self, (build, tag): (BuildId, &str)) -> bool {
+        self.tag.build < build || (self.tag.build == build && self.tag.tag.as_str() > tag)
+    }
 }
 
 /// `GET /snapshots`: those of the project, or of one sandbox, the newest first.
@@ -113,28 +137,65 @@ pub(super) async fn list(
             format!("limit {limit} is not valid: it goes from 1 to {LIMIT_MAX}"),
         ));
     }
-    let next = query.next.filter(|next| !next.is_empty());
-    let wanted = |row: &TemplateRow| {
-        let of_sandbox = row
-            .sandbox
-            .is_some_and(|id| query.sandbox.as_ref().is_none_or(|of| *of == id.to_string()));
-        let named = query
-            .name
-            .as_deref()
-            .map(|name| name.split_once(':').map_or(name, |(name, _)| name));
-        let of_name = named.is_none_or(|name| row.names.iter().any(|of| of == name) || row.id.to_string() == name);
-        of_sandbox && of_name && next.as_ref().is_none_or(|next| row.id.to_string() < *next)
-    };
-    let mut rows = app.store.templates_of(tenant.project).await?;
-    rows.reverse();
-    rows.retain(wanted);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let last = rows.last().map(|row| row.id.to_string()).filter(|_| more);
-    let page: Vec<_> = rows.iter().map(snapshot).collect();
-    let mut response = Json(page).into_response();
-    if let Some(token) = last.and_then(|last| HeaderValue::from_str(&last).ok()) {
+    let next = query.next.as_deref().filter(|next| !next.is_empty());
+    let next = next.map(after).transpose()?;
+    let mut templates = app.store.templates_of(tenant.project).await?;
+    templates.retain(|row| row.sandbox.is_some());
+    let mut found = Vec::new();
+    for (at, template) in templates.iter().enumerate() {
+        let tags = app.store.tags(template.id).await?;
+        let named = |tag: &TagRow| {
+            let name = query.name.as_deref();
+            name.is_none_or(|name| templates::means(&tenant, name, template, &tag.tag))
+        };
+        found.extend(tags.into_iter().filter(named).map(|tag| Listed { template: at, tag }));
+    }
+    found.retain(|one| next.is_none_or(|next| one.is_after(next)));
+    found.sort_by(|a, b| b.tag.build.cmp(&a.tag.build).then_with(|| a.tag.tag.cmp(&b.tag.tag)));
+    let mut page = Vec::new();
+    let mut more = None;
+    for one in found {
+        let template = &templates[one.template];
+        if let Some(of) = &query.sandbox
+            && maker(&app, template, one.tag.build)
+                .await?
+                .is_none_or(|id| *of != id.to_string())
+        {
+            continue;
+        }
+        if page.len() == limit {
+            more = page.last().map(Listed::token);
+            break;
+        }
+        page.push(one);
+    }
+    let shown = page
+        .iter()
+        .map(|one| snapshot(&tenant, &templates[one.template], &one.tag.tag));
+    let mut response = Json(shown.collect::<Vec<_>>()).into_response();
+    if let Some(token) = more.and_then(|token| HeaderValue::from_str(&token).ok()) {
         response.headers_mut().insert(NEXT_TOKEN, token);
     }
     Ok(response)
+}
+
+/// Reads where a list goes on.
+fn after(token: &str) -> ApiResult<(BuildId, &str)> {
+    let parts = token.split_once(':');
+    let parsed = parts.and_then(|(build, tag)| Some((build.parse().ok()?, tag)));
+    parsed.ok_or_else(|| {
+        ApiError::field(
+            "nextToken",
+            "nextToken is not one that a list gave; leave it out to begin anew",
+        )
+    })
+}
+
+/// The sandbox that a build is a snapshot of. Those that were made before builds noted it are their template's.
+async fn maker(app: &App, template: &TemplateRow, build: BuildId) -> ApiResult<Option<SandboxId>> {
+    let from = app.store.build(build).await?.and_then(|build| build.plan.from);
+    Ok(match from {
+        Some(BuildFrom::Sandbox(id)) => Some(id),
+        _ => template.sandbox,
+    })
 }

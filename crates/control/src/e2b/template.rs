@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hearth_api::ProblemCode;
-use hearth_domain::{Action, BuildFrom, BuildPlan, BuildStep, DiskMib, MemoryMib, Vcpus};
+use hearth_domain::{Action, BuildFrom, BuildPlan, BuildReason, BuildStep, DiskMib, MemoryMib, Vcpus};
 use hearth_ids::BuildId;
 use hearth_image::Credentials;
 use hearth_store::{BuildRow, TemplateRow};
@@ -47,7 +47,12 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
             request.memory_mb.unwrap_or(DEFAULT_MEMORY_MIB),
             MemoryMib::try_from,
         )?,
-        disk_mib: number("diskSizeMB", DEFAULT_DISK_MIB, DiskMib::try_from)?,
+        // What is asked for is free beside what the steps may write in any template.
+        disk_mib: number(
+            "minFreeDiskMb",
+            u64::from(DEFAULT_DISK_MIB) + u64::from(request.min_free_disk_mb.unwrap_or(0)),
+            DiskMib::try_from,
+        )?,
         from: None,
         user: Some(DEFAULT_USER.to_owned()),
         stages: Vec::new(),
@@ -159,18 +164,31 @@ pub(super) async fn status(
         .store
         .build_log(row.id, query.logs_offset.unwrap_or(0), limit)
         .await?;
+    let reason = match row.reason {
+        Some(reason) => Some(explained(&app, row.id, reason).await?),
+        None => None,
+    };
     Ok(Json(wire::BuildStatus {
         template_id: template.id.to_string(),
         build_id: view::build_id(row.id),
         status: row.state.as_str(),
         logs: lines.iter().map(|line| line.message.clone()).collect(),
         log_entries: lines.into_iter().map(view::line).collect(),
-        reason: row.reason.map(|reason| wire::Reason {
-            message: reason.message,
-            step: reason.step,
-            log_entries: Vec::new(),
-        }),
+        reason,
     }))
+}
+
+/// Why a build failed, with what it said last at the step that failed.
+async fn explained(app: &App, build: BuildId, reason: BuildReason) -> ApiResult<wire::Reason> {
+    let lines = match &reason.step {
+        Some(step) => app.store.build_log_end(build, step, LOG_LINES_MAX).await?,
+        None => Vec::new(),
+    };
+    Ok(wire::Reason {
+        message: reason.message,
+        step: reason.step,
+        log_entries: lines.into_iter().map(view::line).collect(),
+    })
 }
 
 /// `GET /templates`.

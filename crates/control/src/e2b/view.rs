@@ -48,6 +48,7 @@ pub(super) fn listed(app: &App, row: &SandboxRow) -> Option<ListedSandbox> {
         metadata: row.metadata.clone(),
         state: if seen.paused { "paused" } else { "running" },
         envd_version: ENVD_VERSION,
+        volume_mounts: row.settings.volumes.iter().map(volume_mount).collect(),
     })
 }
 
@@ -67,7 +68,6 @@ pub(super) fn detail(app: &App, tenant: &Tenant, row: &SandboxRow) -> Option<San
                 OnTimeout::Pause | OnTimeout::PauseDisk => "pause",
             },
         },
-        volume_mounts: row.settings.volumes.iter().map(volume_mount).collect(),
     })
 }
 

@@ -66,6 +66,9 @@ pub(super) struct NetworkUpdate {
     pub(super) deny_out: Option<Vec<String>>,
     pub(super) egress_proxy: Option<serde_json::Value>,
     pub(super) rules: Option<serde_json::Value>,
+    /// What this server does not know.
+    #[serde(flatten)]
+    pub(super) other: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,6 +120,7 @@ pub(super) struct ListedSandbox {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) state: &'static str,
     pub(super) envd_version: &'static str,
+    pub(super) volume_mounts: Vec<VolumeMount>,
 }
 
 /// All about a sandbox.
@@ -132,7 +136,6 @@ pub(super) struct SandboxDetail {
     pub(super) allow_internet_access: Option<bool>,
     pub(super) network: Network,
     pub(super) lifecycle: Lifecycle,
-    pub(super) volume_mounts: Vec<VolumeMount>,
 }
 
 #[derive(Debug, Serialize)]
@@ -177,6 +180,8 @@ pub(super) struct NewTemplate {
     pub(super) cpu_count: Option<u32>,
     #[serde(rename = "memoryMB")]
     pub(super) memory_mb: Option<u32>,
+    #[serde(rename = "minFreeDiskMb")]
+    pub(super) min_free_disk_mb: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -25,6 +25,8 @@ use crate::{
 const METADATA_MAX: usize = 100;
 /// The longest name or value of it, in bytes.
 const METADATA_TEXT_MAX: usize = 4096;
+/// All of it, in bytes: whoever looks for sandboxes reads it of each.
+const METADATA_BYTES_MAX: usize = 64 * 1024;
 
 /// A boot and a ready command, in milliseconds, at their longest.
 const BOOT_MS: u64 = 12 * 60_000;
@@ -228,6 +230,13 @@ pub(crate) fn check_metadata(metadata: &Metadata) -> ApiResult<()> {
         return Err(ApiError::field(
             "metadata",
             format!("metadata has {} texts: at most {METADATA_MAX}", metadata.len()),
+        ));
+    }
+    let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > METADATA_BYTES_MAX {
+        return Err(ApiError::field(
+            "metadata",
+            format!("metadata has {bytes} bytes: at most {METADATA_BYTES_MAX}"),
         ));
     }
     let fits = |text: &String| text.len() <= METADATA_TEXT_MAX;

@@ -91,7 +91,7 @@ pub(crate) async fn check(
             }
             Ok(Begin::Snapshot(Box::new(source.snapshot)))
         }
-        None => Err(ApiError::field(
+        None | Some(BuildFrom::Sandbox(_)) => Err(ApiError::field(
             "fromImage",
             "name what the build begins with: fromImage or fromTemplate",
         )),

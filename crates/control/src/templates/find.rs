@@ -149,6 +149,19 @@ pub(crate) async fn tagged(app: &App, tenant: &Tenant, text: &str) -> ApiResult<
     }
 }
 
+/// The tag that a reference names.
+pub(super) fn tag_of(text: &str) -> &str {
+    Reference::of(text).tag
+}
+
+/// Whether a reference of the tenant's own means a template by this tag: each part of it may be left out.
+pub(crate) fn means(tenant: &Tenant, text: &str, template: &TemplateRow, tag: &str) -> bool {
+    let reference = Reference::of(text);
+    let of_project = reference.project.is_none_or(|project| project == tenant.name.as_str());
+    let named = template.names.iter().any(|name| name == reference.name) || template.id.to_string() == reference.name;
+    of_project && named && (!text.contains(':') || reference.tag == tag)
+}
+
 /// The template is there, and the tag is not.
 fn no_tag(text: &str, tag: &str, tags: &[TagRow]) -> ApiError {
     let has: Vec<_> = tags.iter().map(|row| row.tag.as_str()).collect();

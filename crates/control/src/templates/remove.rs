@@ -1,6 +1,7 @@
 //! Removing templates. Sandboxes that were made of one stay.
 
 use hearth_api::ProblemCode;
+use hearth_ids::BuildId;
 use hearth_node_api::ErrorKind;
 use hearth_store::{BuildState, SnapshotRow, SnapshotState, TemplateRow};
 
@@ -13,9 +14,14 @@ use crate::{
     time::now_unix_ms,
 };
 
-/// Removes the tenant's template of a name or an ID, or its snapshot.
+/// Removes the tenant's template of a name or an ID, or its snapshot. Of a sandbox's snapshots that have one name, each has a tag,
+/// and goes by itself.
 pub(crate) async fn remove(app: &App, tenant: &Tenant, wanted: &str) -> ApiResult<()> {
     match find::owned(app, tenant, wanted).await {
+        Ok(template) if template.sandbox.is_some() && wanted.contains(':') => {
+            let (template, build) = find::tagged(app, tenant, wanted).await?;
+            remove_tag(app, &template, find::tag_of(wanted), build).await
+        }
         Ok(template) => remove_template(app, &template).await,
         Err(error) if error.problem.code == ProblemCode::TemplateNotFound => {
             let name = wanted.strip_suffix(":default").unwrap_or(wanted);
@@ -25,6 +31,26 @@ pub(crate) async fn remove(app: &App, tenant: &Tenant, wanted: &str) -> ApiResul
         }
         Err(error) => Err(error),
     }
+}
+
+/// Has a tag mean nothing any more, and removes the build that it meant, unless another tag does. A template without any is gone.
+async fn remove_tag(app: &App, template: &TemplateRow, tag: &str, build: BuildId) -> ApiResult<()> {
+    let mut tags = app.store.tags(template.id).await?;
+    tags.retain(|row| row.tag != tag);
+    if tags.is_empty() {
+        return remove_template(app, template).await;
+    }
+    app.store.untag(template.id, &[tag.to_owned()]).await?;
+    if tags.iter().any(|row| row.build == build) {
+        return Ok(());
+    }
+    let snapshot = app.store.build(build).await?.and_then(|build| build.snapshot);
+    if let Some(id) = snapshot
+        && let Some(row) = app.store.snapshot(id).await?
+    {
+        remove_snapshot(app, &row).await?;
+    }
+    Ok(app.store.forget_build(build).await?)
 }
 
 async fn remove_template(app: &App, template: &TemplateRow) -> ApiResult<()> {

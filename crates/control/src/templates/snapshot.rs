@@ -1,7 +1,7 @@
 //! Templates that are snapshots of sandboxes: one build each time one is made, which is ready at once.
 
 use hearth_api::ProblemCode;
-use hearth_domain::{BuildPlan, BuildReason, DiskMib, MachineSpec};
+use hearth_domain::{BuildFrom, BuildPlan, BuildReason, DiskMib, MachineSpec};
 use hearth_ids::{BuildId, SnapshotId, TemplateId};
 use hearth_node_api::SnapshotRequest;
 use hearth_store::{
@@ -17,17 +17,17 @@ use crate::{
     time::now_unix_ms,
 };
 
-/// Makes a template of a sandbox as it is now, or a further build of the one of that name, which has its tag
-/// beside the default one. The sandbox's turn is the caller's.
+/// Makes a template of a sandbox as it is now, or a further build of the one of that name, which the tag means from then on. The
+/// sandbox's turn is the caller's. Gives the template, and the tag.
 /// Without memory its sandboxes boot with a copy of its disk.
 pub(crate) async fn of_sandbox(
     app: &App,
     sandbox: &SandboxRow,
     name: Option<(String, Option<String>)>,
     memory: bool,
-) -> ApiResult<TemplateRow> {
+) -> ApiResult<(TemplateRow, String)> {
     let (name, tag) = name.unzip();
-    let tag = tag.flatten().filter(|tag| tag != DEFAULT_TAG);
+    let tag = tag.flatten().unwrap_or_else(|| DEFAULT_TAG.to_owned());
     let absent = || sandboxes::no_sandbox(&sandbox.id.to_string());
     let spec = app.node.spec(sandbox.machine).ok_or_else(absent)?;
     let resources = spec.resources;
@@ -43,14 +43,14 @@ pub(crate) async fn of_sandbox(
         vcpus: resources.vcpus,
         memory_mib: resources.memory_mib,
         disk_mib: disk_mib.map_err(|error| ApiError::internal(error.to_string()))?,
-        from: None,
+        from: Some(BuildFrom::Sandbox(sandbox.id)),
         user: None,
         stages: Vec::new(),
         steps: Vec::new(),
         force: false,
         start_cmd,
         ready_cmd,
-        tags: tags(vec![DEFAULT_TAG.to_owned()], tag)?,
+        tags: tags(vec![tag.clone()], None)?,
     };
     let template = app.store.upsert_template(&new(sandbox, name)).await?;
     let build = BuildRow {
@@ -88,7 +88,7 @@ pub(crate) async fn of_sandbox(
         ));
     }
     prune::superseded(app, &template).await;
-    Ok(template)
+    Ok((template, tag))
 }
 
 /// Makes a snapshot of a machine for a build, or of its disk alone. It is there whole, or not at all.
@@ -154,5 +154,6 @@ pub(crate) async fn boots(app: &App, snapshot: &SnapshotRow) -> ApiResult<bool> 
     }
     // A build by a plan sees to it; a sandbox that runs has written what it has in memory still.
     let build = app.store.build_of(snapshot.id).await?;
-    Ok(build.is_some_and(|build| build.plan.from.is_some()))
+    let plans = |from| matches!(from, BuildFrom::Image(_) | BuildFrom::Template(_));
+    Ok(build.and_then(|build| build.plan.from).is_some_and(plans))
 }

@@ -273,17 +273,32 @@ impl Store {
         .fetch_all(&self.readers)
         .await
         .map_err(StoreError::query("read a build's log"))?;
-        let read = |row| {
-            let columns = Columns::new(row, "build")?;
-            Ok(BuildLogLine {
-                at_unix_ms: columns.unsigned("at_unix_ms")?,
-                level: columns.get("level")?,
-                step: columns.get("step")?,
-                message: columns.get("message")?,
-            })
-        };
-        rows.iter().map(read).collect()
+        rows.iter().map(read_line).collect()
     }
+
+    /// The last lines of a build's log that are of a step, in order.
+    pub async fn build_log_end(&self, id: BuildId, step: &str, limit: u32) -> Result<Vec<BuildLogLine>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM template_build_logs WHERE build = $1 AND step = $2 ORDER BY sequence DESC LIMIT $3",
+        )
+        .bind(id.to_string())
+        .bind(step)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("read the end of a build's log"))?;
+        rows.iter().rev().map(read_line).collect()
+    }
+}
+
+fn read_line(row: &SqliteRow) -> Result<BuildLogLine, StoreError> {
+    let columns = Columns::new(row, "build")?;
+    Ok(BuildLogLine {
+        at_unix_ms: columns.unsigned("at_unix_ms")?,
+        level: columns.get("level")?,
+        step: columns.get("step")?,
+        message: columns.get("message")?,
+    })
 }
 
 fn read(row: &SqliteRow) -> Result<BuildRow, StoreError> {

@@ -71,25 +71,46 @@ pub enum TemplateError {
     /// The project has too many.
     #[error("the project has {TEMPLATES_MAX} templates already; delete some first")]
     TooMany,
+    /// The name is that of the other kind: a snapshot of a sandbox, or a template that is built.
+    #[error("{name:?} is {is}; take another name, or delete it first")]
+    OtherKind {
+        /// The name.
+        name: String,
+        /// What it names.
+        is: &'static str,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Store {
-    /// The template of this name in its project: the one that is there, or this new one. One without a name is new.
+    /// The template of this name in its project: the one that is there, or this new one. One without a name is new. Snapshots of
+    /// sandboxes and templates that are built have no names in common.
     pub async fn upsert_template(&self, new: &NewTemplate) -> Result<TemplateRow, TemplateError> {
         let failed = StoreError::query("make a template");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        let there: Option<String> =
-            sqlx::query_scalar("SELECT template FROM template_names WHERE project = $1 AND name = $2")
-                .bind(new.project.to_string())
-                .bind(new.name.as_deref())
-                .fetch_optional(&mut *transaction)
-                .await
-                .map_err(&failed)?;
+        let there: Option<(String, bool)> = sqlx::query_as(
+            "SELECT id, sandbox IS NOT NULL FROM sandbox_templates \
+             WHERE id = (SELECT template FROM template_names WHERE project = $1 AND name = $2)",
+        )
+        .bind(new.project.to_string())
+        .bind(new.name.as_deref())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(&failed)?;
         let id = match there {
-            Some(id) => id,
+            Some((_, is_snapshot)) if is_snapshot != new.sandbox.is_some() => {
+                return Err(TemplateError::OtherKind {
+                    name: new.name.clone().unwrap_or_default(),
+                    is: if is_snapshot {
+                        "a snapshot of a sandbox"
+                    } else {
+                        "a template that is built"
+                    },
+                });
+            }
+            Some((id, _)) => id,
             None => insert(&mut transaction, new).await?,
         };
         transaction.commit().await.map_err(&failed)?;

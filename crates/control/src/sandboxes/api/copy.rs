@@ -66,7 +66,7 @@ pub(crate) async fn snapshot(
     let (sandbox, _) = find_beginning(&app, &tenant, &wanted).await?;
     let _turn = sandbox.turn.lock().await;
     let row = sandboxes::read(&app, &sandbox).await?;
-    let template = templates::of_sandbox(&app, &row, name, request.memory.unwrap_or(true)).await?;
+    let (template, _) = templates::of_sandbox(&app, &row, name, request.memory.unwrap_or(true)).await?;
     let template = templates::owned(&app, &tenant, &template.id.to_string()).await?;
     let seen = templates::api::read::seen(&app, template, true).await?;
     Ok((StatusCode::CREATED, Json(seen)))

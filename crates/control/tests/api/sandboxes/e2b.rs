@@ -24,14 +24,14 @@ pub(super) fn code(answer: &Answer) -> u64 {
     code
 }
 
-async fn made(f: &Fixture, mut fields: Value) -> Value {
+pub(super) async fn made(f: &Fixture, mut fields: Value) -> Value {
     fields["templateID"] = "web".into();
     let answer = f.post_json("/v2/sandboxes", &fields).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
     answer.json()
 }
 
-fn path(sandbox: &Value, rest: &str) -> String {
+pub(super) fn path(sandbox: &Value, rest: &str) -> String {
     format!("/sandboxes/{}{rest}", sandbox["sandboxID"].as_str().unwrap())
 }
 
@@ -158,10 +158,81 @@ async fn a_template_is_built_in_two_steps() {
 }
 
 #[tokio::test]
+async fn what_is_not_offered_of_networks_is_not_dropped() {
+    let f = fixture().await;
+    let sandbox = made(&f, json!({})).await;
+    let network = json!({ "dns_servers": ["192.0.2.1"] });
+    let asked = json!({ "templateID": "web", "network": network });
+    assert_eq!(code(&f.post_json("/v2/sandboxes", &asked).await), 400);
+    let update = asking(Method::PUT, &path(&sandbox, "/network"), Some(network));
+    assert_eq!(code(&f.send(update).await), 400);
+}
+
+#[tokio::test]
+async fn room_that_is_to_be_left_makes_the_disk_larger() {
+    let f = Fixture::new().await;
+    for (room, disk) in [(json!(null), 4096), (json!(0), 4096), (json!(20_000), 24_096)] {
+        let asked = json!({ "name": "roomy", "minFreeDiskMb": room });
+        let asked: Value = f.post_json("/v3/templates", &asked).await.json();
+        let template = asked["templateID"].as_str().unwrap();
+        let seen: Value = f.get(&format!("/templates/{template}")).await.json();
+        assert_eq!(seen["builds"][0]["diskSizeMB"], disk, "{room}");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_say_how_long_gets_what_the_call_has() {
+    let f = fixture().await;
+    let left = async |sandbox: &Value| {
+        let seen: Value = f.get(&path(sandbox, "")).await.json();
+        let end: jiff::Timestamp = seen["endAt"].as_str().unwrap().parse().unwrap();
+        end.duration_since(jiff::Timestamp::now()).as_secs()
+    };
+    let sandbox = made(&f, json!({})).await;
+    assert!((290..=300).contains(&left(&sandbox).await));
+    let copies: Value = f.post_json(&path(&sandbox, "/fork"), &json!({})).await.json();
+    assert!((5..=15).contains(&left(&copies[0]["sandbox"]).await));
+    for (call, range) in [("/resume", 5..=15), ("/connect", 290..=300)] {
+        let one = made(&f, json!({ "timeout": 60 })).await;
+        assert_eq!(f.post(&path(&one, "/pause")).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(f.post(&path(&one, call)).await.status, StatusCode::CREATED);
+        assert!(range.contains(&left(&one).await), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_that_fails_tells_what_its_step_said() {
+    let f = Fixture::new().await;
+    let asked: Value = f.post_json("/v3/templates", &json!({ "name": "two" })).await.json();
+    let of = |key: &str| asked[key].as_str().unwrap().to_owned();
+    let (template, build) = (of("templateID"), of("buildID"));
+    // A command of the node in memory gives back 3: so does the one that makes the user.
+    let body = json!({ "fromImage": crate::fixture::IMAGE, "steps": [{ "type": "RUN", "args": ["true"] }] });
+    let start = format!("/v2/templates/{template}/builds/{build}");
+    assert_eq!(f.post_json(&start, &body).await.status, StatusCode::ACCEPTED);
+    let status = format!("/templates/{template}/builds/{build}/status");
+    let failed = f.until(&status, |answer| answer.json::<Value>()["status"] == "error");
+    let reason = failed.await.json::<Value>()["reason"].clone();
+    assert_eq!(reason["step"], "base");
+    let lines = reason["logEntries"].as_array().unwrap();
+    assert!(
+        !lines.is_empty() && lines.iter().all(|line| line["step"] == "base"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
 async fn metadata_is_bounded() {
     let f = fixture().await;
     let many: serde_json::Map<_, _> = (0..101).map(|number| (number.to_string(), "x".into())).collect();
-    for metadata in [Value::Object(many), json!({ "a": "x".repeat(5000) })] {
+    let large = (0..20)
+        .map(|number| (number.to_string(), "x".repeat(4000).into()))
+        .collect();
+    for metadata in [
+        Value::Object(many),
+        Value::Object(large),
+        json!({ "a": "x".repeat(5000) }),
+    ] {
         let refused = f
             .post_json("/v2/sandboxes", &json!({ "templateID": "web", "metadata": metadata }))
             .await;

@@ -7,6 +7,7 @@ mod life;
 mod list;
 mod pulled;
 mod secrets;
+mod snapshots;
 mod stages;
 mod templates;
 mod traffic;

@@ -171,6 +171,8 @@ async fn sandboxes_mount_volumes_by_their_names() {
     let id = sandbox["sandboxID"].as_str().unwrap();
     let seen: Value = f.get(&format!("/sandboxes/{id}")).await.json();
     assert_eq!(seen["volumeMounts"], json!([{ "name": "data", "path": "/mnt/data" }]));
+    let listed: Value = f.get("/v2/sandboxes").await.json();
+    assert_eq!(listed[0]["volumeMounts"], seen["volumeMounts"]);
     for (mounts, why) in [
         (json!([{ "name": "none", "path": "/a" }]), "none"),
         (json!([{ "name": "data", "path": "a" }]), "absolute"),
