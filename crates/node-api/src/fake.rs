@@ -15,8 +15,8 @@ use std::{
 
 use crate::{
     Attachment, Check, CheckOutcome, DriverInfo, EntryKind, ErrorKind, ExecEvent, ExecRequest, ExecSession, FileStat,
-    Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeBooks, NodeError, NodeEvent, NodeInfo,
-    NodeService, PauseMode, SnapshotInfo, SnapshotPart, SnapshotRequest, Transition, TurnedAway,
+    GuestUse, Input, LogChunk, LogQuery, LogStream, MachineStats, MachineStatus, NodeBooks, NodeError, NodeEvent,
+    NodeInfo, NodeService, PauseMode, SnapshotInfo, SnapshotPart, SnapshotRequest, Transition, TurnedAway,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,6 +59,10 @@ pub struct FakeNode {
     pub inputs: Mutex<Vec<Input>>,
     /// Who holds it keeps machines and snapshots from being made.
     pub door: tokio::sync::Mutex<()>,
+    /// What each guest says that it uses. An agent that is none does not answer.
+    pub guest: Mutex<Option<GuestUse>>,
+    /// Who holds it keeps guests' agents from answering.
+    pub agent: tokio::sync::Mutex<()>,
 }
 
 struct Machine {
@@ -105,6 +109,15 @@ impl FakeNode {
             archives: Mutex::default(),
             inputs: Mutex::default(),
             door: tokio::sync::Mutex::default(),
+            guest: Mutex::new(Some(GuestUse {
+                cpus: 1,
+                memory_total_bytes: 256 << 20,
+                memory_used_bytes: 32 << 20,
+                disk_total_bytes: 1 << 30,
+                disk_used_bytes: 1 << 20,
+                ..GuestUse::default()
+            })),
+            agent: tokio::sync::Mutex::default(),
         })
     }
 
@@ -212,6 +225,11 @@ impl FakeNode {
 
     /// Lets a machine write something.
     pub fn write(&self, id: MachineId, stream: LogStream, text: &str) {
+        self.write_at(id, now_ms(), stream, text);
+    }
+
+    /// Lets a machine have written something at a time, in milliseconds since the Unix epoch.
+    pub fn write_at(&self, id: MachineId, unix_ms: u64, stream: LogStream, text: &str) {
         let machines = self.lock();
         let Some(machine) = machines.get(&id) else { return };
         machine.output.send_modify(|chunks| {
@@ -219,7 +237,7 @@ impl FakeNode {
             let bytes = Bytes::copy_from_slice(text.as_bytes());
             chunks.push(LogChunk {
                 sequence,
-                unix_ns: now_ms() * 1_000_000,
+                unix_ns: unix_ms * 1_000_000,
                 stream,
                 bytes,
             });
@@ -642,9 +660,11 @@ impl NodeService for FakeNode {
 
     async fn stats(&self, id: MachineId) -> Answer<MachineStats> {
         self.active(id)?;
+        let _answers = self.agent.lock().await;
         Ok(MachineStats {
             at_unix_ms: now_ms(),
             cpu_usec: 5,
+            guest: *self.guest.lock().unwrap(),
             ..MachineStats::default()
         })
     }
