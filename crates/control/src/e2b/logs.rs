@@ -74,12 +74,8 @@ pub(super) async fn list_v2(
 async fn lines(app: &App, caller: &Caller, wanted: &str, query: &Query) -> ApiResult<Vec<Line>> {
     let tenant = caller.may(app, Action::MachineRead).await?;
     let (sandbox, _) = sandboxes::find(app, &tenant, wanted).await?;
-    let level = rank("level", query.level.as_deref().unwrap_or(LEVELS[0]))?;
-    let backward = match query.direction.as_deref() {
-        None | Some("forward") => false,
-        Some("backward") => true,
-        Some(other) => return Err(invalid("direction", other, "forward or backward")),
-    };
+    let level = lowest(query.level.as_deref())?;
+    let backward = is_backward(query.direction.as_deref())?;
     let limit = query.limit.unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
     let asked = LogQuery {
         follow: false,
@@ -98,8 +94,8 @@ async fn lines(app: &App, caller: &Caller, wanted: &str, query: &Query) -> ApiRe
         let found = query
             .search
             .as_ref()
-            .is_none_or(|text| line.text.contains(text.as_str()));
-        within(line) && found && LEVELS.iter().position(|level| *level == line.level) >= Some(level)
+            .is_none_or(|text| message(line).0.contains(text.as_str()));
+        within(line) && rank(line.level) >= Some(level) && found
     });
     if backward {
         lines.reverse();
@@ -108,12 +104,27 @@ async fn lines(app: &App, caller: &Caller, wanted: &str, query: &Query) -> ApiRe
     Ok(lines)
 }
 
-fn rank(field: &'static str, level: &str) -> ApiResult<usize> {
-    let rank = LEVELS.iter().position(|known| *known == level);
-    rank.ok_or_else(|| invalid(field, level, "debug, info, warn or error"))
+/// How weighty a level is.
+pub(super) fn rank(level: &str) -> Option<usize> {
+    LEVELS.iter().position(|known| *known == level)
 }
 
-fn invalid(field: &'static str, value: &str, use_this: &str) -> ApiError {
+/// The rank of the lowest level that is asked for.
+pub(super) fn lowest(level: Option<&str>) -> ApiResult<usize> {
+    let level = level.unwrap_or(LEVELS[0]);
+    rank(level).ok_or_else(|| invalid("level", level, "debug, info, warn or error"))
+}
+
+/// Whether the newest line comes first.
+pub(super) fn is_backward(direction: Option<&str>) -> ApiResult<bool> {
+    match direction {
+        None | Some("forward") => Ok(false),
+        Some("backward") => Ok(true),
+        Some(other) => Err(invalid("direction", other, "forward or backward")),
+    }
+}
+
+pub(super) fn invalid(field: &'static str, value: &str, use_this: &str) -> ApiError {
     let value: String = value.chars().take(80).collect();
     ApiError::field(field, format!("{field} {value:?} is not valid: use {use_this}"))
 }
@@ -151,25 +162,20 @@ fn line(at_unix_ms: u64, level: &'static str, text: &str) -> Line {
     }
 }
 
-/// A line that is a JSON object tells its fields.
-fn entry(line: &Line) -> Value {
-    let parsed: Option<Map<String, Value>> = serde_json::from_str(&line.text).ok();
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-    let (message, fields) = match parsed {
-        Some(mut fields) => {
-            let message = fields
-                .remove("message")
-                .map_or_else(|| line.text.clone(), |message| text(&message));
-            (
-                message,
-                fields
-                    .iter()
-                    .map(|(name, value)| (name.clone(), json!(text(value))))
-                    .collect(),
-            )
-        }
-        None => (line.text.clone(), Map::new()),
+/// What a line says, and its other fields: those of a line that is a JSON object.
+fn message(line: &Line) -> (String, Map<String, Value>) {
+    let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(&line.text) else {
+        return (line.text.clone(), Map::new());
     };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let message = fields.remove("message");
+    let message = message.map_or_else(|| line.text.clone(), |message| text(&message));
+    let fields = fields.iter().map(|(name, value)| (name.clone(), json!(text(value))));
+    (message, fields.collect())
+}
+
+fn entry(line: &Line) -> Value {
+    let (message, fields) = message(line);
     json!({
         "timestamp": view::time(line.at_unix_ms),
         "level": line.level,

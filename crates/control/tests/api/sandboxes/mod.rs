@@ -5,6 +5,7 @@ mod e2b;
 mod ends;
 mod life;
 mod list;
+mod logs;
 mod measures;
 mod pulled;
 mod secrets;
