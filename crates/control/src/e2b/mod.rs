@@ -11,6 +11,7 @@
 //!
 //! The wire contract is that of the packages `e2b` 2.63.0 for Python and `e2b` 2.51.0 for JavaScript.
 
+mod build_logs;
 pub(crate) mod error;
 pub(crate) mod files;
 mod life;
@@ -95,6 +96,11 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
         "GET",
         "/templates/{template}/builds/{build}/status",
         "e2b_get_template_build_status",
+    ),
+    (
+        "GET",
+        "/templates/{template}/builds/{build}/logs",
+        "e2b_list_template_build_logs",
     ),
     ("POST", "/volumes", "e2b_create_volume"),
     ("GET", "/volumes", "e2b_list_volumes"),
@@ -184,6 +190,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         )
         .route("/v2/templates/{template}/builds/{build}", post(template::start))
         .route("/templates/{template}/builds/{build}/status", get(template::status))
+        .route("/templates/{template}/builds/{build}/logs", get(build_logs::list))
         .route("/volumes", get(volume::list).post(volume::create))
         .route("/volumes/{volume}", get(volume::get).delete(volume::remove))
         .route(

@@ -13,9 +13,8 @@ use hearth_ids::BuildId;
 use hearth_image::Credentials;
 use hearth_store::{BuildRow, TemplateRow};
 use http::StatusCode;
-use serde::Deserialize;
 
-use super::{view, wire};
+use super::{build_logs, view, wire};
 use crate::{
     app::App,
     caller::{Caller, Tenant},
@@ -26,9 +25,6 @@ use crate::{
         name::{DEFAULT_CPUS, DEFAULT_DISK_MIB, DEFAULT_MEMORY_MIB, name_and_tag, number, tags},
     },
 };
-
-/// Lines of a build's log in one answer.
-const LOG_LINES_MAX: u32 = 100;
 
 /// Whose the sandboxes' commands are, in E2B's API; templates of images without such a user get one.
 const DEFAULT_USER: &str = "user";
@@ -75,7 +71,12 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller, body: Ap
 }
 
 /// A build of the tenant's, by the IDs that a path has.
-async fn find(app: &App, tenant: &Tenant, template: &str, build: &str) -> ApiResult<(TemplateRow, BuildRow)> {
+pub(super) async fn find(
+    app: &App,
+    tenant: &Tenant,
+    template: &str,
+    build: &str,
+) -> ApiResult<(TemplateRow, BuildRow)> {
     let template = templates::owned(app, tenant, template).await?;
     let absent = || {
         let build: String = build.chars().take(80).collect();
@@ -142,28 +143,16 @@ fn step(step: wire::Step) -> BuildStep {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct StatusQuery {
-    #[serde(rename = "logsOffset")]
-    logs_offset: Option<u64>,
-    limit: Option<u32>,
-}
-
 /// `GET /templates/{template}/builds/{build}/status`.
 pub(super) async fn status(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((template, build)): Path<(String, String)>,
-    ApiQuery(query): ApiQuery<StatusQuery>,
+    ApiQuery(query): ApiQuery<build_logs::ByNumber>,
 ) -> ApiResult<Json<wire::BuildStatus>> {
     let tenant = caller.may(&app, Action::MachineRead).await?;
     let (template, row) = find(&app, &tenant, &template, &build).await?;
-    let limit = query.limit.unwrap_or(LOG_LINES_MAX).min(LOG_LINES_MAX);
-    let lines = app
-        .store
-        .build_log(row.id, query.logs_offset.unwrap_or(0), limit)
-        .await?;
+    let lines = build_logs::by_number(&app, row.id, &query).await?;
     let reason = match row.reason {
         Some(reason) => Some(explained(&app, row.id, reason).await?),
         None => None,
@@ -181,7 +170,7 @@ pub(super) async fn status(
 /// Why a build failed, with what it said last at the step that failed.
 async fn explained(app: &App, build: BuildId, reason: BuildReason) -> ApiResult<wire::Reason> {
     let lines = match &reason.step {
-        Some(step) => app.store.build_log_end(build, step, LOG_LINES_MAX).await?,
+        Some(step) => app.store.build_log_end(build, step, build_logs::LINES_MAX).await?,
         None => Vec::new(),
     };
     Ok(wire::Reason {

@@ -261,6 +261,11 @@ pub(super) struct BuildStatus {
 }
 
 #[derive(Debug, Serialize)]
+pub(super) struct BuildLogs {
+    pub(super) logs: Vec<LogEntry>,
+}
+
+#[derive(Debug, Serialize)]
 pub(super) struct LogEntry {
     pub(super) timestamp: String,
     pub(super) level: String,

@@ -1,6 +1,7 @@
 //! Sandboxes and templates, by Hearth's API and by E2B's, on a node in memory.
 
 mod access;
+mod build_logs;
 mod e2b;
 mod ends;
 mod life;
@@ -75,6 +76,13 @@ async fn until_gone(f: &Fixture, sandbox: &Sandbox) {
 fn has_machine(f: &Fixture, machine: MachineId) -> bool {
     use hearth_node_api::NodeService as _;
     f.node.spec(machine).is_some()
+}
+
+/// The store of a fixture, beside the server's own.
+async fn store(f: &Fixture) -> hearth_store::Store {
+    hearth_store::Store::open(&f.folder.path().join("hearth.db"))
+        .await
+        .unwrap()
 }
 
 /// The same template and a sandbox of it in a project.
