@@ -195,7 +195,8 @@ pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResu
     Ok(Json(listed))
 }
 
-/// `GET /templates/aliases/{alias}`: 404 where the name is free, 403 where it is another project's.
+/// `GET /templates/aliases/{alias}`: 403 where the name is that of a template which another project lets everybody use; 404 where
+/// there is none, or none that the caller may know of.
 pub(super) async fn alias(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -203,7 +204,7 @@ pub(super) async fn alias(
 ) -> ApiResult<Json<wire::Alias>> {
     let tenant = caller.may(&app, Action::MachineRead).await?;
     let name = wanted.split_once(':').map_or(wanted.as_str(), |(name, _)| name);
-    let row = templates::owned(&app, &tenant, name).await?;
+    let row = templates::owned_or_taken(&app, &tenant, name).await?;
     Ok(Json(wire::Alias {
         template_id: row.id.to_string(),
         public: row.public,

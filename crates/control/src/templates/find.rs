@@ -129,6 +129,20 @@ async fn of_everybody(app: &App, name: &str) -> ApiResult<Option<TemplateRow>> {
     Ok(row.filter(|row| row.public))
 }
 
+/// The tenant's own template of a name or an ID. One that is another project's, and everybody's to use, is told apart from none.
+pub(crate) async fn owned_or_taken(app: &App, tenant: &Tenant, text: &str) -> ApiResult<TemplateRow> {
+    match visible(app, tenant, &Reference::of(text)).await? {
+        Some(row) if row.project == tenant.project => Ok(row),
+        Some(_) => Err(ApiError::new(
+            ProblemCode::Forbidden,
+            format!(
+                "template {text:?} is another project's: sandboxes can be made of it, and nothing of it can be changed"
+            ),
+        )),
+        None => Err(no_template(text)),
+    }
+}
+
 /// The tenant's own template of a name or an ID, to be changed.
 pub(crate) async fn owned(app: &App, tenant: &Tenant, text: &str) -> ApiResult<TemplateRow> {
     debug_assert!(tenant.role.may(Action::MachineRead));

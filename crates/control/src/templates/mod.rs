@@ -24,7 +24,7 @@ mod work;
 
 pub(crate) use book::book;
 pub(crate) use build::{check, start};
-pub(crate) use find::{Source, means, owned, resolve, tagged};
+pub(crate) use find::{Source, means, owned, owned_or_taken, resolve, tagged};
 pub(crate) use layers::clear as clear_layers;
 pub(crate) use ready::until_ready_again as until_ready;
 pub(crate) use recover::recover;

@@ -1,6 +1,7 @@
 //! Sandboxes and templates, by Hearth's API and by E2B's, on a node in memory.
 
 mod access;
+mod aliases;
 mod build_logs;
 mod e2b;
 mod ends;
