@@ -17,7 +17,7 @@ use crate::{
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
-    sandboxes::{self, DEFAULT_TIMEOUT_MS, GoOn, Resumed, timeout_ms},
+    sandboxes::{self, DEFAULT_TIMEOUT_MS, GoOn, Pause, Resumed, timeout_ms},
 };
 
 /// How long a sandbox lasts that was resumed by a client who does not say, in the older call.
@@ -71,7 +71,7 @@ pub(super) async fn resume(
     }
 }
 
-/// `POST …/pause`.
+/// `POST …/pause`. One whose agent does not answer goes on where its caller says so, or where its memory is to be lost.
 pub(super) async fn pause(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -81,7 +81,13 @@ pub(super) async fn pause(
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: wire::Pause = body.json_or_default().await?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
-    sandboxes::pause(&app, &sandbox, request.memory.unwrap_or(true)).await?;
+    let memory = request.memory.unwrap_or(true);
+    let how = Pause {
+        memory,
+        // Without an agent nobody writes what the guest has not yet written to its disk, which would be all that is kept.
+        if_healthy: request.require_healthy_guest.unwrap_or(false) || !memory,
+    };
+    sandboxes::pause(&app, &sandbox, how).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -165,9 +165,10 @@ pub(super) struct Connect {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Pause {
     pub(super) memory: Option<bool>,
+    pub(super) require_healthy_guest: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

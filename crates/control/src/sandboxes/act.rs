@@ -1,9 +1,12 @@
 //! What is done to a sandbox that is there. Each takes the sandbox's turn, notes what should be, and then sees to it.
 
+use std::time::Duration;
+
 use hearth_api::ProblemCode;
 use hearth_domain::{SandboxState, StateWord};
 use hearth_node_api::{ErrorKind, NodeError, PauseMode};
 use hearth_store::{Desired, SandboxRow};
+use tokio::time::timeout;
 
 use super::{Sandbox, find::no_sandbox};
 use crate::{
@@ -17,6 +20,8 @@ use crate::{
 
 /// How long the guest has to write its disks before a sandbox is stopped for its disk alone.
 const STOP_MS: u64 = 5_000;
+/// How long an agent may take to show that it is well.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ends a machine without its being asked.
 const SIGKILL: i32 = 9;
 
@@ -49,14 +54,39 @@ pub(crate) enum Resumed {
     Now,
 }
 
-/// Has a sandbox stand still, with its memory or without. One that does already is a conflict.
-pub(crate) async fn pause(app: &App, sandbox: &Sandbox, memory: bool) -> ApiResult<()> {
+/// How a sandbox is to stand still.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pause {
+    /// With its memory, or its disk alone.
+    pub(crate) memory: bool,
+    /// Only if its agent answers.
+    pub(crate) if_healthy: bool,
+}
+
+/// Has a sandbox stand still. One that does already is a conflict.
+pub(crate) async fn pause(app: &App, sandbox: &Sandbox, how: Pause) -> ApiResult<()> {
     let _turn = sandbox.turn.lock().await;
     let row = read(app, sandbox).await?;
     if row.state.is_paused() {
         return Err(conflict(sandbox, "is paused already"));
     }
-    pause_in_turn(app, sandbox, memory).await
+    if how.if_healthy && !answers(app, sandbox).await {
+        return Err(ApiError::new(
+            ProblemCode::Unavailable,
+            format!(
+                "the agent of sandbox {} does not answer, so the sandbox was not paused and goes on; try again, \
+                 or pause it with its memory and without requireHealthyGuest",
+                sandbox.id
+            ),
+        ));
+    }
+    pause_in_turn(app, sandbox, how.memory).await
+}
+
+/// Whether the agent in a sandbox answers. One that is slow is waited for, and not for long.
+async fn answers(app: &App, sandbox: &Sandbox) -> bool {
+    let asked = timeout(HEALTH_TIMEOUT, app.node.stats(sandbox.machine)).await;
+    matches!(asked, Ok(Ok(stats)) if stats.guest.is_some())
 }
 
 /// The same by whoever has the turn.

@@ -14,7 +14,7 @@ use crate::{
     caller::{Caller, Tenant},
     error::ApiResult,
     extract::{ApiBody, ApiPath},
-    sandboxes::{self, GoOn, find_beginning, no_sandbox, timeout_ms},
+    sandboxes::{self, GoOn, Pause, find_beginning, no_sandbox, timeout_ms},
     time::{now_unix_ms, timestamp},
 };
 
@@ -47,7 +47,11 @@ pub(crate) async fn pause(
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let (sandbox, _) = find_beginning(&app, &tenant, &wanted).await?;
     let request: PauseSandbox = body.json_or_default().await?;
-    sandboxes::pause(&app, &sandbox, request.memory.unwrap_or(true)).await?;
+    let how = Pause {
+        memory: request.memory.unwrap_or(true),
+        if_healthy: false,
+    };
+    sandboxes::pause(&app, &sandbox, how).await?;
     now(&app, &tenant, &sandbox).await
 }
 
