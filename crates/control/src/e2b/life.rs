@@ -11,17 +11,15 @@ use hearth_api::ProblemCode;
 use hearth_domain::Action;
 use http::StatusCode;
 
-use super::{view, wire};
+use super::{sandbox::OLD_TIMEOUT_MS, view, wire};
 use crate::{
     app::App,
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
-    sandboxes::{self, DEFAULT_TIMEOUT_MS, GoOn, Pause, Resumed, timeout_ms},
+    sandboxes::{self, DEFAULT_TIMEOUT_MS, Pause, Resume, Resumed, timeout_ms},
 };
 
-/// How long a sandbox lasts that was resumed by a client who does not say, in the older call.
-const RESUMED_MS: u64 = 15_000;
 /// What a refresh adds that says nothing else, in seconds.
 const REFRESH_S: i64 = 15;
 
@@ -37,8 +35,11 @@ pub(super) async fn connect(
     let request: wire::Connect = body.json_or_default().await?;
     let timeout_ms = timeout(request.timeout, DEFAULT_TIMEOUT_MS)?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
-    let from = GoOn::with_memory(request.memory);
-    let (resumed, row) = sandboxes::resume(&app, &sandbox, timeout_ms, from).await?;
+    let how = Resume {
+        memory: request.memory.unwrap_or(true),
+        ..Resume::lasting(timeout_ms)
+    };
+    let (resumed, row) = sandboxes::resume(&app, &sandbox, how).await?;
     let status = match resumed {
         Resumed::Ran => StatusCode::OK,
         Resumed::Now => StatusCode::CREATED,
@@ -50,7 +51,8 @@ fn timeout(seconds: Option<i64>, default_ms: u64) -> ApiResult<u64> {
     seconds.map_or(Ok(default_ms), |seconds| timeout_ms("timeout", seconds))
 }
 
-/// `POST …/resume`: the older call, for which a sandbox that runs is a conflict.
+/// `POST …/resume`: the older call, for which a sandbox that runs is a conflict. It may say anew what becomes of the sandbox when
+/// its time is over.
 pub(super) async fn resume(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -58,11 +60,15 @@ pub(super) async fn resume(
     body: ApiBody,
 ) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::MachineExec).await?;
-    let request: wire::Connect = body.json_or_default().await?;
-    let timeout_ms = timeout(request.timeout, RESUMED_MS)?;
+    let request: wire::Resume = body.json_or_default().await?;
+    let timeout_ms = timeout(request.timeout, OLD_TIMEOUT_MS)?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
-    let from = GoOn::with_memory(request.memory);
-    match sandboxes::resume(&app, &sandbox, timeout_ms, from).await? {
+    let how = Resume {
+        timeout_ms,
+        memory: request.memory.unwrap_or(true),
+        auto_pause: request.auto_pause,
+    };
+    match sandboxes::resume(&app, &sandbox, how).await? {
         (Resumed::Now, row) => Ok((StatusCode::CREATED, Json(view::entry(&app, &row))).into_response()),
         (Resumed::Ran, _) => Err(ApiError::new(
             ProblemCode::StateConflict,

@@ -21,8 +21,8 @@ use crate::{
     templates, volumes,
 };
 
-/// How long a sandbox lasts of which the older call's client says nothing, in milliseconds.
-const OLD_TIMEOUT_MS: u64 = 15_000;
+/// How long a sandbox lasts of which the client of an older call says nothing, in milliseconds.
+pub(super) const OLD_TIMEOUT_MS: u64 = 15_000;
 
 /// `POST /sandboxes`: the older call.
 pub(super) async fn create(

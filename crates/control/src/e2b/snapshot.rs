@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{error, view};
+use super::{error, sandbox::OLD_TIMEOUT_MS, view};
 use crate::{
     app::App,
     caller::{Caller, Tenant},
@@ -26,8 +26,6 @@ use crate::{
 
 const NEXT_TOKEN: HeaderName = HeaderName::from_static("x-next-token");
 const LIMIT_MAX: usize = 100;
-/// How long a copy lasts whose maker does not say.
-const FORKED_MS: u64 = 15_000;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -46,7 +44,7 @@ pub(super) async fn fork(
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: ForkRequest = body.json_or_default().await?;
     let seconds = request.timeout;
-    let timeout_ms = seconds.map_or(Ok(FORKED_MS), |seconds| timeout_ms("timeout", seconds))?;
+    let timeout_ms = seconds.map_or(Ok(OLD_TIMEOUT_MS), |seconds| timeout_ms("timeout", seconds))?;
     let (sandbox, _) = sandboxes::find(&app, &tenant, &wanted).await?;
     let copies = sandboxes::fork(&app, &tenant, &sandbox, request.count.unwrap_or(1), timeout_ms).await?;
     let results = copies.into_iter().map(|copy| match copy {

@@ -156,12 +156,19 @@ pub(super) struct Refresh {
     pub(super) duration: Option<i64>,
 }
 
-/// Of `connect` and of `resume`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Connect {
     pub(super) timeout: Option<i64>,
     pub(super) memory: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Resume {
+    pub(super) timeout: Option<i64>,
+    pub(super) memory: Option<bool>,
+    pub(super) auto_pause: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hearth_api::ProblemCode;
-use hearth_domain::{SandboxState, StateWord};
+use hearth_domain::{OnTimeout, SandboxSettings, SandboxState, StateWord};
 use hearth_node_api::{ErrorKind, NodeError, PauseMode};
 use hearth_store::{Desired, SandboxRow};
 use tokio::time::timeout;
@@ -25,26 +25,6 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ends a machine without its being asked.
 const SIGKILL: i32 = 9;
 
-/// What a paused sandbox goes on from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GoOn {
-    /// What it was paused with: its memory, if that was kept.
-    AsPaused,
-    /// Its disk alone. What was not written to it is lost, and its programs begin anew.
-    FromDisk,
-}
-
-impl GoOn {
-    /// By whether the memory is wanted, as APIs ask.
-    pub(crate) fn with_memory(wanted: Option<bool>) -> Self {
-        if wanted == Some(false) {
-            Self::FromDisk
-        } else {
-            Self::AsPaused
-        }
-    }
-}
-
 /// Whether a resume had anything to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resumed {
@@ -61,6 +41,28 @@ pub(crate) struct Pause {
     pub(crate) memory: bool,
     /// Only if its agent answers.
     pub(crate) if_healthy: bool,
+}
+
+/// How a sandbox is to go on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resume {
+    /// How long it lasts from then on.
+    pub(crate) timeout_ms: u64,
+    /// With the memory that it was paused with; or from its disk alone: what was not written to that is lost.
+    pub(crate) memory: bool,
+    /// Whether it is paused when its time is over, where that is said anew.
+    pub(crate) auto_pause: Option<bool>,
+}
+
+impl Resume {
+    /// Where it was, for so long.
+    pub(crate) fn lasting(timeout_ms: u64) -> Self {
+        Self {
+            timeout_ms,
+            memory: true,
+            auto_pause: None,
+        }
+    }
 }
 
 /// Has a sandbox stand still. One that does already is a conflict.
@@ -130,16 +132,11 @@ fn unpaused(app: &App, sandbox: &Sandbox, error: NodeError) -> ApiError {
 
 /// Has a paused sandbox go on, for so long from now. One that runs is left as it is, but for its end, which is put off if that
 /// is nearer.
-pub(crate) async fn resume(
-    app: &App,
-    sandbox: &Sandbox,
-    timeout_ms: u64,
-    from: GoOn,
-) -> ApiResult<(Resumed, SandboxRow)> {
+pub(crate) async fn resume(app: &App, sandbox: &Sandbox, how: Resume) -> ApiResult<(Resumed, SandboxRow)> {
     let _turn = sandbox.turn.lock().await;
     let row = read(app, sandbox).await?;
     let now = now_unix_ms();
-    let ends = now.saturating_add(timeout_ms);
+    let ends = now.saturating_add(how.timeout_ms);
     let running = app
         .status(sandbox.machine)
         .is_some_and(|status| status.state.word() == StateWord::Running);
@@ -150,22 +147,42 @@ pub(crate) async fn resume(
         }
         return Ok((Resumed::Ran, read(app, sandbox).await?));
     }
+    if let Some(auto_pause) = how.auto_pause {
+        set_auto_pause(app, &row, auto_pause).await?;
+    }
     // Before it goes on: its old end is over perhaps, and who takes it up after a death goes by what stands there.
     app.store.set_sandbox_end(sandbox.id, ends).await?;
     // One that is being made, or comes back by itself, is no sandbox that has anything to give up.
-    if from == GoOn::FromDisk && row.state.is_paused() {
+    if !how.memory && row.state.is_paused() {
         give_up_memory(app, sandbox, row.state).await?;
     }
     wake(app, sandbox).await?;
     fault::point("sandbox.resumed");
     let noted = app
         .store
-        .note_sandbox_resumed(sandbox.id, now, now_unix_ms().saturating_add(timeout_ms));
+        .note_sandbox_resumed(sandbox.id, now, now_unix_ms().saturating_add(how.timeout_ms));
     if !noted.await? {
         return Err(no_sandbox(&sandbox.id.to_string()));
     }
     app.sandboxes.changed.notify_one();
     Ok((Resumed::Now, read(app, sandbox).await?))
+}
+
+/// Says whether a sandbox is paused when its time is over. One that was to be paused with its disk alone still is.
+async fn set_auto_pause(app: &App, row: &SandboxRow, auto_pause: bool) -> ApiResult<()> {
+    let on_timeout = match (auto_pause, row.settings.on_timeout) {
+        (false, _) => OnTimeout::Kill,
+        (true, OnTimeout::Kill) => OnTimeout::Pause,
+        (true, pauses) => pauses,
+    };
+    let settings = SandboxSettings {
+        on_timeout,
+        ..row.settings.clone()
+    };
+    if !app.store.set_sandbox_settings(row.id, &settings).await? {
+        return Err(no_sandbox(&row.id.to_string()));
+    }
+    Ok(())
 }
 
 /// Gives up what a paused sandbox has in memory, so that it boots from its disk. It keeps that where there is no room for a boot.

@@ -42,7 +42,7 @@ impl Sandboxes for Door {
         // A client that goes away must not leave it half done.
         let resuming = tokio::spawn({
             let (app, sandbox) = (Arc::clone(&app), Arc::clone(&sandbox));
-            async move { act::resume(&app, &sandbox, sandbox.timeout_ms, act::GoOn::AsPaused).await }
+            async move { act::resume(&app, &sandbox, act::Resume::lasting(sandbox.timeout_ms)).await }
         });
         let resumed = resuming
             .await

@@ -28,7 +28,7 @@ use std::{
     },
 };
 
-pub(crate) use act::{GoOn, Pause, Resumed, kill, pause, read, resume, set_end};
+pub(crate) use act::{Pause, Resume, Resumed, kill, pause, read, resume, set_end};
 pub(crate) use create::{NewSandbox, check_metadata, create, made, timeout_ms};
 pub(crate) use door::Door;
 pub(crate) use find::{find, find_beginning, no_sandbox, shown};

@@ -14,7 +14,7 @@ use crate::{
     caller::{Caller, Tenant},
     error::ApiResult,
     extract::{ApiBody, ApiPath},
-    sandboxes::{self, GoOn, Pause, find_beginning, no_sandbox, timeout_ms},
+    sandboxes::{self, Pause, Resume, find_beginning, no_sandbox, timeout_ms},
     time::{now_unix_ms, timestamp},
 };
 
@@ -72,8 +72,11 @@ pub(crate) async fn resume(
         Some(seconds) => timeout_ms("timeout_s", seconds)?,
         None => sandbox.timeout_ms,
     };
-    let from = GoOn::with_memory(request.memory);
-    sandboxes::resume(&app, &sandbox, timeout_ms, from).await?;
+    let how = Resume {
+        memory: request.memory.unwrap_or(true),
+        ..Resume::lasting(timeout_ms)
+    };
+    sandboxes::resume(&app, &sandbox, how).await?;
     now(&app, &tenant, &sandbox).await
 }
 

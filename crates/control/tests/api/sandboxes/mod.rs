@@ -10,6 +10,7 @@ mod life;
 mod list;
 mod logs;
 mod measures;
+mod old;
 mod pulled;
 mod secrets;
 mod snapshots;
