@@ -72,3 +72,49 @@ fn written(error: &ApiError) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Statuses that clients send again by themselves where nothing is said of it.
+    const AGAIN: [u16; 4] = [429, 502, 503, 504];
+
+    fn answered(error: ApiError) -> Response {
+        finish(error.into_response(), "req1")
+    }
+
+    #[test]
+    fn each_problem_has_a_status_that_clients_know() {
+        for &code in ProblemCode::ALL {
+            let wanted = match code {
+                ProblemCode::NoCapacity => 503,
+                ProblemCode::UnsupportedMediaType | ProblemCode::IdempotencyMismatch => 400,
+                code => code.status(),
+            };
+            let response = answered(ApiError::new(code, "why"));
+            assert_eq!(response.status().as_u16(), wanted, "{code:?}");
+            assert_eq!(response.headers()["content-type"], "application/json");
+            assert_eq!(response.headers()[REQUEST_ID_HEADER], "req1");
+            let told = serde_json::json!({ "code": wanted, "message": "why", "error_code": code.as_str() });
+            assert_eq!(body(&ApiError::new(code, "why")), told);
+        }
+    }
+
+    #[test]
+    fn what_would_be_sent_again_says_whether_it_should_be() {
+        for &code in ProblemCode::ALL {
+            let response = answered(ApiError::new(code, "why"));
+            let said = response.headers().get(&SHOULD_RETRY);
+            let wanted = AGAIN.contains(&response.status().as_u16());
+            assert_eq!(said.is_some(), wanted, "{code:?}");
+            // Only what is over in a moment is worth it.
+            if let Some(said) = said {
+                let brief = code == ProblemCode::TooManyRequests;
+                assert_eq!(said, if brief { "true" } else { "false" }, "{code:?}");
+            }
+        }
+        let response = answered(ApiError::new(ProblemCode::TooManyRequests, "why").retry_after_ms(1500));
+        assert_eq!(response.headers()["retry-after"], "2");
+    }
+}

@@ -5,6 +5,7 @@ mod aliases;
 mod build_logs;
 mod e2b;
 mod ends;
+mod errors;
 mod healthy;
 mod life;
 mod list;
