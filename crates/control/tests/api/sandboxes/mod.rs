@@ -13,6 +13,7 @@ mod logs;
 mod measures;
 mod old;
 mod pulled;
+mod quotas;
 mod secrets;
 mod snapshots;
 mod stages;
