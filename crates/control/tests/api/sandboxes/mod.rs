@@ -6,6 +6,7 @@ mod build_logs;
 mod e2b;
 mod ends;
 mod errors;
+mod forks;
 mod healthy;
 mod life;
 mod list;
