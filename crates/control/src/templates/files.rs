@@ -92,6 +92,10 @@ impl StepFiles {
 
     /// Keeps an archive, whole or not at all.
     pub(crate) async fn put(&self, hash: &str, body: axum::body::Body) -> ApiResult<()> {
+        self.put_within(ARCHIVE_MAX, hash, body).await
+    }
+
+    async fn put_within(&self, max: u64, hash: &str, body: axum::body::Body) -> ApiResult<()> {
         let path = self.path(hash)?;
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::StorageFull => ApiError::new(hearth_api::ProblemCode::DiskFull, error.to_string()),
@@ -111,10 +115,10 @@ impl StepFiles {
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             length += chunk.len() as u64;
-            if length > ARCHIVE_MAX {
+            if length > max {
                 return Err(ApiError::new(
                     hearth_api::ProblemCode::BodyTooLarge,
-                    format!("the files are longer than the {ARCHIVE_MAX} bytes that are taken"),
+                    format!("the files are longer than the {max} bytes that are taken"),
                 ));
             }
             room.take(chunk.len()).map_err(failed)?;
@@ -304,4 +308,62 @@ pub(crate) async fn prune(app: &Arc<App>, at_start: bool) {
         }
     });
     let _ = pruned.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use hearth_api::ProblemCode;
+
+    use super::*;
+
+    const HASH: &str = "0123456789abcdef0123456789abcdef";
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn an_archive_is_kept_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = StepFiles {
+            folder: folder.path().join("project"),
+        };
+        let pieces = |pieces: &'static [&'static str]| {
+            Body::from_stream(stream::iter(pieces.iter().map(|piece| Ok::<_, std::io::Error>(*piece))))
+        };
+        let refused = files.put_within(8, HASH, pieces(&["12345", "6789"])).await.unwrap_err();
+        assert_eq!(refused.problem.code, ProblemCode::BodyTooLarge);
+        assert!(refused.problem.detail.contains("8 bytes"), "{}", refused.problem);
+        assert_eq!(names(&files.folder), [""; 0]);
+        let broken = stream::iter([Ok("123"), Err(std::io::Error::other("cut off"))]);
+        let refused = files.put_within(8, HASH, Body::from_stream(broken)).await.unwrap_err();
+        assert_eq!(refused.problem.code, ProblemCode::InvalidRequest);
+        assert_eq!(names(&files.folder), [""; 0]);
+        files.put_within(8, HASH, pieces(&["12345", "678"])).await.unwrap();
+        assert_eq!(std::fs::read(files.folder.join(HASH)).unwrap(), b"12345678");
+        // What is there already stays, whatever comes over it.
+        assert!(files.put_within(8, HASH, pieces(&["123456789"])).await.is_err());
+        assert_eq!(std::fs::read(files.folder.join(HASH)).unwrap(), b"12345678");
+        assert_eq!(names(&files.folder), [HASH]);
+    }
+
+    #[tokio::test]
+    async fn a_project_that_has_very_much_is_given_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = StepFiles {
+            folder: folder.path().to_owned(),
+        };
+        let much = std::fs::File::create(folder.path().join("much")).unwrap();
+        // It is sparse, and takes nothing of the disk.
+        much.set_len(PROJECT_MAX + 1).unwrap();
+        let refused = files.put(HASH, Body::from("x")).await.unwrap_err();
+        assert_eq!(refused.problem.code, ProblemCode::DiskFull);
+        assert_eq!(names(folder.path()), ["much"]);
+        much.set_len(PROJECT_MAX - 1).unwrap();
+        files.put(HASH, Body::from("x")).await.unwrap();
+    }
 }

@@ -20,6 +20,7 @@ mod snapshots;
 mod stages;
 mod templates;
 mod traffic;
+mod uploads;
 mod volumes;
 
 use hearth_api::{BuildState, Sandbox, Template};
