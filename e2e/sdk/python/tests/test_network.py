@@ -1,27 +1,18 @@
 """What reaches a sandbox's ports, and what a sandbox reaches."""
 
-import http.client
-import os
-import urllib.parse
-
 import pytest
 from conftest import wait_until
 from covers import covers
 from e2b import ALL_TRAFFIC, SandboxException
+from plain import ask_port
 
 PORT = 8123
 
 
 def ask(sandbox, path="/", port=PORT, headers=None):
     """Asks a port by the gateway's address: status and body."""
-    gateway = urllib.parse.urlsplit(os.environ["E2B_SANDBOX_URL"])
-    connection = http.client.HTTPConnection(gateway.hostname, gateway.port, timeout=30)
-    try:
-        connection.request("GET", path, headers={"Host": sandbox.get_host(port), **(headers or {})})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
+    answer = ask_port(sandbox, port, path, headers)
+    return answer.status, answer.body
 
 
 def serve(sandbox):
