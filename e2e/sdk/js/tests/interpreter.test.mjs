@@ -1,7 +1,10 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { E2B, Sandbox } from '@e2b/code-interpreter'
-import { Template } from 'e2b'
-import { sharedSandbox } from './fixture.mjs'
+import { Template, TimeoutError } from 'e2b'
+import { sharedSandbox, waitUntil } from './fixture.mjs'
+
+// What it takes to be told of a sandbox's end, on a host that other tests load.
+const SOON_MS = 20_000
 
 const there = await Template.exists('code-interpreter-v1')
 if (!there) console.log('SKIPPED: there is no template code-interpreter-v1')
@@ -45,6 +48,43 @@ describe.skipIf(!there)('the code interpreter', () => {
     const drawn = results.find((result) => result.png)
     expect(drawn.chart).toMatchObject({ type: 'bar', title: 'Bars' })
     expect(Buffer.from(drawn.png, 'base64').subarray(1, 4).toString()).toBe('PNG')
+  })
+
+  const TIMEOUT = /^The sandbox was killed while|was not found.*sandbox timeout/s
+
+  // What a call ends with whose sandbox is killed once it has begun.
+  async function killedUnder(made, call, begun) {
+    const ended = call().then(() => undefined, (error) => error)
+    await begun()
+    const [killed, error] = await Promise.all([made.kill(), Promise.race([ended, new Promise((resolve) => setTimeout(resolve, SOON_MS, 'it hangs'))])])
+    expect(killed).toBe(true)
+    expect(error).toBeInstanceOf(TimeoutError)
+    expect(error.message).toMatch(TIMEOUT)
+  }
+
+  async function ofItsOwn() {
+    const made = await Sandbox.create({ timeoutMs: 300_000 })
+    onTestFinished(() => made.kill())
+    return made
+  }
+
+  // covers: interpreter.Sandbox.runCode
+  test('a sandbox that is killed while code runs', async () => {
+    const made = await ofItsOwn()
+    let begun
+    const first = new Promise((resolve) => (begun = resolve))
+    const run = () => made.runCode("print('begun', flush=True)\nimport time\ntime.sleep(1000)", { timeoutMs: 0, onStdout: begun })
+    await killedUnder(made, run, () => first)
+  })
+
+  // The interpreter stands still, so that the call is under way for certain.
+  test.each(['runCode', 'createCodeContext', 'listCodeContexts', 'restartCodeContext', 'removeCodeContext'])('a sandbox that is killed during %s', async (method) => {
+    const made = await ofItsOwn()
+    const argument = { runCode: '1 + 1', createCodeContext: { cwd: '/tmp' } }[method] ?? (await made.createCodeContext())
+    await made.commands.run("pkill -STOP -f '[/]opt/code-interpreter/server'", { user: 'root' })
+    // Something was sent to its port that it has not read.
+    const unread = /:C34F \S+ 01 \S+:0*[1-9A-F]/
+    await killedUnder(made, () => made[method](argument), () => waitUntil(async () => unread.test(await made.files.read('/proc/net/tcp')), 'the request'))
   })
 
   // covers: interpreter.E2B.Sandbox

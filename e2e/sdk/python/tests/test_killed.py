@@ -2,16 +2,14 @@
 
 import io
 import random
-import threading
 import time
 
 import httpx
 import pytest
+from call import Call
 from conftest import is_asynchronous, wait_until
 from e2b import PtySize, SandboxException, SandboxNotFoundException, SandboxNotRunningException, ServiceBusyException
 
-# What it takes to be told, on a host that other tests load.
-SOON_S = 20
 ROUNDS = 3
 
 
@@ -109,25 +107,6 @@ INSIDE = [
     a_file_written,
     calls_in_a_row,
 ]
-
-
-class Call(threading.Thread):
-    """A call under way, and the exception that it ends with."""
-
-    def __init__(self, target):
-        super().__init__(daemon=True)
-        self.target, self.begun, self.error = target, threading.Event(), None
-
-    def run(self):
-        try:
-            self.target(self.begun)
-        except BaseException as error:
-            self.error = error
-
-    def ended(self):
-        self.join(SOON_S)
-        assert not self.is_alive(), f"the call still hangs {SOON_S} s after the sandbox was killed"
-        return self.error
 
 
 def nothing_is_left(daemon, sandbox):
