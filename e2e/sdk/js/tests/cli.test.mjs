@@ -1,5 +1,5 @@
 // E2B's command line, `@e2b/cli`, which speaks to the older calls as well.
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, onTestFinished, test } from 'vitest'
 import { Sandbox, Template } from 'e2b'
-import { uniqueName, waitUntil } from './fixture.mjs'
+import { create, uniqueName, waitUntil } from './fixture.mjs'
 
 const manifest = createRequire(import.meta.url).resolve('@e2b/cli/package.json')
 const program = join(dirname(manifest), 'dist/index.js')
@@ -43,6 +43,69 @@ test('a sandbox’s life', async () => {
   await run('logs', id)
   await run('kill', id)
   expect(await Sandbox.kill(id)).toBe(false)
+})
+
+// A command on a terminal of 100 columns and 30 rows, as a person would use it.
+function onTerminal(folder, ...args) {
+  const line = `tty; stty cols 100 rows 30; exec "$@"`
+  const running = spawn('script', ['-qec', `bash -c '${line}' - ${[process.execPath, program, ...args].join(' ')}`, '/dev/null'], {
+    cwd: folder,
+    env: { ...process.env, HOME: folder },
+  })
+  onTestFinished(() => running.kill('SIGKILL'))
+  const ended = new Promise((resolve) => running.on('exit', (code) => resolve(code)))
+  let screen = ''
+  running.stdout.on('data', (data) => (screen += data))
+  return {
+    type: (keys) => running.stdin.write(keys),
+    shows: (what) => waitUntil(() => screen.match(what), `${what} on the terminal, which shows ${JSON.stringify(screen)}`),
+    ended: () => ended,
+  }
+}
+
+test('a terminal that is connected to a sandbox', async () => {
+  const sandbox = await create({ envs: { GREETING: 'hello' } })
+  const terminal = onTerminal(newFolder(), 'sandbox', 'connect', sandbox.sandboxId, '--cwd', '/usr', '--env', 'OWN=mine')
+  const [, tty] = await terminal.shows(/(\/dev\/pts\/\d+)/)
+  await terminal.shows(/Terminal connecting to sandbox[^]*\$ /)
+  // What is typed is shown as well, so the answers are what nobody types.
+  terminal.type('echo $GREETING-$OWN-$(pwd)-$(whoami)-$(stty size)\n')
+  await terminal.shows(/hello-mine-\/usr-user-30 100\r/)
+  terminal.type('cat > /tmp/typed\n')
+  // Ctrl-D is an end only to who reads by then.
+  await waitUntil(() => sandbox.files.exists('/tmp/typed'), 'the file')
+  terminal.type('žluť\n\x04')
+  await waitUntil(async () => (await sandbox.files.read('/tmp/typed').catch(() => '')) === 'žluť\n', 'what was typed')
+  await promisify(execFile)('stty', ['-F', tty, 'cols', '132', 'rows', '50'])
+  terminal.type('until [ "$(stty size)" = "50 132" ]; do sleep 0.1; done; echo resized-$((40 + 2))\n')
+  await terminal.shows(/resized-42\r/)
+  terminal.type('sleep 1000\n')
+  await waitUntil(async () => (await sandbox.commands.run('pgrep -x sleep || true')).stdout, 'what runs in front')
+  terminal.type('\x03')
+  await waitUntil(async () => !(await sandbox.commands.run('pgrep -x sleep || true')).stdout, 'its end by Ctrl-C')
+  terminal.type('exit\n')
+  await terminal.shows(/Closing terminal connection/)
+  expect(await terminal.ended()).toBe(0)
+  // The sandbox lives on.
+  expect((await sandbox.getInfo()).state).toBe('running')
+  expect(await sandbox.files.read('/tmp/typed')).toBe('žluť\n')
+})
+
+test('a terminal to a sandbox of its own, which ends with it', async () => {
+  const terminal = onTerminal(newFolder(), 'sandbox', 'create', 'base')
+  const [, id] = await terminal.shows(/with sandbox ID \S*?(sbx[0-9a-z]{20,})[^]*\$ /)
+  onTestFinished(() => Sandbox.kill(id))
+  terminal.type('echo $((40 + 2))\n')
+  await terminal.shows(/42\r/)
+  terminal.type('exit\n')
+  expect(await terminal.ended()).toBe(0)
+  await waitUntil(async () => !(await Sandbox.getInfo(id).catch(() => undefined)), 'the sandbox’s end')
+})
+
+test('a terminal to a sandbox that is not there', async () => {
+  const terminal = onTerminal(newFolder(), 'sandbox', 'connect', 'hearthnosuchsandbox')
+  await terminal.shows(/hearthnosuchsandbox|not found/i)
+  expect(await terminal.ended()).toBe(1)
 })
 
 test('a template’s life', async () => {
