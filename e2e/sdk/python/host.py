@@ -20,20 +20,29 @@ class Daemon:
     def __init__(self, binary, socket, log, pid=None):
         self.binary, self.socket, self.log_path, self.pid = binary, socket, Path(log), pid
 
-    def hearth(self, *args):
+    def hearth(self, *args, env=None):
         """Runs a command of Hearth's own; gives what it printed."""
-        # Whoever runs the tests may mean another host by these.
-        own = {name: value for name, value in os.environ.items() if name not in ("HEARTH_HOST", "HEARTH_KEY", "HEARTH_PROJECT")}
-        ran = subprocess.run([self.binary, *args], env={**own, "HEARTH_SOCKET": self.socket}, capture_output=True, text=True, timeout=120)
+        ran = self.ran(*args, env=env)
         assert ran.returncode == 0, f"hearth {' '.join(args)}: {ran.stderr}"
         return ran.stdout
 
+    def ran(self, *args, env=None):
+        """A command of Hearth's own that has ended, however it did."""
+        # Whoever runs the tests may mean another host by these.
+        own = {name: value for name, value in os.environ.items() if name not in ("HEARTH_HOST", "HEARTH_KEY", "HEARTH_PROJECT")}
+        env = {**own, "HEARTH_SOCKET": self.socket, **(env or {})}
+        return subprocess.run([self.binary, *args], env=env, capture_output=True, text=True, timeout=120)
+
+    def told(self, *args, env=None):
+        """What a command of Hearth's own prints as JSON."""
+        return json.loads(self.hearth("--json", *args, env=env))
+
     def machines(self):
         """Machines by their names; a sandbox's is called as the sandbox is."""
-        return {machine["name"]: machine for machine in json.loads(self.hearth("ps", "-a", "--json"))}
+        return {machine["name"]: machine for machine in self.told("ps", "-a")}
 
     def sandboxes(self):
-        return {sandbox["id"]: sandbox for sandbox in json.loads(self.hearth("sandbox", "ls", "--json"))}
+        return {sandbox["id"]: sandbox for sandbox in self.told("sandbox", "ls")}
 
     def folders(self):
         """The machines that have a folder on the node, by ID."""

@@ -3,6 +3,7 @@
 The daemon is one of the tests' own, with the images and kernels of the other.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
-from e2b import SandboxState, SandboxUnreachableException, Template
+from e2b import SandboxState, SandboxUnreachableException, ServiceBusyException, Template
 from host import PANIC, Daemon
+from plain import ask_api, exchange
 
 COUNT = "i=0; while :; do i=$((i + 1)); echo $i; echo $i > /tmp/new; mv /tmp/new /tmp/count; sleep 0.1; done"
 SIGNALS = [signal.SIGTERM, signal.SIGKILL]
@@ -203,3 +205,41 @@ def test_again_and_again(other, sandbox):
         assert sandbox.is_running()
     assert handle.pid in [process.pid for process in sandbox.commands.list()]
     assert set(other.machines()) == set(other.sandboxes())
+
+
+@pytest.fixture
+def full(other, sandbox):
+    """Leaves room for one more sandbox: a machine that was made and never started holds the rest."""
+    memory = other.told("node", "info")["memory_mib"]
+    size = memory["total"] - memory["allocated"] - 900
+    wish = json.dumps({"image": "hearth/template-base", "memory_mib": size, "name": "holder"})
+    headers = {"Authorization": f"Bearer {other.key}", "Content-Type": "application/json"}
+    made = exchange(f"http://{other.api}", "POST", "/v1/machines", headers, wish)
+    assert made.status == 201, made
+    yield lambda path, body: ask_api("POST", path, body, key=other.key, url=f"http://{other.api}")
+    other.hearth("rm", "-f", "holder")
+
+
+def test_a_full_node(sdk, other, sandbox, full):
+    """Who asks for more than there is memory for is told so at once, and not to ask again: it would not help for a while."""
+    second = sdk.Sandbox.create("base", timeout=600, **other.options())
+    try:
+        refused = full("/v2/sandboxes", {"templateID": "base"})
+        assert (refused.status, refused.json()["code"], refused.headers["Should-Retry"]) == (503, 503, "false"), refused
+        assert "memory" in refused.json()["message"]
+        began = time.monotonic()
+        with pytest.raises(ServiceBusyException):
+            sdk.Sandbox.create("base", **other.options())
+        assert time.monotonic() - began < 5
+        failed = full(f"/sandboxes/{sandbox.sandbox_id}/fork", {"count": 1})
+        assert failed.status == 201 and failed.json()[0]["error"]["code"] == 503, failed
+        # What is paused holds none, and resumes only once there is some again.
+        second.pause()
+        third = sdk.Sandbox.create("base", timeout=600, **other.options())
+        refused = full(f"/v2/sandboxes/{second.sandbox_id}/connect", {"timeout": 300})
+        assert (refused.status, refused.headers["Should-Retry"]) == (503, "false"), refused
+        assert third.kill() is True
+        second.connect(timeout=300)
+        assert second.commands.run("echo on").stdout == sandbox.commands.run("echo on").stdout == "on\n"
+    finally:
+        second.kill()
