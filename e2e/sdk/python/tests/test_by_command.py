@@ -31,10 +31,10 @@ def run(daemon, sandbox, script):
     return daemon.hearth("sandbox", "exec", sandbox["id"], "sh", "-c", script)
 
 
-def lasts_s(sandbox):
-    """From the moment that it was made on."""
+def lasts(sandbox, seconds, since=None):
+    """Whether it lasts for so long from the moment that it was made or resumed, which itself takes a while."""
     at = lambda field: datetime.datetime.fromisoformat(sandbox[field])
-    return (at("ends_at") - at("started_at")).total_seconds()
+    return seconds - 5 <= (at("ends_at") - (since or at("started_at"))).total_seconds() <= seconds + 60
 
 
 @pytest.mark.sync_only
@@ -42,7 +42,7 @@ def test_defaults(daemon, make, sdk):
     sandbox = make()
     assert (sandbox["template_name"], sandbox["state"], sandbox["on_timeout"]) == ("base", "running", "kill")
     assert (sandbox["auto_resume"], sandbox["keep_alive"], sandbox["private_traffic"]) == (False, False, False)
-    assert 295 <= lasts_s(sandbox) <= 305 and "network" not in sandbox and "metadata" not in sandbox
+    assert lasts(sandbox, 300) and "network" not in sandbox and "metadata" not in sandbox
     assert sdk.Sandbox.get_info(sandbox["id"]).allow_internet_access is not False
 
 
@@ -63,20 +63,20 @@ ENDS = {"kill": None, "pause": "paused", "pause_disk": "stopped"}
 
 @pytest.mark.parametrize("action", ENDS)
 def test_timeout_and_what_becomes_of_it(daemon, make, action):
-    sandbox = make("--timeout", "90s", "--on-timeout", action)
-    assert sandbox["on_timeout"] == action and 85 <= lasts_s(sandbox) <= 95
+    sandbox = make("--timeout", "15m", "--on-timeout", action)
+    assert sandbox["on_timeout"] == action and lasts(sandbox, 900)
     run(daemon, sandbox, "echo on disk > ~/kept && echo in memory > /dev/shm/kept && sync")
     said = daemon.hearth("sandbox", "timeout", sandbox["id"], "1h")
     assert sandbox["id"] in said and "lasts" in said
-    assert 3590 <= lasts_s({**told(daemon, sandbox), "started_at": datetime.datetime.now(datetime.timezone.utc).isoformat()}) <= 3600
+    assert lasts(told(daemon, sandbox), 3600, since=datetime.datetime.now(datetime.timezone.utc))
     daemon.hearth("sandbox", "timeout", sandbox["id"], "1s")
     state = lambda: daemon.sandboxes().get(sandbox["id"], {}).get("state")
     wait_until(lambda: state() == ENDS[action], f"{action}")
     if action == "kill":
         assert "sandbox" in daemon.ran("sandbox", "get", sandbox["id"]).stderr
         return
-    daemon.hearth("sandbox", "resume", "--timeout", "200s", sandbox["id"])
-    assert 195 <= lasts_s(told(daemon, sandbox)) <= 205
+    daemon.hearth("sandbox", "resume", "--timeout", "30m", sandbox["id"])
+    assert lasts(told(daemon, sandbox), 1800)
     kept = run(daemon, sandbox, "cat ~/kept /dev/shm/kept 2>/dev/null; true")
     assert kept == ("on disk\nin memory\n" if action == "pause" else "on disk\n")
 
@@ -105,15 +105,14 @@ def test_auto_resume(daemon, make):
 
 
 def test_keep_alive(daemon, make):
-    kept, plain = make("--keep-alive", "--timeout", "4s"), make("--timeout", "4s")
+    kept, plain = make("--keep-alive", "--timeout", "8s"), make("--timeout", "8s")
     assert kept["keep_alive"] is True
     # For longer than both were to last.
-    until = time.monotonic() + 8
+    until = time.monotonic() + 12
     while time.monotonic() < until:
-        for sandbox in [kept, plain]:
-            ask(sandbox, 8000)
-        assert kept["id"] in daemon.sandboxes()
-        time.sleep(0.3)
+        assert ask(kept, 8000).json() == closed(kept["id"], 8000)
+        ask(plain, 8000)
+        time.sleep(0.2)
     assert plain["id"] not in daemon.sandboxes()
     wait_until(lambda: kept["id"] not in daemon.sandboxes(), "the end of the other")
 
@@ -190,8 +189,7 @@ def test_fork(daemon, make):
         assert "failures" not in forked and len({sandbox["id"], *copies}) == 4
         for copy in [daemon.told("sandbox", "get", id)[0] for id in copies]:
             assert copy["metadata"] == {"user": "ada"} and run(daemon, copy, "cat /dev/shm/kept") == "in memory\n"
-            expected = 400 if copy["id"] == third else 200
-            assert expected - 5 <= lasts_s(copy) <= expected + 5
+            assert lasts(copy, 400 if copy["id"] == third else 200)
         names = {run(daemon, {"id": id}, "cat /etc/hostname; cat /proc/sys/kernel/random/boot_id") for id in copies}
         assert len(names) == 3
     finally:
