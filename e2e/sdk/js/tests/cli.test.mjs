@@ -45,6 +45,34 @@ test('a sandbox’s life', async () => {
   expect(await Sandbox.kill(id)).toBe(false)
 })
 
+test('commands, copies and lists', async () => {
+  const [folder, mark] = [newFolder(), uniqueName()]
+  const run = (...args) => e2b(folder, 'sandbox', ...args)
+  const { sandboxId: id } = await create({ metadata: { mark } })
+  const { sandboxId: other } = await create({ metadata: { mark } })
+  await expect(run('exec', id, 'echo out; exit 7')).rejects.toMatchObject({ code: 7, stdout: 'out\n' })
+  expect(await run('exec', '--user', 'root', '--cwd', '/usr', '--env', 'OWN=mine', id, 'echo $(whoami)-$(pwd)-$OWN')).toBe('root-/usr-mine\n')
+  const piped = await promisify(execFile)('sh', ['-c', 'echo typed | "$@"', '-', process.execPath, program, 'sandbox', 'exec', id, 'tr a-z A-Z'], { timeout: 60_000 })
+  expect(piped.stdout).toBe('TYPED\n')
+  const pid = (await run('exec', '--background', id, 'sleep 1000')).trim()
+  const sandbox = await Sandbox.connect(id)
+  expect((await sandbox.commands.list()).map((process) => String(process.pid))).toContain(pid)
+  const [, snapshot] = (await run('snapshot', 'create', '--name', mark, id)).match(/Created snapshot \S*?(?:\x1b\[\d+m)?([\w:/-]+)/)
+  onTestFinished(() => Sandbox.deleteSnapshot(snapshot))
+  const snapshots = async () => JSON.parse(await run('snapshot', 'list', '--format', 'json', id)).map((found) => found.snapshotId)
+  expect(await snapshots()).toEqual([snapshot])
+  await run('snapshot', 'delete', snapshot)
+  expect(await snapshots()).toEqual([])
+  await run('pause', other)
+  const listed = async (...args) => JSON.parse(await run('list', '--metadata', `mark=${mark}`, '--format', 'json', ...args)).map((found) => found.sandboxId)
+  expect([await listed(), await listed('--state', 'paused')]).toEqual([[id], [other]])
+  expect((await listed('--state', 'running,paused', '--order', 'asc'))).toEqual([id, other])
+  const measured = (await run('metrics', '--format', 'json', id)).trim().split('\n').map((line) => JSON.parse(line))
+  expect(measured[0]).toMatchObject({ cpuCount: 1, memTotal: expect.any(Number) })
+  await run('kill', '--all', '--metadata', `mark=${mark}`, '--state', 'running,paused')
+  expect([await Sandbox.kill(id), await Sandbox.kill(other)]).toEqual([false, false])
+})
+
 // A command on a terminal of 100 columns and 30 rows, as a person would use it.
 function onTerminal(folder, ...args) {
   const line = `tty; stty cols 100 rows 30; exec "$@"`
