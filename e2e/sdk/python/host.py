@@ -28,10 +28,17 @@ class Daemon:
 
     def ran(self, *args, env=None):
         """A command of Hearth's own that has ended, however it did."""
+        return subprocess.run([self.binary, *args], env=self.environment(env), capture_output=True, text=True, timeout=120)
+
+    def begun(self, *args):
+        """A command of Hearth's own that goes on."""
+        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([self.binary, *args], env=self.environment(), **piped)
+
+    def environment(self, more=None):
         # Whoever runs the tests may mean another host by these.
         own = {name: value for name, value in os.environ.items() if name not in ("HEARTH_HOST", "HEARTH_KEY", "HEARTH_PROJECT")}
-        env = {**own, "HEARTH_SOCKET": self.socket, **(env or {})}
-        return subprocess.run([self.binary, *args], env=env, capture_output=True, text=True, timeout=120)
+        return {**own, "HEARTH_SOCKET": self.socket, **(more or {})}
 
     def told(self, *args, env=None):
         """What a command of Hearth's own prints as JSON."""
