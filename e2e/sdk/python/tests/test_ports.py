@@ -5,6 +5,9 @@ from conftest import wait_until
 from covers import covers
 from plain import ask_port, closed
 
+# Nothing of it is a flavour's own.
+pytestmark = pytest.mark.sync_only
+
 # Answers with the address that asked: whoever is reached through the agent is asked from the loopback. Its port may be the agent's
 # still, for as long as that has not seen that the server before it is gone.
 SERVER = """
