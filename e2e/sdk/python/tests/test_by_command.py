@@ -208,6 +208,6 @@ def test_metrics(daemon, make):
     run(daemon, sandbox, "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; head -c 50M /dev/zero > /dev/shm/held")
     after = measure()
     assert after["cpu_usec"] > before["cpu_usec"] and after["guest_memory_used_bytes"] > before["guest_memory_used_bytes"] + (40 << 20)
-    rows = daemon.hearth("sandbox", "stats", "--no-stream").splitlines()[1:]
-    assert {sandbox["id"], other["id"]} <= {row.split()[1] for row in rows}
+    rows = daemon.hearth("sandbox", "stats", "--no-stream", sandbox["id"], other["id"]).splitlines()[1:]
+    assert [row.split()[1] for row in rows] == [sandbox["id"], other["id"]]
     assert daemon.ran("sandbox", "metrics", "--no-stream", "hearthnosuch").returncode == 1
