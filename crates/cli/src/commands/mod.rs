@@ -49,7 +49,7 @@ pub(crate) async fn dispatch(command: Command, client: &Client, json: bool) -> a
         Command::Rm(args) => machine::rm(client, &args, json).await,
         Command::Wait(args) => machine::wait(client, &args.machines, json).await,
         Command::Logs(args) => watch::logs(client, args, json).await,
-        Command::Stats(args) => watch::stats(client, &args, json).await,
+        Command::Stats(args) => watch::stats(client, &args, watch::Running::Machines, json).await,
         Command::Events(args) => watch::events(client, args, json).await,
         Command::Cp(args) => copy::cp(client, &args, json).await,
         Command::Function(command) => function::dispatch(command, client, json).await,

@@ -12,7 +12,7 @@ use hearth_api::{
 use hearth_client::{ApiPath, Client, ClientError, Lines};
 use http::Method;
 
-use super::{comeback::Comeback, machine, machine_path};
+use super::{comeback::Comeback, machine, machine_path, sandbox};
 use crate::{
     args::{EventsArgs, LogsArgs, StatsArgs, Tail},
     output::{bytes, print_json_line, print_line, print_table},
@@ -207,16 +207,32 @@ fn sentence(event: &Event) -> String {
     format!("{} {} {} {what}{why}", event.at, event.machine_id, event.machine_name)
 }
 
-pub(crate) async fn stats(client: &Client, args: &StatsArgs, json: bool) -> anyhow::Result<u8> {
+/// What is measured where nobody is named: whichever of these run at that moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Running {
+    Machines,
+    Sandboxes,
+}
+
+impl Running {
+    async fn names(self, client: &Client) -> Result<Vec<String>, ClientError> {
+        match self {
+            Self::Machines => machine::running(client).await,
+            Self::Sandboxes => sandbox::running(client).await,
+        }
+    }
+}
+
+pub(crate) async fn stats(client: &Client, args: &StatsArgs, of: Running, json: bool) -> anyhow::Result<u8> {
     if json {
-        return stream_stats(client, args).await;
+        return stream_stats(client, args, of).await;
     }
     // A use of the CPU lies between two looks: the first one is not shown.
-    let mut before = measure_all(client, &args.machines).await?;
+    let mut before = measure_all(client, &args.machines, of).await?;
     let mut interval = FIRST_INTERVAL;
     loop {
         tokio::time::sleep(interval).await;
-        let now = measure_all(client, &args.machines).await?;
+        let now = measure_all(client, &args.machines, of).await?;
         if !args.no_stream && std::io::stdout().is_terminal() {
             print!("{CLEAR_SCREEN}");
         }
@@ -233,9 +249,9 @@ pub(crate) async fn stats(client: &Client, args: &StatsArgs, json: bool) -> anyh
 }
 
 /// As the API gives it: CPU time is a sum, of which whoever reads takes differences.
-async fn stream_stats(client: &Client, args: &StatsArgs) -> anyhow::Result<u8> {
+async fn stream_stats(client: &Client, args: &StatsArgs, of: Running) -> anyhow::Result<u8> {
     loop {
-        let now = measure_all(client, &args.machines).await?;
+        let now = measure_all(client, &args.machines, of).await?;
         now.iter().for_each(print_json_line);
         if args.no_stream {
             return Ok(0);
@@ -245,13 +261,9 @@ async fn stream_stats(client: &Client, args: &StatsArgs) -> anyhow::Result<u8> {
 }
 
 /// Measures these machines, or all that run.
-async fn measure_all(client: &Client, names: &[String]) -> Result<Vec<Stats>, ClientError> {
+async fn measure_all(client: &Client, names: &[String], of: Running) -> Result<Vec<Stats>, ClientError> {
     let all = names.is_empty();
-    let names = if all {
-        machine::running(client).await?
-    } else {
-        names.to_vec()
-    };
+    let names = if all { of.names(client).await? } else { names.to_vec() };
     let mut measured = Vec::new();
     for name in &names {
         match measure(client, name).await {

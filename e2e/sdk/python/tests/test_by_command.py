@@ -1,11 +1,13 @@
 """Sandboxes made by Hearth's own command, one option after the other: each is seen to do what it says, and the SDK sees it, too."""
 
 import datetime
+import json
+import threading
 import time
 import urllib.parse
 
 import pytest
-from conftest import wait_until
+from conftest import LIMIT_S, wait_until
 from plain import closed, exchange
 
 
@@ -211,3 +213,21 @@ def test_metrics(daemon, make):
     rows = daemon.hearth("sandbox", "stats", "--no-stream", sandbox["id"], other["id"]).splitlines()[1:]
     assert [row.split()[1] for row in rows] == [sandbox["id"], other["id"]]
     assert daemon.ran("sandbox", "metrics", "--no-stream", "hearthnosuch").returncode == 1
+
+
+def test_metrics_of_all_that_run(daemon, make):
+    """Of whoever runs at that moment: it goes on when one ends, and tells of those that come."""
+    first, second = make(), make()
+    with daemon.begun("--json", "sandbox", "metrics") as telling:
+        late = threading.Timer(2 * LIMIT_S, telling.kill)
+        late.start()
+        try:
+            names = (json.loads(line)["machine_name"] for line in telling.stdout)
+            until = lambda wanted: next((name for name in names if name == wanted["id"]), None)
+            assert until(first) and until(second), telling.stderr.read()
+            daemon.hearth("sandbox", "kill", first["id"])
+            third = make()
+            assert until(third) and until(second), telling.stderr.read()
+        finally:
+            late.cancel()
+            telling.kill()

@@ -52,7 +52,7 @@ async fn list(client: &Client, mut query: ListSandboxesQuery) -> Result<Vec<Sand
 }
 
 /// The machines of those that run.
-pub(super) async fn running(client: &Client) -> Result<Vec<String>, ClientError> {
+pub(crate) async fn running(client: &Client) -> Result<Vec<String>, ClientError> {
     let query = ListSandboxesQuery {
         state: Some(SandboxState::Running),
         limit: Some(PAGE),

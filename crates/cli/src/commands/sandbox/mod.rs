@@ -5,6 +5,8 @@ mod files;
 mod inside;
 mod look;
 
+pub(crate) use look::running;
+
 use hearth_api::{CreateSandbox, PauseSandbox, ResumeSandbox, Sandbox, SetSandboxTimeout};
 use hearth_client::{ApiPath, Client, ClientError};
 use http::Method;
@@ -65,10 +67,9 @@ pub(crate) async fn dispatch(command: SandboxCommand, client: &Client, json: boo
                 *name = machine(client, name).await?;
             }
             if args.machines.is_empty() {
-                args.machines = look::running(client).await?;
-                anyhow::ensure!(!args.machines.is_empty(), "no sandbox runs");
+                anyhow::ensure!(!running(client).await?.is_empty(), "no sandbox runs");
             }
-            watch::stats(client, &args, json).await
+            watch::stats(client, &args, watch::Running::Sandboxes, json).await
         }
         SandboxCommand::Url { sandbox, port } => look::url(client, &sandbox, port, json).await,
     }
