@@ -110,7 +110,12 @@ impl From<QuotaExceeded> for ApiError {
 impl From<TemplateError> for ApiError {
     fn from(error: TemplateError) -> Self {
         match error {
-            TemplateError::TooMany => Self::new(ProblemCode::QuotaExceeded, error.to_string()),
+            TemplateError::TooMany | TemplateError::TooManyTags => {
+                Self::new(ProblemCode::QuotaExceeded, error.to_string())
+            }
+            TemplateError::TooManyBuilds => {
+                Self::new(ProblemCode::QuotaExceeded, error.to_string()).retry_after_ms(QUOTA_RETRY_MS)
+            }
             TemplateError::OtherKind { .. } => Self::new(ProblemCode::NameTaken, error.to_string()),
             TemplateError::Store(error) => error.into(),
         }

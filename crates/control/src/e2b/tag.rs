@@ -20,7 +20,7 @@ use crate::{
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
-    templates::{self, name::check_label},
+    templates::{self, name::check_tags},
     time::now_unix_ms,
 };
 
@@ -34,9 +34,7 @@ struct Assign {
 pub(super) async fn assign(State(app): State<Arc<App>>, caller: Caller, body: ApiBody) -> ApiResult<Response> {
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: Assign = body.json().await?;
-    for tag in &request.tags {
-        check_label("tags", tag)?;
-    }
+    check_tags("tags", &request.tags)?;
     let (name, tag) = request
         .target
         .rsplit_once(':')
@@ -68,6 +66,7 @@ struct Remove {
 pub(super) async fn remove(State(app): State<Arc<App>>, caller: Caller, body: ApiBody) -> ApiResult<StatusCode> {
     let tenant = caller.may(&app, Action::MachineWrite).await?;
     let request: Remove = body.json().await?;
+    check_tags("tags", &request.tags)?;
     let template = templates::owned(&app, &tenant, &request.name).await?;
     app.store.untag(template.id, &request.tags).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -2,7 +2,7 @@
 
 use hearth_domain::BuildPlan;
 use hearth_ids::{BuildId, TemplateId};
-use hearth_store::{BuildRow, BuildState, NewTemplate, TemplateRow};
+use hearth_store::{BuildRow, NewTemplate, TemplateRow};
 
 use crate::{app::App, caller::Tenant, error::ApiResult, time::now_unix_ms};
 
@@ -21,17 +21,5 @@ pub(crate) async fn book(
         sandbox: None,
         created_unix_ms: now_unix_ms(),
     };
-    let template = app.store.upsert_template(&new).await?;
-    let build = BuildRow {
-        id: BuildId::new(),
-        template: template.id,
-        state: BuildState::Waiting,
-        plan,
-        reason: None,
-        snapshot: None,
-        created_unix_ms: now_unix_ms(),
-        finished_unix_ms: None,
-    };
-    app.store.insert_build(&build).await?;
-    Ok((template, build))
+    Ok(app.store.book_build(&new, BuildId::new(), plan).await?)
 }

@@ -51,7 +51,10 @@ pub(crate) async fn start(
         let outcome = run(&app, &tenant, &template, &mut build, begin, &log).await;
         match outcome {
             Ok(()) => info!(id = %build.id, template = %template.id, "a template is built"),
-            Err(reason) => fail(&app, build.id, &log, reason).await,
+            Err(reason) => {
+                fail(&app, build.id, &log, reason).await;
+                prune::superseded(&app, &template).await;
+            }
         }
     });
     Ok(())
@@ -158,7 +161,10 @@ async fn run(
             prune::snapshot(app, snapshot).await;
             return Err(failed("the template was removed meanwhile".to_owned()));
         }
-        Err(error) => return Err(failed(error.to_string())),
+        Err(error) => {
+            prune::snapshot(app, snapshot).await;
+            return Err(failed(error.to_string()));
+        }
     }
     Ok(())
 }

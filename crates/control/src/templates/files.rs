@@ -273,7 +273,7 @@ fn full(message: String) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::StorageFull, message)
 }
 
-/// Removes archives that nobody has used for long, now and then, until it is stopped.
+/// Removes archives that nobody has used for long, and builds that nobody starts, now and then, until it is stopped.
 pub(crate) async fn keep_pruned(app: Weak<App>, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -282,6 +282,7 @@ pub(crate) async fn keep_pruned(app: Weak<App>, stop: CancellationToken) {
         }
         let Some(app) = app.upgrade() else { return };
         prune(&app, false).await;
+        super::prune::waiting(&app).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use hearth_api::ProblemCode;
 use hearth_ids::BuildId;
 use hearth_node_api::ErrorKind;
-use hearth_store::{BuildState, SnapshotRow, SnapshotState, TemplateRow};
+use hearth_store::{SnapshotRow, SnapshotState, TemplateRow};
 
 use super::{build::reason, find};
 use crate::{
@@ -55,12 +55,8 @@ async fn remove_tag(app: &App, template: &TemplateRow, tag: &str, build: BuildId
 
 async fn remove_template(app: &App, template: &TemplateRow) -> ApiResult<()> {
     // A build that is under way sees that it is over, and removes what it made.
-    for build in app.store.builds(template.id).await? {
-        if matches!(build.state, BuildState::Waiting | BuildState::Building) {
-            let why = reason(None, "the template was removed meanwhile");
-            app.store.fail_build(build.id, &why, now_unix_ms()).await?;
-        }
-    }
+    let why = reason(None, "the template was removed meanwhile");
+    app.store.fail_builds_of(template.id, &why, now_unix_ms()).await?;
     for snapshot in app.store.snapshots_of_template(template.id).await? {
         match app.store.snapshot(snapshot).await? {
             // That is somebody's who is at it: a build, or whoever removes what is superseded.

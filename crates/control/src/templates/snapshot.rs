@@ -56,7 +56,8 @@ pub(crate) async fn of_sandbox(
     let build = BuildRow {
         id: BuildId::new(),
         template: template.id,
-        state: BuildState::Waiting,
+        // As under way, so that what is cut off is found to have failed.
+        state: BuildState::Building,
         plan,
         reason: None,
         snapshot: None,
@@ -64,31 +65,38 @@ pub(crate) async fn of_sandbox(
         finished_unix_ms: None,
     };
     app.store.insert_build(&build).await?;
-    // Noted as under way, so that what is cut off is found to have failed.
-    app.store.start_build(build.id, &build.plan).await?;
     let made = save(app, SnapshotId::new(), spec, build.id, memory).await;
-    let snapshot = match made {
-        Ok(snapshot) => snapshot,
-        Err(error) => {
-            let reason = BuildReason {
-                message: error.problem.detail.clone(),
-                step: None,
-            };
-            app.store.fail_build(build.id, &reason, now_unix_ms()).await?;
-            forget_empty(app, &template).await?;
-            return Err(error);
-        }
+    let finished = match made {
+        Ok(snapshot) => finish(app, &build, snapshot).await,
+        Err(error) => Err(error),
     };
-    fault::point("build.snapshot");
-    if !app.store.finish_build(&build, snapshot, now_unix_ms()).await? {
-        prune::snapshot(app, snapshot).await;
-        return Err(ApiError::new(
-            ProblemCode::StateConflict,
-            "the template was removed while its snapshot was made",
-        ));
+    if let Err(error) = &finished {
+        let reason = BuildReason {
+            message: error.problem.detail.clone(),
+            step: None,
+        };
+        app.store.fail_build(build.id, &reason, now_unix_ms()).await?;
+        forget_empty(app, &template).await?;
     }
     prune::superseded(app, &template).await;
-    Ok((template, tag))
+    finished.map(|()| (template, tag))
+}
+
+async fn finish(app: &App, build: &BuildRow, snapshot: SnapshotId) -> ApiResult<()> {
+    fault::point("build.snapshot");
+    let removed = || {
+        ApiError::new(
+            ProblemCode::StateConflict,
+            "the template was removed while its snapshot was made",
+        )
+    };
+    let why = match app.store.finish_build(build, snapshot, now_unix_ms()).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => removed(),
+        Err(error) => error.into(),
+    };
+    prune::snapshot(app, snapshot).await;
+    Err(why)
 }
 
 /// Makes a snapshot of a machine for a build, or of its disk alone. It is there whole, or not at all.
@@ -139,9 +147,8 @@ fn new(sandbox: &SandboxRow, name: Option<String>) -> NewTemplate {
 }
 
 /// A template that was made for a snapshot that was not is nobody's.
-pub(super) async fn forget_empty(app: &App, template: &TemplateRow) -> Result<(), StoreError> {
-    let builds = app.store.builds(template.id).await?;
-    if builds.iter().all(|build| build.state == BuildState::Error) {
+async fn forget_empty(app: &App, template: &TemplateRow) -> Result<(), StoreError> {
+    if app.store.has_only_failed(template.id).await? {
         app.store.remove_template(template.id).await?;
     }
     Ok(())

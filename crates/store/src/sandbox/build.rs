@@ -6,10 +6,10 @@
 //! ```
 
 use hearth_domain::{BuildPlan, BuildReason};
-use hearth_ids::{BuildId, SnapshotId, TemplateId};
-use sqlx::sqlite::SqliteRow;
+use hearth_ids::{BuildId, ProjectId, SnapshotId, TemplateId};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::template;
+use super::template::{self, NewTemplate, TemplateError, TemplateRow};
 use crate::{
     Store, StoreError,
     read::{Columns, signed, to_json},
@@ -17,6 +17,10 @@ use crate::{
 
 /// Lines that are kept of one build; what comes after is not.
 pub const BUILD_LOG_MAX: u64 = 20_000;
+/// Builds of a project that wait to be started or are under way: each has a plan, and the server holds it until it is over.
+pub const BUILDS_MAX: u64 = 20;
+/// How long one that was not started keeps its place among them while others ask for it, in milliseconds.
+const PATIENCE_MS: u64 = 60 * 60 * 1000;
 
 /// How far a build is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,20 +85,38 @@ impl BuildState {
 }
 
 impl Store {
-    /// Notes a build, which waits to be started.
+    /// Notes a build that waits to be started, and its template, if its project has none of the name. Refuses one more than
+    /// [`BUILDS_MAX`]; those that nobody has started for an hour go first.
+    pub async fn book_build(
+        &self,
+        new: &NewTemplate,
+        id: BuildId,
+        plan: BuildPlan,
+    ) -> Result<(TemplateRow, BuildRow), TemplateError> {
+        let failed = StoreError::query("note a build");
+        let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        admit(&mut transaction, new.project, new.created_unix_ms).await?;
+        let template = template::upsert(&mut transaction, new).await?;
+        template::admit_tags(&mut transaction, template, &plan.tags).await?;
+        let build = BuildRow {
+            id,
+            template,
+            state: BuildState::Waiting,
+            plan,
+            reason: None,
+            snapshot: None,
+            created_unix_ms: new.created_unix_ms,
+            finished_unix_ms: None,
+        };
+        insert(&mut transaction, &build).await?;
+        transaction.commit().await.map_err(&failed)?;
+        Ok((self.written_template(template).await?, build))
+    }
+
+    /// Notes a build of somebody who is at it, whatever else the project has under way.
     pub async fn insert_build(&self, row: &BuildRow) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO template_builds (id, template, state, plan, created_unix_ms) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(row.id.to_string())
-        .bind(row.template.to_string())
-        .bind(row.state.as_str())
-        .bind(to_json(&row.plan))
-        .bind(signed(row.created_unix_ms))
-        .execute(&self.writer)
-        .await
-        .map_err(StoreError::query("note a build"))?;
-        Ok(())
+        let mut connection = self.writer.acquire().await.map_err(StoreError::query("note a build"))?;
+        insert(&mut connection, row).await
     }
 
     /// Starts a build that waits, by this plan. `false` if it was started before.
@@ -116,7 +138,7 @@ impl Store {
         row: &BuildRow,
         snapshot: SnapshotId,
         now_unix_ms: u64,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, TemplateError> {
         let failed = StoreError::query("note that a build is done");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
         let done = sqlx::query(
@@ -180,6 +202,41 @@ impl Store {
         rows.iter().map(|row| Columns::new(row, "id")?.parse("id")).collect()
     }
 
+    /// Builds of a template that nobody needs, the newest first: those that went well and that no tag means, but for the last of
+    /// them, and those that failed, but for the last so many.
+    pub async fn superseded_builds(
+        &self,
+        template: TemplateId,
+        failed_kept: u32,
+    ) -> Result<Vec<(BuildId, Option<SnapshotId>)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM (SELECT id, snapshot FROM template_builds WHERE template = $1 AND state = 'ready' \
+             AND id NOT IN (SELECT build FROM template_tags WHERE template = $1) ORDER BY id DESC LIMIT -1 OFFSET 1) \
+             UNION ALL SELECT * FROM (SELECT id, snapshot FROM template_builds WHERE template = $1 AND state = 'error' \
+             ORDER BY id DESC LIMIT -1 OFFSET $2)",
+        )
+        .bind(template.to_string())
+        .bind(i64::from(failed_kept))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("look for builds that nobody needs"))?;
+        let read = |row| {
+            let columns = Columns::new(row, "id")?;
+            Ok((columns.parse("id")?, columns.optional_parse("snapshot")?))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Forgets builds that nobody has started since they were asked for before then. Gives how many there were.
+    pub async fn forget_waiting_builds(&self, before_unix_ms: u64) -> Result<u64, StoreError> {
+        let gone = sqlx::query("DELETE FROM template_builds WHERE state = 'waiting' AND created_unix_ms < $1")
+            .bind(signed(before_unix_ms))
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::query("forget builds that nobody starts"))?;
+        Ok(gone.rows_affected())
+    }
+
     /// Notes that a build failed, and why.
     pub async fn fail_build(&self, id: BuildId, reason: &BuildReason, now_unix_ms: u64) -> Result<(), StoreError> {
         sqlx::query(
@@ -192,6 +249,39 @@ impl Store {
         .execute(&self.writer)
         .await
         .map_err(StoreError::query("note that a build failed"))?;
+        Ok(())
+    }
+
+    /// Notes that all builds that are under way failed, and why. Gives how many there were.
+    pub async fn fail_builds_under_way(&self, reason: &BuildReason, now_unix_ms: u64) -> Result<u64, StoreError> {
+        let noted = sqlx::query(
+            "UPDATE template_builds SET state = 'error', reason = $1, finished_unix_ms = $2 WHERE state = 'building'",
+        )
+        .bind(to_json(reason))
+        .bind(signed(now_unix_ms))
+        .execute(&self.writer)
+        .await
+        .map_err(StoreError::query("note that builds failed"))?;
+        Ok(noted.rows_affected())
+    }
+
+    /// Notes that a template's builds that are not over failed, and why.
+    pub async fn fail_builds_of(
+        &self,
+        template: TemplateId,
+        reason: &BuildReason,
+        now_unix_ms: u64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE template_builds SET state = 'error', reason = $2, finished_unix_ms = $3 \
+             WHERE template = $1 AND state IN ('waiting', 'building')",
+        )
+        .bind(template.to_string())
+        .bind(to_json(reason))
+        .bind(signed(now_unix_ms))
+        .execute(&self.writer)
+        .await
+        .map_err(StoreError::query("note that a template's builds failed"))?;
         Ok(())
     }
 
@@ -225,13 +315,25 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Builds that were under way when somebody stopped looking.
-    pub async fn builds_under_way(&self) -> Result<Vec<BuildRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM template_builds WHERE state = 'building' ORDER BY id")
-            .fetch_all(&self.readers)
+    /// Templates that were made for snapshots of sandboxes which were not: all of their builds failed.
+    pub async fn snapshots_that_failed(&self) -> Result<Vec<TemplateId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id FROM sandbox_templates WHERE sandbox IS NOT NULL \
+             AND id NOT IN (SELECT template FROM template_builds WHERE state <> 'error')",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::query("look for templates of nothing"))?;
+        rows.iter().map(|row| Columns::new(row, "id")?.parse("id")).collect()
+    }
+
+    /// Whether all builds of a template failed.
+    pub async fn has_only_failed(&self, template: TemplateId) -> Result<bool, StoreError> {
+        sqlx::query_scalar("SELECT NOT EXISTS (SELECT 1 FROM template_builds WHERE template = $1 AND state <> 'error')")
+            .bind(template.to_string())
+            .fetch_one(&self.readers)
             .await
-            .map_err(StoreError::query("list builds"))?;
-        rows.iter().map(read).collect()
+            .map_err(StoreError::query("look at a template's builds"))
     }
 
     /// Adds to a build's log, up to [`BUILD_LOG_MAX`] lines.
@@ -299,6 +401,45 @@ fn read_line(row: &SqliteRow) -> Result<BuildLogLine, StoreError> {
         step: columns.get("step")?,
         message: columns.get("message")?,
     })
+}
+
+/// Refuses one more build than a project may have.
+async fn admit(connection: &mut SqliteConnection, project: ProjectId, now_unix_ms: u64) -> Result<(), TemplateError> {
+    let failed = StoreError::query("count builds");
+    sqlx::query(
+        "DELETE FROM template_builds WHERE state = 'waiting' AND created_unix_ms < $2 \
+         AND template IN (SELECT id FROM sandbox_templates WHERE project = $1)",
+    )
+    .bind(project.to_string())
+    .bind(signed(now_unix_ms.saturating_sub(PATIENCE_MS)))
+    .execute(&mut *connection)
+    .await
+    .map_err(&failed)?;
+    let held: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM template_builds WHERE state IN ('waiting', 'building') \
+         AND template IN (SELECT id FROM sandbox_templates WHERE project = $1)",
+    )
+    .bind(project.to_string())
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(&failed)?;
+    if held.unsigned_abs() < BUILDS_MAX {
+        return Ok(());
+    }
+    Err(TemplateError::TooManyBuilds)
+}
+
+async fn insert(connection: &mut SqliteConnection, row: &BuildRow) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO template_builds (id, template, state, plan, created_unix_ms) VALUES ($1, $2, $3, $4, $5)")
+        .bind(row.id.to_string())
+        .bind(row.template.to_string())
+        .bind(row.state.as_str())
+        .bind(to_json(&row.plan))
+        .bind(signed(row.created_unix_ms))
+        .execute(connection)
+        .await
+        .map_err(StoreError::query("note a build"))?;
+    Ok(())
 }
 
 fn read(row: &SqliteRow) -> Result<BuildRow, StoreError> {

@@ -4,10 +4,10 @@ mod build;
 mod layer;
 mod template;
 
-pub use build::{BUILD_LOG_MAX, BuildLogLine, BuildRow, BuildState};
+pub use build::{BUILD_LOG_MAX, BUILDS_MAX, BuildLogLine, BuildRow, BuildState};
 pub use layer::LayerRow;
 pub(crate) use layer::is_layer;
-pub use template::{DEFAULT_TAG, NewTemplate, TEMPLATES_MAX, TagRow, TemplateError, TemplateRow};
+pub use template::{DEFAULT_TAG, NewTemplate, TEMPLATE_TAGS_MAX, TEMPLATES_MAX, TagRow, TemplateError, TemplateRow};
 
 use hearth_domain::{Metadata, SandboxSettings, SandboxState};
 use hearth_ids::{MachineId, ProjectId, SandboxId};

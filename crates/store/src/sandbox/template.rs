@@ -1,9 +1,12 @@
 //! Templates of sandboxes: their names, and which build each tag means.
 
+use std::collections::HashSet;
+
 use hearth_ids::{BuildId, ProjectId, SandboxId, TemplateId};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
 
+use super::build::BUILDS_MAX;
 use crate::{
     Store, StoreError,
     read::{Columns, signed},
@@ -13,6 +16,8 @@ use crate::{
 pub const DEFAULT_TAG: &str = "default";
 /// Templates that a project may have.
 pub const TEMPLATES_MAX: u64 = 1_000;
+/// Tags that a template may have: each may keep a snapshot.
+pub const TEMPLATE_TAGS_MAX: usize = 100;
 
 /// A template as it is stored. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +84,14 @@ pub enum TemplateError {
         /// What it names.
         is: &'static str,
     },
+    /// The project has too many builds that are not over.
+    #[error(
+        "the project has {BUILDS_MAX} builds that wait or are under way; let some end first, or delete their templates"
+    )]
+    TooManyBuilds,
+    /// The template would have too many tags.
+    #[error("the template would have more than {TEMPLATE_TAGS_MAX} tags; take some off first")]
+    TooManyTags,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -113,12 +126,15 @@ impl Store {
             Some((id, _)) => id,
             None => insert(&mut transaction, new).await?,
         };
+        let id = upsert(&mut transaction, new).await?;
         transaction.commit().await.map_err(&failed)?;
-        let row = match id.parse() {
-            Ok(id) => self.template_on(id, &self.writer).await?,
-            Err(_) => None,
-        };
-        row.ok_or_else(|| failed(sqlx::Error::RowNotFound).into())
+        Ok(self.written_template(id).await?)
+    }
+
+    /// A template that was written just now.
+    pub(super) async fn written_template(&self, id: TemplateId) -> Result<TemplateRow, StoreError> {
+        let row = self.template_on(id, &self.writer).await?;
+        row.ok_or_else(|| StoreError::query("make a template")(sqlx::Error::RowNotFound))
     }
 
     /// The template of an ID.
@@ -215,18 +231,18 @@ impl Store {
         transaction.commit().await.map_err(&failed)
     }
 
-    /// Has tags of a template mean a build from now on.
+    /// Has tags of a template mean a build from now on. Refuses more than [`TEMPLATE_TAGS_MAX`] of them.
     pub async fn tag_build(
         &self,
         template: TemplateId,
         build: BuildId,
         tags: &[String],
         now_unix_ms: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TemplateError> {
         let failed = StoreError::query("tag a build");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
         tag(&mut transaction, template, build, tags, now_unix_ms).await?;
-        transaction.commit().await.map_err(&failed)
+        Ok(transaction.commit().await.map_err(&failed)?)
     }
 
     /// Takes tags off a template. Those that it has not are no error.
@@ -261,7 +277,21 @@ impl Store {
     }
 }
 
-async fn insert(connection: &mut SqliteConnection, new: &NewTemplate) -> Result<String, TemplateError> {
+/// The template of this name in its project, which is made if there is none, within a transaction of the caller's.
+pub(super) async fn upsert(connection: &mut SqliteConnection, new: &NewTemplate) -> Result<TemplateId, TemplateError> {
+    let there = sqlx::query("SELECT template FROM template_names WHERE project = $1 AND name = $2")
+        .bind(new.project.to_string())
+        .bind(new.name.as_deref())
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(StoreError::query("make a template"))?;
+    match there {
+        Some(row) => Ok(Columns::new(&row, "template")?.parse("template")?),
+        None => insert(connection, new).await,
+    }
+}
+
+async fn insert(connection: &mut SqliteConnection, new: &NewTemplate) -> Result<TemplateId, TemplateError> {
     let failed = StoreError::query("make a template");
     let held: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sandbox_templates WHERE project = $1")
         .bind(new.project.to_string())
@@ -284,7 +314,7 @@ async fn insert(connection: &mut SqliteConnection, new: &NewTemplate) -> Result<
     .await
     .map_err(&failed)?;
     let Some(name) = &new.name else {
-        return Ok(new.id.to_string());
+        return Ok(new.id);
     };
     sqlx::query("INSERT INTO template_names (project, name, template) VALUES ($1, $2, $3)")
         .bind(new.project.to_string())
@@ -293,7 +323,7 @@ async fn insert(connection: &mut SqliteConnection, new: &NewTemplate) -> Result<
         .execute(&mut *connection)
         .await
         .map_err(&failed)?;
-    Ok(new.id.to_string())
+    Ok(new.id)
 }
 
 async fn names_of(pool: &sqlx::SqlitePool, id: TemplateId) -> Result<Vec<String>, StoreError> {
@@ -319,6 +349,25 @@ fn read(row: &SqliteRow) -> Result<TemplateRow, StoreError> {
     })
 }
 
+/// Refuses tags with which a template would have too many. Those that it has already cost nothing.
+pub(super) async fn admit_tags(
+    connection: &mut SqliteConnection,
+    template: TemplateId,
+    tags: &[String],
+) -> Result<(), TemplateError> {
+    let held: Vec<String> = sqlx::query_scalar("SELECT tag FROM template_tags WHERE template = $1")
+        .bind(template.to_string())
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::query("count a template's tags"))?;
+    let held: HashSet<_> = held.iter().collect();
+    let new: HashSet<_> = tags.iter().filter(|tag| !held.contains(tag)).collect();
+    if new.is_empty() || held.len() + new.len() <= TEMPLATE_TAGS_MAX {
+        return Ok(());
+    }
+    Err(TemplateError::TooManyTags)
+}
+
 /// Has tags of a template mean a build, within a transaction of the caller's.
 pub(super) async fn tag(
     connection: &mut SqliteConnection,
@@ -326,8 +375,9 @@ pub(super) async fn tag(
     build: BuildId,
     tags: &[String],
     now_unix_ms: u64,
-) -> Result<(), StoreError> {
+) -> Result<(), TemplateError> {
     let failed = StoreError::query("tag a build");
+    admit_tags(connection, template, tags).await?;
     for tag in tags {
         sqlx::query(
             "INSERT INTO template_tags (template, tag, build, created_unix_ms) VALUES ($1, $2, $3, $4) \

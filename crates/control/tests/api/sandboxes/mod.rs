@@ -3,6 +3,7 @@
 mod access;
 mod aliases;
 mod build_logs;
+mod builds;
 mod e2b;
 mod ends;
 mod errors;
