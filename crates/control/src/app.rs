@@ -25,6 +25,7 @@ use crate::{
     ready::Ready,
     sandboxes::{Measurements, Sandboxes},
     snapshots::warm::WarmMachines,
+    templates::Builds,
     tenancy::limit::Limits,
     time::now_unix_ms,
 };
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) measurements: Measurements,
     /// Builds of templates, and ends of sandboxes, that are under way.
     pub(crate) tasks: TaskTracker,
+    /// What ends builds that are under way.
+    pub(crate) builds: Builds,
     /// A turn for each build that has machines; the others wait.
     pub(crate) building: Semaphore,
     /// Builds of one project, which share layers, take turns.
@@ -102,6 +105,7 @@ impl App {
             sandboxes: Sandboxes::default(),
             measurements: Measurements::default(),
             tasks: TaskTracker::new(),
+            builds: Builds::default(),
             building: Semaphore::new(BUILDS_AT_ONCE),
             project_builds: Mutex::default(),
             plane: OnceLock::new(),

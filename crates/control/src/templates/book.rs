@@ -1,6 +1,6 @@
 //! Noting templates and builds of them.
 
-use hearth_domain::BuildPlan;
+use hearth_domain::{BuildPlan, Holding};
 use hearth_ids::{BuildId, TemplateId};
 use hearth_store::{BuildRow, NewTemplate, TemplateRow};
 
@@ -13,6 +13,15 @@ pub(crate) async fn book(
     name: String,
     plan: BuildPlan,
 ) -> ApiResult<(TemplateRow, BuildRow)> {
+    // What is built of more than the project may hold, it can make no sandbox of.
+    if let Some(project) = app.store.project(tenant.project).await? {
+        let wanted = Holding {
+            machines: 1,
+            vcpus: plan.vcpus.get().into(),
+            memory_mib: plan.memory_mib.get().into(),
+        };
+        project.quotas.admit(Holding::default(), wanted)?;
+    }
     let new = NewTemplate {
         id: TemplateId::new(),
         project: tenant.project,

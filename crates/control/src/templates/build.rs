@@ -1,6 +1,9 @@
 //! A build, from its start to its end. One that is cut off has failed, and is to be started anew; what it kept is of use then.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 
 use hearth_api::ProblemCode;
 use hearth_domain::{BuildFrom, BuildPlan, BuildReason};
@@ -15,6 +18,7 @@ use super::{
     image::Image,
     log::BuildLog,
     prune, stages,
+    stop::Stop,
     words::{BASE, FINALIZE},
     work::Work,
 };
@@ -25,6 +29,9 @@ use crate::{
     fault,
     time::now_unix_ms,
 };
+
+/// How long one build may take, without what it waits for others.
+const BUILD_TIMEOUT: Duration = Duration::from_hours(2);
 
 /// Why a build failed that nobody finished.
 pub(super) const CUT_OFF: &str = "the server went down during the build; start it again";
@@ -38,6 +45,8 @@ pub(crate) async fn start(
     credentials: Option<Credentials>,
 ) -> ApiResult<()> {
     let begin = check(app, tenant, &mut build.plan, credentials).await?;
+    // Before it is started: whoever removes the template finds it.
+    let stop = app.builds.begin(template.id, &app.shutdown);
     if !app.store.start_build(build.id, &build.plan).await? {
         return Err(ApiError::new(
             ProblemCode::StateConflict,
@@ -48,7 +57,7 @@ pub(crate) async fn start(
     app.tasks.spawn(async move {
         let app = app_of_task;
         let log = BuildLog::open(app.store.clone(), build.id);
-        let outcome = run(&app, &tenant, &template, &mut build, begin, &log).await;
+        let outcome = run(&app, &tenant, (&template, &stop), &mut build, begin, &log).await;
         match outcome {
             Ok(()) => info!(id = %build.id, template = %template.id, "a template is built"),
             Err(reason) => {
@@ -120,20 +129,23 @@ fn turn_of(app: &App, project: ProjectId) -> Arc<Mutex<()>> {
 async fn run(
     app: &Arc<App>,
     tenant: &Tenant,
-    template: &TemplateRow,
+    (template, stop): (&TemplateRow, &Arc<Stop>),
     build: &mut BuildRow,
     mut begin: Begin,
     log: &BuildLog,
 ) -> Result<(), BuildReason> {
     let of_project = turn_of(app, template.project);
-    let _alone = of_project.lock().await;
+    let _alone = stop.unless(of_project.lock()).await?;
+    let since = Instant::now();
     log.at(BASE);
     if let Begin::Image(image) = &begin {
         // Before it is the build's turn: others need not wait for a registry.
-        let fetched = image.fetch(app, log).await;
+        let fetched = stop.within(BUILD_TIMEOUT, stop.unless(image.fetch(app, log))).await?;
         fetched.map_err(|error| reason(Some(BASE), error.problem.detail))?;
     }
-    let turn = app.building.acquire().await;
+    // What it waits for others is not its own time.
+    let left = BUILD_TIMEOUT.saturating_sub(since.elapsed());
+    let turn = stop.unless(app.building.acquire()).await?;
     let _turn = turn.map_err(|_| reason(None, CUT_OFF))?;
     if let Begin::Snapshot(_) = begin {
         // It may have been built anew while it was the turn of others.
@@ -141,16 +153,20 @@ async fn run(
         begin = again.map_err(|error| reason(Some(BASE), error.problem.detail))?;
     }
     let build = &*build;
-    let plan = stages::filled(app, template, build, tenant, log).await?;
-    let work = Work {
-        app,
-        template,
-        build,
-        log,
-        plan: &plan,
-        stage: None,
+    let made = async {
+        let plan = stages::filled(app, (template, build), tenant, log, stop).await?;
+        let work = Work {
+            app,
+            template,
+            build,
+            log,
+            stop,
+            plan: &plan,
+            stage: None,
+        };
+        work.make(&begin).await
     };
-    let snapshot = work.make(&begin).await?;
+    let snapshot = stop.within(left, made).await?;
     fault::point("build.snapshot");
     log.line("info", "the template is ready");
     log.flush().await;

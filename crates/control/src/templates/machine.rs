@@ -17,6 +17,7 @@ use super::{
     build::{CUT_OFF, reason},
     command,
     steps::Reason,
+    stop::Stop,
 };
 use crate::{app::App, machines::create::Facts, machines::run, snapshots::warm};
 
@@ -59,6 +60,7 @@ const SAID_MAX: usize = 2_000;
 pub(super) struct Builder {
     pub(super) app: Arc<App>,
     pub(super) spec: MachineSpec,
+    stop: Arc<Stop>,
 }
 
 /// The machine of a build that begins with an image, in the template's size.
@@ -153,10 +155,11 @@ fn another(like: &MachineSpec) -> MachineSpec {
 
 impl Builder {
     /// Has a machine run.
-    pub(super) async fn start(app: &Arc<App>, spec: MachineSpec) -> Result<Self, NodeError> {
+    pub(super) async fn start(app: &Arc<App>, stop: &Arc<Stop>, spec: MachineSpec) -> Result<Self, NodeError> {
         let builder = Self {
             app: Arc::clone(app),
             spec,
+            stop: Arc::clone(stop),
         };
         let booted = builder.boot().await;
         if booted.is_err() {
@@ -165,10 +168,12 @@ impl Builder {
         booted.map(|()| builder)
     }
 
-    /// Does something with it, and removes it.
+    /// Does something with it, unless the build is to end before that is done, and removes it.
     pub(super) async fn during<T>(&self, work: impl Future<Output = Result<T, BuildReason>>) -> Result<T, BuildReason> {
         let outcome = tokio::select! {
             outcome = work => outcome,
+            why = self.stop.asked() => Err(why),
+            // This cannot wait for anything.
             () = self.app.shutdown.cancelled() => Err(reason(None, CUT_OFF)),
         };
         self.remove().await;

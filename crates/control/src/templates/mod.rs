@@ -19,6 +19,7 @@ mod remove;
 mod snapshot;
 mod stages;
 mod steps;
+mod stop;
 mod words;
 mod work;
 
@@ -30,3 +31,4 @@ pub(crate) use ready::until_ready_again as until_ready;
 pub(crate) use recover::recover;
 pub(crate) use remove::remove;
 pub(crate) use snapshot::{boots, of_sandbox};
+pub(crate) use stop::Builds;

@@ -57,6 +57,7 @@ async fn remove_template(app: &App, template: &TemplateRow) -> ApiResult<()> {
     // A build that is under way sees that it is over, and removes what it made.
     let why = reason(None, "the template was removed meanwhile");
     app.store.fail_builds_of(template.id, &why, now_unix_ms()).await?;
+    app.builds.stop(template.id, &why.message);
     for snapshot in app.store.snapshots_of_template(template.id).await? {
         match app.store.snapshot(snapshot).await? {
             // That is somebody's who is at it: a build, or whoever removes what is superseded.

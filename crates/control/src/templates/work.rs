@@ -26,6 +26,7 @@ use super::{
     machine::{self, Builder},
     ready, snapshot,
     steps::{self, Setting, Step},
+    stop::Stop,
     words::{BASE, FINALIZE},
 };
 use crate::{app::App, error::ApiResult};
@@ -43,6 +44,7 @@ pub(super) struct Work<'a> {
     pub(super) template: &'a TemplateRow,
     pub(super) build: &'a BuildRow,
     pub(super) log: &'a BuildLog,
+    pub(super) stop: &'a Arc<Stop>,
     /// Its own, or a stage's.
     pub(super) plan: &'a BuildPlan,
     /// Whose steps these are, where they are not the template's own.
@@ -124,7 +126,7 @@ impl Work<'_> {
                 return Ok(found.map_or(Disk::OfBase, Disk::Found));
             }
             let spec = self.builder(base, found).await.map_err(self.failed(BASE))?;
-            let builder = match (Builder::start(self.app, spec).await, found) {
+            let builder = match (Builder::start(self.app, self.stop, spec).await, found) {
                 (Ok(builder), _) => builder,
                 (Err(error), None) => return Err(self.reason(BASE, error.to_string())),
                 (Err(error), Some(found)) => {
@@ -179,14 +181,14 @@ impl Work<'_> {
             written |= step.writes();
             let last = at == steps.len();
             if written && (last || since.elapsed() >= WORTH_KEEPING) {
-                let kept = layers.keep(builder.spec.clone(), at).await;
+                let kept = self.stop.whole(layers.keep(builder.spec.clone(), at)).await;
                 disk = Some(kept.map_err(|error| failed(error.problem.detail))?);
                 (since, written) = (Instant::now(), false);
             }
         }
         if written {
             // There are no steps: what the base holds in memory is still to be on a disk.
-            let kept = layers.keep(builder.spec.clone(), 0).await;
+            let kept = self.stop.whole(layers.keep(builder.spec.clone(), 0)).await;
             disk = Some(kept.map_err(self.failed(BASE))?);
         }
         Ok(disk.map_or(Disk::OfBase, Disk::Made))
@@ -226,7 +228,7 @@ impl Work<'_> {
             memory_mib: plan.memory_mib,
             disk_mib: Some(plan.disk_mib),
         };
-        Builder::start(self.app, machine::booting(&base.spec, resources, disk)).await
+        Builder::start(self.app, self.stop, machine::booting(&base.spec, resources, disk)).await
     }
 
     /// Has the template's machine ready, and makes the snapshot that sandboxes are made of.
@@ -248,7 +250,8 @@ impl Work<'_> {
             .as_deref()
             .map(|cmd| setting.boot(cmd))
             .unwrap_or_default();
-        let made = snapshot::save(self.app, SnapshotId::new(), spec, self.build.id, true).await;
+        let made = snapshot::save(self.app, SnapshotId::new(), spec, self.build.id, true);
+        let made = self.stop.whole(made).await;
         made.map_err(self.failed(FINALIZE))
     }
 }

@@ -36,7 +36,7 @@ use self::{
 };
 use super::{
     build::Begin, files::StepFiles, image::Image, layers::Key, log::BuildLog, machine::Builder, steps::Reason,
-    words::FINALIZE, work::Work,
+    stop::Stop, words::FINALIZE, work::Work,
 };
 use crate::{app::App, caller::Tenant, fault};
 
@@ -51,10 +51,10 @@ type Copied = BTreeMap<(String, String), String>;
 /// The plan of a build, with the hash of all that it copies of its stages. They are built where that is not known.
 pub(super) async fn filled(
     app: &Arc<App>,
-    template: &TemplateRow,
-    build: &BuildRow,
+    (template, build): (&TemplateRow, &BuildRow),
     tenant: &Tenant,
     log: &BuildLog,
+    stop: &Arc<Stop>,
 ) -> Result<BuildPlan, BuildReason> {
     let mut plan = build.plan.clone();
     let mut copied = Copied::new();
@@ -74,6 +74,7 @@ pub(super) async fn filled(
             template,
             build,
             log,
+            stop,
             plan: &own,
             stage: Some(&stage.name),
         };

@@ -1,12 +1,13 @@
 //! What builds of templates may take: how many there are, how large, for how long, and what is left of them.
 
 use hearth_api::{BuildState, ProblemCode, Template, TemplateBuild, TemplateList};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
     fixture::{Answer, Fixture, IMAGE},
     program::until,
+    tenancy::{Realm, asking},
 };
 
 /// Asks for a build that is never ready: no command of the node in memory ends well.
@@ -75,4 +76,43 @@ async fn a_template_has_a_hundred_tags_and_fifty_at_a_time() {
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{refused:?}");
     assert_eq!(refused.json::<Value>()["error_code"], "quota_exceeded");
     assert_eq!(tag(tags(50, 99)).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn removing_a_template_ends_its_build_and_gives_others_its_turn() {
+    let f = Fixture::new().await;
+    assert_eq!(endless(&f, "web").await.status, StatusCode::ACCEPTED);
+    until(async || (f.node.count() == 1).then_some(())).await;
+    // It waits for the turn of its project.
+    let next = json!({ "name": "next", "image": IMAGE, "memory_mib": 256 });
+    assert_eq!(f.post_json("/v1/templates", &next).await.status, StatusCode::ACCEPTED);
+    assert_eq!(f.delete("/v1/templates/web").await.status, StatusCode::NO_CONTENT);
+    super::until_ready(&f, "next").await;
+    assert_eq!(f.node.count(), 0);
+}
+
+#[tokio::test]
+async fn what_the_project_may_never_hold_is_not_built() {
+    let r = Realm::new().await;
+    r.project("small", json!({ "cpus": 4, "memory_mib": 1024 })).await;
+    let ask = async |path: &str, body: Value| {
+        let mut request = asking(Method::POST, path, Some(body));
+        let headers = request.headers_mut();
+        headers.insert("x-hearth-project", "small".parse().unwrap());
+        r.f.send(request).await
+    };
+    let large = json!({ "name": "web", "image": IMAGE, "memory_mib": 2048 });
+    let refused = ask("/v1/templates", large).await.problem();
+    assert_eq!(
+        (refused.code, refused.field.as_deref()),
+        (ProblemCode::QuotaExceeded, Some("memory_mib"))
+    );
+    let wide = ask("/v3/templates", json!({ "name": "web", "cpuCount": 8 })).await;
+    assert_eq!(wide.status, StatusCode::TOO_MANY_REQUESTS, "{wide:?}");
+    let fits = ask(
+        "/v1/templates",
+        json!({ "name": "web", "image": IMAGE, "memory_mib": 1024 }),
+    )
+    .await;
+    assert_eq!(fits.status, StatusCode::ACCEPTED, "{fits:?}");
 }
