@@ -4,7 +4,8 @@
 use hearth_domain::{BuildPlan, BuildReason, Quotas};
 use hearth_ids::{BuildId, ProjectId, SnapshotId, TemplateId};
 use hearth_store::{
-    BUILDS_MAX, BuildRow, BuildState, NewTemplate, ProjectRow, Store, TEMPLATE_TAGS_MAX, TemplateError, TemplateRow,
+    BUILDS_MAX, BuildLogLine, BuildRow, BuildState, NewTemplate, ProjectRow, Store, TEMPLATE_TAGS_MAX, TemplateError,
+    TemplateRow,
 };
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -215,4 +216,22 @@ async fn a_template_has_so_many_tags() {
     };
     let refused = store.book_build(&asked, BuildId::new(), new).await;
     assert!(matches!(refused, Err(TemplateError::TooManyTags)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_build_that_is_forgotten_says_nothing_more() {
+    let (_folder, store) = store().await;
+    let (template, build) = book(&store, ProjectId::DEFAULT, 1).await.unwrap();
+    let line = BuildLogLine {
+        at_unix_ms: 1,
+        level: "info".to_owned(),
+        step: None,
+        message: "said".to_owned(),
+    };
+    let said = async || store.build_log(build.id, 0, 10).await.unwrap().len();
+    store.log_build(build.id, std::slice::from_ref(&line)).await.unwrap();
+    assert_eq!(said().await, 1);
+    store.remove_template(template.id).await.unwrap();
+    store.log_build(build.id, &[line]).await.unwrap();
+    assert_eq!(said().await, 0);
 }

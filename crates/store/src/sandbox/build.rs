@@ -336,10 +336,18 @@ impl Store {
             .map_err(StoreError::query("look at a template's builds"))
     }
 
-    /// Adds to a build's log, up to [`BUILD_LOG_MAX`] lines.
+    /// Adds to a build's log, up to [`BUILD_LOG_MAX`] lines. What one says that was forgotten meanwhile is nobody's.
     pub async fn log_build(&self, id: BuildId, lines: &[BuildLogLine]) -> Result<(), StoreError> {
         let failed = StoreError::query("keep a build's log");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
+        let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM template_builds WHERE id = $1)")
+            .bind(id.to_string())
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        if !there {
+            return Ok(());
+        }
         let held: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM template_build_logs WHERE build = $1")
             .bind(id.to_string())
             .fetch_one(&mut *transaction)
