@@ -20,11 +20,9 @@ use crate::{
     folder::Folder,
     path::VolumePath,
     purge::{fresh_name, purge},
-    usage::{ENTRY_BYTES, cost, freed_by_removal, names},
+    usage::{ENTRY_BYTES, cost, freed_by_removal},
 };
 
-/// Entries that one listing may have.
-pub const LIST_MAX: usize = 10_000;
 /// Whose a file is that nobody gave to somebody: the first ordinary user of a guest.
 const OWNER: u32 = 1000;
 const FILE_MODE: u32 = 0o644;
@@ -90,42 +88,6 @@ impl Folder {
         };
         let folder = self.open_folder(&path.parent())?;
         read_entry(&folder, &c_name(name)?, path.to_string())
-    }
-
-    /// What is in a folder, and in those within it as far as `depth` says: 1 is the folder alone. At most [`LIST_MAX`].
-    pub fn list(&self, path: &VolumePath, depth: u32) -> io::Result<Vec<Entry>> {
-        let prefix = if path.is_root() {
-            String::new()
-        } else {
-            path.to_string()
-        };
-        let mut found = Vec::new();
-        // Folders are opened anew by their path from the one asked for, so that few are open at once.
-        let top = self.open_folder(path)?;
-        list_one(&top, &prefix, &mut found)?;
-        let (mut from, mut left) = (0, depth.saturating_sub(1));
-        while left > 0 && from < found.len() {
-            let until = found.len();
-            for at in from..until {
-                let Some(inner) = found.get(at).filter(|entry| entry.kind == EntryKind::Directory) else {
-                    continue;
-                };
-                let inner_path = inner.path.clone();
-                let Ok(parsed) = VolumePath::parse(&inner_path) else {
-                    continue;
-                };
-                match self.open(&parsed, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
-                    Ok(folder) => list_one(&folder, &inner_path, &mut found)?,
-                    // Gone, or another thing by now.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            (from, left) = (until, left - 1);
-        }
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
     }
 
     /// Makes a folder; with `parents` those above it as well, and then one that is there is fine.
@@ -352,22 +314,7 @@ fn set(file: impl AsFd, changes: Changes) -> io::Result<()> {
     Ok(())
 }
 
-fn list_one(folder: &OwnedFd, prefix: &str, found: &mut Vec<Entry>) -> io::Result<()> {
-    for name in names(folder)? {
-        let name = name?;
-        let path = format!("{prefix}/{}", name.to_string_lossy());
-        match read_entry(folder, &name, path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            read => found.push(read?),
-        }
-        if found.len() > LIST_MAX {
-            return Err(Errno::TOOBIG.into());
-        }
-    }
-    Ok(())
-}
-
-fn read_entry(folder: &OwnedFd, name: &CStr, path: String) -> io::Result<Entry> {
+pub(crate) fn read_entry(folder: &OwnedFd, name: &CStr, path: String) -> io::Result<Entry> {
     let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let target = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => Some(readlinkat(folder, name, Vec::new())?.to_string_lossy().into_owned()),

@@ -19,14 +19,16 @@
 mod content;
 mod folder;
 mod handle;
+mod list;
 mod nfs;
 mod path;
 mod purge;
 mod usage;
 mod volumes;
 
-pub use content::{Changes, Entry, EntryKind, LIST_MAX, Upload};
+pub use content::{Changes, Entry, EntryKind, Upload};
 pub use folder::Folder;
+pub use list::{LIST_BYTES_MAX, LIST_MAX};
 pub use nfs::{CONNECTIONS_MAX, Export, Serving, serve};
 pub use path::{InvalidPath, PATH_MAX, VolumePath};
 pub use volumes::{VolumeError, Volumes};

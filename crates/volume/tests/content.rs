@@ -11,7 +11,7 @@ use std::{
 };
 
 use hearth_ids::VolumeId;
-use hearth_volume::{Changes, EntryKind, Folder, VolumePath, Volumes};
+use hearth_volume::{Changes, EntryKind, Folder, LIST_BYTES_MAX, VolumePath, Volumes};
 
 const LIMIT: u64 = 1 << 20;
 const LIMIT_BYTES: usize = 1 << 20;
@@ -153,6 +153,20 @@ fn no_link_leads_out() {
         (link.kind, link.target.as_deref()),
         (EntryKind::Symlink, Some("/proc/self/root/etc/passwd"))
     );
+}
+
+#[test]
+fn a_listing_is_bounded_in_bytes_as_well() {
+    let world = World::new();
+    let long = "\u{1}".repeat(4000);
+    let most = LIST_BYTES_MAX / (6 * 4000);
+    for number in 0..most {
+        symlink(&long, world.root().join(number.to_string())).unwrap();
+    }
+    let listed = || world.volume().list(&at("/"), 1).map(|entries| entries.len());
+    assert_eq!(listed().unwrap(), most);
+    symlink(&long, world.root().join("more")).unwrap();
+    assert_eq!(listed().unwrap_err().kind(), ErrorKind::ArgumentListTooLong);
 }
 
 #[test]

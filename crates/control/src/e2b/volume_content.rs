@@ -11,7 +11,7 @@ use axum::{
 use futures::StreamExt as _;
 use hearth_api::ProblemCode;
 use hearth_ids::VolumeId;
-use hearth_volume::{Changes, Entry, EntryKind, Folder, LIST_MAX, VolumePath};
+use hearth_volume::{Changes, Entry, EntryKind, Folder, LIST_BYTES_MAX, LIST_MAX, VolumePath};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,8 @@ fn refused(path: &str, error: io::Error) -> ApiError {
         _ if error.raw_os_error() == Some(LOOP) => field("leads through links that lead to themselves"),
         Kind::InvalidFilename => field("has a name that is too long"),
         Kind::ArgumentListTooLong => field(&format!(
-            "has more than {LIST_MAX} entries within; list its folders one by one, with a lower depth"
+            "has more than {LIST_MAX} entries within, or {} MiB of names and links; list its folders one by one, with a lower depth",
+            LIST_BYTES_MAX >> 20
         )),
         Kind::QuotaExceeded => ApiError::new(
             ProblemCode::VolumeFull,
@@ -250,8 +251,11 @@ pub(super) async fn list(volume: Opened, ApiQuery(query): ApiQuery<ListQuery>) -
     if depth == 0 {
         return Err(ApiError::field("depth", "depth 0 is not valid: 1 is the folder alone"));
     }
-    let listed = volume.run(&query.path, move |folder, path| folder.list(&path, depth));
-    Ok(Json(listed.await?.into_iter().map(shown).collect()))
+    let listed = volume.run(&query.path, move |folder, path| {
+        let listed = folder.list(&path, depth)?;
+        Ok(listed.into_iter().map(shown).collect())
+    });
+    Ok(Json(listed.await?))
 }
 
 /// `POST …/dir`.
