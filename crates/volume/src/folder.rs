@@ -17,6 +17,7 @@ use rustix::{
 
 use crate::{
     path::VolumePath,
+    turns::Turns,
     usage::{content, count},
 };
 
@@ -36,6 +37,7 @@ pub struct Folder {
     /// Counted by whoever first wants to change something.
     used: Mutex<Option<u64>>,
     gone: AtomicBool,
+    turns: Turns,
 }
 
 /// The books of a volume, while somebody has them.
@@ -75,7 +77,14 @@ impl Books<'_> {
 }
 
 impl Folder {
-    pub(crate) fn new(id: VolumeId, root: OwnedFd, refuse: Arc<OwnedFd>, mark_key: [u8; 32], limit_bytes: u64) -> Self {
+    pub(crate) fn new(
+        id: VolumeId,
+        root: OwnedFd,
+        refuse: Arc<OwnedFd>,
+        mark_key: [u8; 32],
+        limit_bytes: u64,
+        turns: Turns,
+    ) -> Self {
         Self {
             id,
             root,
@@ -84,12 +93,17 @@ impl Folder {
             limit_bytes,
             used: Mutex::default(),
             gone: AtomicBool::new(false),
+            turns,
         }
     }
 
     /// Which it is.
     pub fn id(&self) -> VolumeId {
         self.id
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     pub(crate) fn root(&self) -> &OwnedFd {

@@ -23,6 +23,8 @@ mod list;
 mod nfs;
 mod path;
 mod purge;
+mod turns;
+mod uploading;
 mod usage;
 mod volumes;
 
@@ -31,4 +33,5 @@ pub use folder::Folder;
 pub use list::{LIST_BYTES_MAX, LIST_MAX};
 pub use nfs::{CONNECTIONS_MAX, Export, Serving, serve};
 pub use path::{InvalidPath, PATH_MAX, VolumePath};
+pub use uploading::Uploading;
 pub use volumes::{VolumeError, Volumes};

@@ -17,12 +17,14 @@ use rustix::{
     io::Errno,
 };
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::{
     folder::Folder,
     handle::KernelHandle,
     purge::{fresh_name, purge},
+    turns::{self, Turns},
 };
 
 const REFUSE: &str = "tmp";
@@ -54,6 +56,8 @@ pub struct Volumes {
     refuse: Arc<OwnedFd>,
     mark_key: [u8; 32],
     limit_bytes: u64,
+    /// Turns that all of them share.
+    turns: Arc<Semaphore>,
     open: Mutex<HashMap<VolumeId, Arc<Folder>>>,
 }
 
@@ -80,6 +84,7 @@ impl Volumes {
             refuse: Arc::new(refuse),
             mark_key: blake3::derive_key(MARK_CONTEXT, secret),
             limit_bytes,
+            turns: turns::shared(),
             open: Mutex::default(),
         };
         volumes.empty_refuse().map_err(failed("sweep the folder"))?;
@@ -122,7 +127,8 @@ impl Volumes {
             Err(error) => return Err(self.failed("open one in the folder")(error.into())),
         };
         let refuse = Arc::clone(&self.refuse);
-        let folder = Arc::new(Folder::new(id, root, refuse, self.mark_key, self.limit_bytes));
+        let turns = Turns::new(Arc::clone(&self.turns));
+        let folder = Arc::new(Folder::new(id, root, refuse, self.mark_key, self.limit_bytes, turns));
         open.insert(id, Arc::clone(&folder));
         Ok(Some(folder))
     }

@@ -11,7 +11,7 @@ use axum::{
 use futures::StreamExt as _;
 use hearth_api::ProblemCode;
 use hearth_ids::VolumeId;
-use hearth_volume::{Changes, Entry, EntryKind, Folder, LIST_BYTES_MAX, LIST_MAX, VolumePath};
+use hearth_volume::{Changes, Entry, EntryKind, Folder, LIST_BYTES_MAX, LIST_MAX, Uploading, VolumePath};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -78,19 +78,14 @@ impl Opened {
         path: &str,
         work: impl FnOnce(&Arc<Folder>, VolumePath) -> io::Result<T> + Send + 'static,
     ) -> ApiResult<T> {
-        let parsed = VolumePath::parse(path).map_err(|error| ApiError::field("path", error.to_string()))?;
-        let folder = Arc::clone(&self.0);
-        blocking(path, move || work(&folder, parsed)).await
+        let parsed = parsed(path)?;
+        let done = self.0.blocking(move |folder| work(folder, parsed)).await;
+        done.flatten().map_err(|error| refused(path, error))
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    path: &str,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> ApiResult<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| ApiError::internal("work on a volume was cut off").caused_by(error))?
-        .map_err(|error| refused(path, error))
+fn parsed(path: &str) -> ApiResult<VolumePath> {
+    VolumePath::parse(path).map_err(|error| ApiError::field("path", error.to_string()))
 }
 
 fn refused(path: &str, error: io::Error) -> ApiError {
@@ -291,17 +286,13 @@ pub(super) async fn write(
     body: Body,
 ) -> ApiResult<(StatusCode, Json<VolumeEntry>)> {
     let (changes, parents) = (query.changes()?, query.force.unwrap_or(false));
-    let begun = volume.run(&query.path, move |folder, path| folder.upload(path, changes, parents));
-    let mut upload = begun.await?;
+    let failed = |error| refused(&query.path, error);
+    let begun = Uploading::begin(&volume.0, parsed(&query.path)?, changes, parents);
+    let mut upload = begun.await.map_err(failed)?;
     let mut chunks = extract::chunks(body);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk?;
-        upload = blocking(&query.path, move || {
-            upload.write(&chunk)?;
-            Ok(upload)
-        })
-        .await?;
+        upload.write(chunk?).await.map_err(failed)?;
     }
-    let entry = blocking(&query.path, move || upload.finish()).await?;
+    let entry = upload.finish().await.map_err(failed)?;
     Ok((StatusCode::CREATED, Json(shown(entry))))
 }

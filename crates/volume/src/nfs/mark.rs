@@ -78,6 +78,11 @@ fn unmarked(volume: VolumeId, handle: &KernelHandle) -> Vec<u8> {
     bytes
 }
 
+/// The volume that a handle names; its mark is not looked at.
+pub(super) fn volume_of(bytes: &[u8]) -> Option<VolumeId> {
+    parse(bytes).map(|(volume, ..)| volume)
+}
+
 fn parse(bytes: &[u8]) -> Option<(VolumeId, KernelHandle, &[u8])> {
     let (version, rest) = bytes.split_first()?;
     let (volume, rest) = rest.split_first_chunk::<VOLUME_BYTES>()?;

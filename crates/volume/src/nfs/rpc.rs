@@ -1,7 +1,7 @@
 //! ONC RPC version 2 (RFC 5531): calls and the frames of their answers.
 
 use super::{
-    Credentials, Export, mount,
+    Credentials, Export, mark, mount,
     status::Failure,
     v3,
     xdr::{Garbage, Reader, Writer},
@@ -63,6 +63,18 @@ pub(super) fn answer(message: &[u8], exports: &[Export]) -> Option<Vec<u8>> {
         Err(Refusal::NoProcedure) => Some(accepted(xid, PROCEDURE_UNAVAILABLE).0),
         Err(Refusal::Garbage) => Some(accepted(xid, GARBAGE_ARGUMENTS).0),
     }
+}
+
+/// The volume of the file that a call names first, whether it may or not. Each procedure of NFS but one begins with a file.
+pub(super) fn meant<'a>(message: &[u8], exports: &'a [Export]) -> Option<&'a Export> {
+    let mut reader = Reader::new(message);
+    // Its number, its kind, and the version of RPC.
+    for _ in 0..3 {
+        reader.u32().ok()?;
+    }
+    let mut call = read(reader).ok().filter(|call| call.program == NFS)?;
+    let volume = mark::volume_of(call.arguments.opaque(mark::FH_MAX).ok()?)?;
+    exports.iter().find(|folder| folder.id() == volume)
 }
 
 /// Why a call was not carried out at all.

@@ -105,12 +105,20 @@ async fn receive(
 async fn converse(mut connection: TcpStream, exports: Arc<[Export]>) -> io::Result<()> {
     connection.set_nodelay(true)?;
     while let Some(call) = record::read(&mut connection).await? {
-        let exports = Arc::clone(&exports);
-        let answered = spawn_blocking(move || rpc::answer(&call, &exports)).await;
-        let Some(answer) = answered.map_err(io::Error::other)? else {
+        let Some(answer) = answered(call, Arc::clone(&exports)).await? else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "what came is no call"));
         };
         record::write(&mut connection, &answer).await?;
     }
     Ok(())
+}
+
+/// Answers a call when its volume has a turn for it. One that names no file needs none: it waits for nothing.
+pub(super) async fn answered(call: Vec<u8>, exports: Arc<[Export]>) -> io::Result<Option<Vec<u8>>> {
+    let meant = rpc::meant(&call, &exports).cloned();
+    let answer = move || rpc::answer(&call, &exports);
+    match meant {
+        Some(folder) => folder.blocking(move |_| answer()).await,
+        None => spawn_blocking(answer).await.map_err(io::Error::other),
+    }
 }

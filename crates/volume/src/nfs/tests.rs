@@ -11,10 +11,15 @@ use hearth_ids::VolumeId;
 use proptest::prelude::*;
 
 use super::{
-    Export, rpc,
+    Export,
+    mark::handle_of,
+    rpc, serve,
     xdr::{Reader, Writer},
 };
-use crate::Volumes;
+use crate::{
+    Volumes,
+    turns::tests::{DEADLINE, Held},
+};
 
 const LIMIT: u64 = 1 << 20;
 const NFS: u32 = 100_003;
@@ -360,4 +365,31 @@ proptest! {
         arguments.opaque(&root).fixed(&bytes);
         let _ = rpc::answer(&message(program, procedure, &arguments), &exports);
     }
+}
+
+#[test]
+fn guests_that_wait_for_one_volume_keep_nobody_from_another() {
+    let mut held = Held::new();
+    held.hold();
+    let exports = Arc::from(held.volumes.clone().to_vec());
+    // FSSTAT, which asks the books.
+    let calls = held.volumes.each_ref().map(|volume| {
+        let mut arguments = Writer::default();
+        arguments.opaque(&handle_of(volume, volume.root()).unwrap());
+        message(NFS, 18, &arguments)
+    });
+    let asked = |call: &Vec<u8>| serve::answered(call.clone(), Arc::clone(&exports));
+    let tasks = held.runtime.block_on(async {
+        let tasks: Vec<_> = (0..32).map(|_| tokio::spawn(asked(&calls[0]))).collect();
+        tokio::task::yield_now().await;
+        let answer = tokio::time::timeout(DEADLINE, asked(&calls[1])).await;
+        assert!(answer.expect("the other volume answers").unwrap().is_some());
+        tasks
+    });
+    held.let_go();
+    held.runtime.block_on(async {
+        for task in tasks {
+            assert!(task.await.unwrap().unwrap().is_some());
+        }
+    });
 }
