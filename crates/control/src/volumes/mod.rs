@@ -92,22 +92,45 @@ pub(crate) fn token(app: &App, id: VolumeId) -> Zeroizing<String> {
 /// The folder of a volume that is there.
 pub(crate) async fn folder(app: &App, row: &VolumeRow) -> ApiResult<Arc<Folder>> {
     let id = row.id;
-    let folder = on_disk(app, move |volumes| {
-        if let Some(folder) = volumes.get(id)? {
-            return Ok(Some(folder));
+    let folder = match on_disk(app, move |volumes| volumes.get(id)).await? {
+        Some(folder) => Some(folder),
+        None => {
+            made_again(&app.config.volumes, id, async || {
+                Ok(app.store.volume(id).await?.is_some())
+            })
+            .await?
         }
-        // Its disk was put back from a copy that is older than the row.
-        volumes.create(id)?;
-        volumes.get(id)
-    });
-    folder.await?.ok_or_else(|| no_volume(&id.to_string()))
+    };
+    folder.ok_or_else(|| no_volume(&id.to_string()))
+}
+
+/// Makes a folder that is lost: the disk was put back from a copy that is older than the row. None if the volume is not known any
+/// more then: whoever removed it meanwhile may have looked for the folder before it was there.
+async fn made_again(
+    volumes: &Arc<Volumes>,
+    id: VolumeId,
+    is_known: impl AsyncFnOnce() -> ApiResult<bool>,
+) -> ApiResult<Option<Arc<Folder>>> {
+    on_disk_of(volumes, move |volumes| volumes.create(id)).await?;
+    if is_known().await? {
+        return on_disk_of(volumes, move |volumes| volumes.get(id)).await;
+    }
+    on_disk_of(volumes, move |volumes| volumes.remove(id)).await?;
+    Ok(None)
 }
 
 async fn on_disk<T: Send + 'static>(
     app: &App,
     work: impl FnOnce(&Volumes) -> Result<T, VolumeError> + Send + 'static,
 ) -> ApiResult<T> {
-    let volumes = Arc::clone(&app.config.volumes);
+    on_disk_of(&app.config.volumes, work).await
+}
+
+async fn on_disk_of<T: Send + 'static>(
+    volumes: &Arc<Volumes>,
+    work: impl FnOnce(&Volumes) -> Result<T, VolumeError> + Send + 'static,
+) -> ApiResult<T> {
+    let volumes = Arc::clone(volumes);
     let done = tokio::task::spawn_blocking(move || work(&volumes)).await;
     done.map_err(|error| ApiError::internal("work on a volume was cut off").caused_by(error))?
         .map_err(failed)
@@ -134,4 +157,25 @@ pub(crate) async fn recover(app: &App) -> Result<(), StoreError> {
 /// The volumes of a project, the oldest first.
 pub(crate) async fn list(app: &App, project: ProjectId) -> ApiResult<Vec<VolumeRow>> {
     Ok(app.store.volumes(Some(project)).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_volume_that_is_removed_meanwhile_does_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let volumes = Arc::new(Volumes::open(folder.path(), b"secret", 1 << 20).unwrap());
+        let (lost, removed) = (VolumeId::new(), VolumeId::new());
+        assert!(made_again(&volumes, lost, async || Ok(true)).await.unwrap().is_some());
+        assert!(
+            made_again(&volumes, removed, async || Ok(false))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        let is_there = |id: VolumeId| folder.path().join(id.to_string()).exists();
+        assert!(is_there(lost) && !is_there(removed));
+    }
 }
