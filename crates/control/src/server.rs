@@ -1,11 +1,12 @@
 //! Connections: accepting, bounding, ending them.
 
 mod doors;
+mod patience;
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use hearth_http::drained;
+use hearth_http::{Stalling, drained};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +21,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use self::doors::Doors;
+use self::{
+    doors::Doors,
+    patience::{PATIENCE, Patience, Pieces},
+};
 use crate::{listen::Listener, peer::Peer};
 
 /// Connections at once; further ones wait to be accepted.
@@ -63,10 +67,11 @@ pub(crate) async fn serve(listener: Listener, router: Router, shutdown: Cancella
                     router: router.clone(),
                     peer,
                     tasks: connections.clone(),
+                    pieces: Pieces::default(),
                 };
                 connections.spawn(async move {
                     match secured(stream).await {
-                        Ok(stream) => connection(stream, service, shutdown).await,
+                        Ok(stream) => connection(stream, service, PATIENCE, shutdown).await,
                         Err(error) => debug!(%error, ?peer, "no TLS came about"),
                     }
                     drop((permit, admission));
@@ -128,6 +133,7 @@ struct Service {
     router: Router,
     peer: Peer,
     tasks: TaskTracker,
+    pieces: Pieces,
 }
 
 impl Service {
@@ -136,12 +142,16 @@ impl Service {
         request.extensions_mut().insert(self.tasks.clone());
         let tasks = self.tasks.clone();
         let request = drained(request, move |rest| drop(tasks.spawn(rest))).map(Body::new);
-        self.router.clone().oneshot(request).await
+        let response = self.router.clone().oneshot(request).await?;
+        Ok(self.pieces.of(response))
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, service: Service, shutdown: CancellationToken) {
+async fn connection(stream: Box<dyn Stream>, service: Service, patience: Patience, shutdown: CancellationToken) {
     let peer = service.peer;
+    let (pieces, session) = (service.pieces.clone(), service.pieces.clone());
+    let longer = move || pieces.are_sent().then_some(patience.pieces);
+    let stream = Stalling::new(stream, patience.whole, longer);
     let service = Arc::new(service);
     let service = service_fn(move |request| {
         let service = Arc::clone(&service);
@@ -165,7 +175,57 @@ async fn connection(stream: Box<dyn Stream>, service: Service, shutdown: Cancell
             }
         }
     };
-    if let Err(error) = ended {
-        debug!(%error, ?peer, "a connection broke");
+    match ended {
+        // Where it goes on, it is a session.
+        Ok(()) => session.set(true),
+        Err(error) => debug!(%error, ?peer, "a connection broke"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use bytes::Bytes;
+    use futures::stream;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// A connection whose client has read the first byte of an answer, and reads no more.
+    async fn unread(path: &str) -> (DuplexStream, JoinHandle<()>) {
+        let pieces =
+            || async { Body::from_stream(stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from(vec![7; 4096])))) };
+        let service = Service {
+            router: Router::new()
+                .route("/whole", get(|| async { vec![7; 1 << 20] }))
+                .route("/pieces", get(pieces)),
+            peer: Peer::Unix { uid: 0, gid: 0 },
+            tasks: TaskTracker::new(),
+            pieces: Pieces::default(),
+        };
+        let patience = Patience {
+            whole: Duration::from_millis(100),
+            pieces: Duration::from_hours(1),
+        };
+        let (ours, mut theirs) = duplex(1024);
+        let served = tokio::spawn(connection(Box::new(ours), service, patience, CancellationToken::new()));
+        let head = format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n");
+        theirs.write_all(head.as_bytes()).await.unwrap();
+        theirs.read_u8().await.unwrap();
+        (theirs, served)
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_let_go_before_who_reads_a_stream() {
+        let (_reads_a_stream, stream) = unread("/pieces").await;
+        let (_reads_nothing, whole) = unread("/whole").await;
+        timeout(DEADLINE, whole).await.expect("it is let go").unwrap();
+        assert!(!stream.is_finished(), "a stream may be left for longer");
+        stream.abort();
     }
 }

@@ -47,3 +47,20 @@ impl Client {
         self.patient.load(Ordering::Relaxed) > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_wait_for_as_long_as_it_has_streams() {
+        let client = Client::new([127, 0, 0, 1].into(), false, CancellationToken::new());
+        assert!(!client.may_wait());
+        client.be_patient();
+        client.be_patient();
+        client.hurry();
+        assert!(client.may_wait());
+        client.hurry();
+        assert!(!client.may_wait());
+    }
+}

@@ -1,8 +1,11 @@
-//! What a client sends, and what becomes of the rest of it when nobody wants it any more.
+//! What Hearth's HTTP servers have in common: what becomes of the rest of what a client sends when nobody wants it any more, and of a
+//! client that does not read ([`Stalling`]).
 //!
 //! A server may answer before an upload is through, to say why it takes no more. Over HTTP/1.1 a client hears that once it has sent
 //! all of it (RFC 9112, 9.3). A connection that is closed instead is reset: that takes the answer away, and with it whatever the
 //! client, or a proxy that believes the connection to be good, sends on it next.
+
+mod stall;
 
 use std::{
     pin::Pin,
@@ -14,6 +17,7 @@ use bytes::Bytes;
 use http::{Request, Version, header::EXPECT};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+pub use stall::Stalling;
 use tokio::time::timeout;
 
 /// What is read of a body that nobody wants, and for how long. Whoever sends more is cut off.

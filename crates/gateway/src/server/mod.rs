@@ -3,11 +3,11 @@
 mod entry;
 mod lend;
 mod limits;
-mod stall;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use entry::answer_to;
+use hearth_http::Stalling;
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -15,7 +15,6 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lend::lend;
 use limits::{Admission, Doors};
-use stall::Stalling;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -170,7 +169,8 @@ where
         }
     });
     let patience = server.gateway.config.sandboxes.stalled;
-    let io = TokioIo::new(Stalling::new(Joining(stream), limits.body_idle, stalling, patience));
+    let patience = move || stalling.may_wait().then_some(patience);
+    let io = TokioIo::new(Stalling::new(Joining(stream), limits.body_idle, patience));
     // Both kinds of connection have the same methods, but no trait for them.
     macro_rules! drive {
         ($connection:expr) => {{

@@ -1,49 +1,46 @@
-//! A client that does not read holds an instance's place: its connection ends when too little could be written for too long.
+//! A client that does not read holds what it is answered from, such as an instance's place, or the answer itself: its connection ends
+//! when too little could be written for too long.
 //!
 //! Each connection may keep us waiting for a time. Waiting to write uses that up, and what is written gives it back, at
 //! [`BYTES_PER_SECOND`]. So who reads nothing has that time, who reads one byte now and then has hardly more, and who has
 //! nothing to read loses none.
 //!
-//! Streams of sandboxes are their callers' own and hold nobody else's place. A client that has one may keep us waiting for
-//! longer: its reader may be a person at a breakpoint.
+//! Some streams are their callers' own and hold little that others want. A client that has one may keep us waiting for longer: its
+//! reader may be a person at a breakpoint, or at a pager. Which those are is each server's own to say.
 
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep},
+    time::{Instant, Sleep, sleep_until},
 };
-
-use crate::client::Client;
 
 /// What a client must read, on average, while there is something to read.
 const BYTES_PER_SECOND: u32 = 1024;
 
 /// A stream whose writes may stand still only for a time.
-pub(super) struct Stalling<S> {
+#[derive(Debug)]
+pub struct Stalling<S, P> {
     stream: S,
     max: Duration,
-    client: Arc<Client>,
-    /// How long one wait may be if the client has a stream of a sandbox.
-    patience: Duration,
+    patience: P,
     /// What is left of the time.
     left: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     stalled: Option<Instant>,
 }
 
-impl<S> Stalling<S> {
-    pub(super) fn new(stream: S, max: Duration, client: Arc<Client>, patience: Duration) -> Self {
+impl<S, P: Fn() -> Option<Duration>> Stalling<S, P> {
+    /// Waits for `max` at most, or as long for one write as `patience` says at that moment.
+    pub fn new(stream: S, max: Duration, patience: P) -> Self {
         Self {
             stream,
             max,
-            client,
             patience,
             left: max,
             timer: None,
@@ -72,34 +69,27 @@ impl<S> Stalling<S> {
             }
             return written;
         }
-        let left = self.left;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
-        let since = *self.stalled.get_or_insert_with(|| {
-            let now = Instant::now();
-            timer.as_mut().reset(now + left);
-            now
-        });
+        // Asked each time: what the client may be waited for changes by what it is sent.
+        let max = self.left.max((self.patience)().unwrap_or_default());
+        let until = *self.stalled.get_or_insert_with(Instant::now) + max;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
-        }
-        let later = since + self.patience;
-        if self.client.may_wait() && later > Instant::now() {
-            timer.as_mut().reset(later);
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
+impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for Stalling<S, P> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
+impl<S: AsyncWrite + Unpin, P: Fn() -> Option<Duration> + Unpin> AsyncWrite for Stalling<S, P> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch(cx, written, |bytes| *bytes)
@@ -131,25 +121,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use tokio_util::sync::CancellationToken;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+        time::{sleep, timeout},
+    };
 
     use super::*;
 
-    fn client() -> Arc<Client> {
-        Arc::new(Client::new([127, 0, 0, 1].into(), false, CancellationToken::new()))
-    }
+    const LONG: Duration = Duration::from_hours(2);
 
     /// Reads `bytes` each second. Whether the writer goes on after an hour.
-    async fn goes_on(bytes: usize, client: Arc<Client>) -> bool {
+    async fn goes_on(bytes: usize, patience: Option<Duration>) -> bool {
         let (ours, mut theirs) = duplex(1024);
-        let mut stream = Stalling::new(ours, Duration::from_mins(1), client, Duration::from_hours(2));
+        let mut stream = Stalling::new(ours, Duration::from_mins(1), move || patience);
         let reading = async {
             let mut buffer = vec![0; bytes];
             loop {
                 sleep(Duration::from_secs(1)).await;
-                theirs.read_exact(&mut buffer).await.unwrap();
+                theirs.read_exact(&mut buffer).await.expect("bytes");
             }
         };
         let writing = async { while stream.write_all(&[7; 4096]).await.is_ok() {} };
@@ -162,28 +153,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_reads_too_slowly_is_let_go() {
-        assert!(!goes_on(1, client()).await);
-        assert!(!goes_on(500, client()).await);
-        assert!(goes_on(1100, client()).await);
+        assert!(!goes_on(1, None).await);
+        assert!(!goes_on(500, None).await);
+        assert!(goes_on(1100, None).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_a_stream_of_its_own_may_take_longer() {
-        let client = client();
-        client.be_patient();
-        assert!(goes_on(1, Arc::clone(&client)).await);
-        client.hurry();
-        assert!(!goes_on(1, client).await);
+        assert!(goes_on(1, Some(LONG)).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_may_take_for_ever() {
-        let client = client();
-        client.be_patient();
         let (ours, _theirs) = duplex(1024);
-        let mut stream = Stalling::new(ours, Duration::from_mins(1), client, Duration::from_hours(2));
+        let mut stream = Stalling::new(ours, Duration::from_mins(1), || Some(LONG));
         let began = Instant::now();
         assert!(stream.write_all(&[7; 4096]).await.is_err());
         assert_eq!(began.elapsed().as_secs() / 60, 120);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_with_what_it_was_for() {
+        let (ours, _theirs) = duplex(1024);
+        let patient = AtomicBool::new(true);
+        let patience = || patient.load(Ordering::Relaxed).then_some(LONG);
+        let mut stream = Stalling::new(ours, Duration::from_mins(1), patience);
+        let waited = timeout(Duration::from_mins(10), stream.write_all(&[7; 4096])).await;
+        assert!(waited.is_err(), "it is waited for");
+        patient.store(false, Ordering::Relaxed);
+        assert!(stream.write_all(&[7; 4096]).await.is_err());
     }
 }
