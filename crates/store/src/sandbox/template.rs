@@ -103,29 +103,6 @@ impl Store {
     pub async fn upsert_template(&self, new: &NewTemplate) -> Result<TemplateRow, TemplateError> {
         let failed = StoreError::query("make a template");
         let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        let there: Option<(String, bool)> = sqlx::query_as(
-            "SELECT id, sandbox IS NOT NULL FROM sandbox_templates \
-             WHERE id = (SELECT template FROM template_names WHERE project = $1 AND name = $2)",
-        )
-        .bind(new.project.to_string())
-        .bind(new.name.as_deref())
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(&failed)?;
-        let id = match there {
-            Some((_, is_snapshot)) if is_snapshot != new.sandbox.is_some() => {
-                return Err(TemplateError::OtherKind {
-                    name: new.name.clone().unwrap_or_default(),
-                    is: if is_snapshot {
-                        "a snapshot of a sandbox"
-                    } else {
-                        "a template that is built"
-                    },
-                });
-            }
-            Some((id, _)) => id,
-            None => insert(&mut transaction, new).await?,
-        };
         let id = upsert(&mut transaction, new).await?;
         transaction.commit().await.map_err(&failed)?;
         Ok(self.written_template(id).await?)
@@ -279,16 +256,31 @@ impl Store {
 
 /// The template of this name in its project, which is made if there is none, within a transaction of the caller's.
 pub(super) async fn upsert(connection: &mut SqliteConnection, new: &NewTemplate) -> Result<TemplateId, TemplateError> {
-    let there = sqlx::query("SELECT template FROM template_names WHERE project = $1 AND name = $2")
-        .bind(new.project.to_string())
-        .bind(new.name.as_deref())
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(StoreError::query("make a template"))?;
-    match there {
-        Some(row) => Ok(Columns::new(&row, "template")?.parse("template")?),
-        None => insert(connection, new).await,
+    let there = sqlx::query(
+        "SELECT id, sandbox IS NOT NULL AS is_snapshot FROM sandbox_templates \
+         WHERE id = (SELECT template FROM template_names WHERE project = $1 AND name = $2)",
+    )
+    .bind(new.project.to_string())
+    .bind(new.name.as_deref())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(StoreError::query("make a template"))?;
+    let Some(row) = there else {
+        return insert(connection, new).await;
+    };
+    let columns = Columns::new(&row, "id")?;
+    let is_snapshot: bool = columns.get("is_snapshot")?;
+    if is_snapshot == new.sandbox.is_some() {
+        return Ok(columns.parse("id")?);
     }
+    Err(TemplateError::OtherKind {
+        name: new.name.clone().unwrap_or_default(),
+        is: if is_snapshot {
+            "a snapshot of a sandbox"
+        } else {
+            "a template that is built"
+        },
+    })
 }
 
 async fn insert(connection: &mut SqliteConnection, new: &NewTemplate) -> Result<TemplateId, TemplateError> {

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, onTestFinished, test } from 'vitest'
-import { Sandbox, Template } from 'e2b'
-import { create, uniqueName, waitUntil } from './fixture.mjs'
+import { Sandbox, Template, waitForTimeout } from 'e2b'
+import { create, forgetTemplate, uniqueName, waitUntil } from './fixture.mjs'
 
 const manifest = createRequire(import.meta.url).resolve('@e2b/cli/package.json')
 const program = join(dirname(manifest), 'dist/index.js')
@@ -134,6 +134,24 @@ test('a terminal to a sandbox that is not there', async () => {
   const terminal = onTerminal(newFolder(), 'sandbox', 'connect', 'hearthnosuchsandbox')
   await terminal.shows(/hearthnosuchsandbox|not found/i)
   expect(await terminal.ended()).toBe(1)
+})
+
+test('what a sandbox’s start command writes', async () => {
+  const [folder, name] = [newFolder(), uniqueName()]
+  const talks = `echo '{"level": "warn", "message": "as an object", "logger": "talker"}'; echo 'a plain line'; echo 'a problem' >&2; sleep 1000`
+  await Template.build(Template().fromImage('hearth/template-base').setStartCmd(talks, waitForTimeout(100)), name, { cpuCount: 1, memoryMB: 512 })
+  forgetTemplate(name)
+  // So that it boots, and the command is its machine's own.
+  const sandbox = await create(name)
+  await sandbox.pause({ keepMemory: false })
+  await sandbox.connect()
+  const logs = (...args) => e2b(folder, 'sandbox', 'logs', '--format', 'json', ...args, sandbox.sandboxId)
+  const entries = async (...args) => (await logs(...args)).trim().split('\n').filter(Boolean).map((line) => JSON.parse(line))
+  const said = async (...args) => (await entries(...args)).map((entry) => entry.message)
+  await waitUntil(async () => (await said()).length >= 3, 'three lines')
+  expect((await said()).sort()).toEqual(['a plain line', 'a problem', 'as an object'])
+  expect((await said('--level', 'WARN')).sort()).toEqual(['a problem', 'as an object'])
+  expect(await said('--loggers', 'talker')).toEqual(['as an object'])
 })
 
 test('a template’s life', async () => {

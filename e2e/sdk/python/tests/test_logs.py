@@ -60,7 +60,10 @@ def test_both_calls_tell_the_same(talker):
     assert all(set(entry) == {"timestamp", "level", "message", "fields"} for entry in new)
     # An object tells its fields.
     assert (new[0]["message"], new[0]["fields"]) == ("begun", {"pid": "7", "logger": "talker"})
-    assert json.loads(old["logs"][0]["line"])["message"] == "begun"
+    # In the older call each line is one, with what E2B's command line wants of it.
+    objects = [json.loads(line["line"]) for line in old["logs"]]
+    assert [(one["message"], one["level"]) for one in objects] == [(entry["message"], entry["level"]) for entry in new]
+    assert objects[0]["pid"] == 7 and [one["logger"] for one in objects] == ["talker"] + [""] * 6
 
 
 def test_start_and_limit(talker):

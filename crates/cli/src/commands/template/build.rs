@@ -1,15 +1,13 @@
 //! Building a template: what a Dockerfile says is sent, and the build is followed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use hearth_api::{BuildTemplate, TemplateBuild, TemplateStage};
 use hearth_client::{ApiPath, Client};
 
 use super::{
+    context::read_at_most,
     dockerfile::{self, Image, Recipe},
     follow,
     upload::Upload,
@@ -60,7 +58,7 @@ fn recipe(args: &BuildTemplateArgs) -> anyhow::Result<Recipe> {
         Some(file) => file.clone(),
         None => args.folder.join("Dockerfile"),
     };
-    let text = fs::read_to_string(&place).with_context(|| {
+    let text = read_at_most(&place, dockerfile::TEXT_MAX).with_context(|| {
         format!(
             "cannot read {}; name a Dockerfile by --file, or an image by --image",
             place.display()

@@ -15,11 +15,18 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::dockerfile::Source;
+use super::{dockerfile::Source, short};
 use crate::commands::image::ChunkWriter;
 
 /// Names what of a folder is left out, by docker's rules.
 const IGNORE_FILE: &str = ".dockerignore";
+/// The longest one, in bytes, and the most patterns in it: each costs many times its length.
+const IGNORE_MAX: usize = 1 << 20;
+const RULES_MAX: usize = 2000;
+/// The longest pattern, in bytes, and the most alternatives (`{a,b}`) in it, as the server has them: reading one within another
+/// takes stack.
+const PATTERN_MAX: usize = 1024;
+const ALTERNATIVES_MAX: usize = 16;
 /// Files and folders in one folder that is built in.
 const ENTRIES_MAX: usize = 200_000;
 /// Pieces of an archive that are made ahead.
@@ -61,7 +68,7 @@ enum Content {
 impl BuildFolder {
     /// Looks a folder through.
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let ignored = match fs::read_to_string(folder.join(IGNORE_FILE)) {
+        let ignored = match read_at_most(&folder.join(IGNORE_FILE), IGNORE_MAX) {
             Ok(text) => Ignored::read(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ignored::default(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {IGNORE_FILE}")),
@@ -122,6 +129,18 @@ impl BuildFolder {
     }
 }
 
+/// The text of a file that has no more bytes than these: what somebody else made may have no end.
+pub(super) fn read_at_most(place: &Path, max: usize) -> io::Result<String> {
+    let mut text = String::new();
+    let file = fs::File::open(place)?;
+    io::Read::read_to_string(&mut io::Read::take(file, max as u64 + 1), &mut text)?;
+    if text.len() > max {
+        let message = format!("it has more than the {max} bytes that are read of it; shorten it");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
 /// All that lies in a folder. Links are not followed.
 fn walk(root: &Path, below: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let folder = root.join(below);
@@ -162,6 +181,16 @@ fn inside(source: &str) -> anyhow::Result<String> {
 }
 
 fn glob(pattern: &str) -> anyhow::Result<GlobMatcher> {
+    ensure!(
+        pattern.len() <= PATTERN_MAX,
+        "{} is longer than the {PATTERN_MAX} bytes that a pattern may have; write it shorter, with * or **",
+        short(pattern)
+    );
+    ensure!(
+        pattern.matches('{').count() <= ALTERNATIVES_MAX,
+        "{} has more than {ALTERNATIVES_MAX} alternatives in braces; write several patterns",
+        short(pattern)
+    );
     let built = GlobBuilder::new(pattern)
         .literal_separator(true)
         .backslash_escape(true)
@@ -178,7 +207,7 @@ struct Ignored(Vec<(bool, GlobMatcher)>);
 impl Ignored {
     fn read(text: &str) -> anyhow::Result<Self> {
         let mut rules = Vec::new();
-        for line in text.lines().map(str::trim) {
+        for (at, line) in text.lines().map(str::trim).enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -188,7 +217,13 @@ impl Ignored {
             };
             let pattern = pattern.trim_start_matches("./").trim_matches('/');
             if !pattern.is_empty() && pattern != "." {
-                rules.push((ignores, glob(pattern).context(IGNORE_FILE)?));
+                let place = || format!("{IGNORE_FILE}, line {}", at + 1);
+                ensure!(
+                    rules.len() < RULES_MAX,
+                    "{}: more than {RULES_MAX} patterns; write fewer, with * or **",
+                    place()
+                );
+                rules.push((ignores, glob(pattern).with_context(place)?));
             }
         }
         Ok(Self(rules))
@@ -351,6 +386,49 @@ mod tests {
                 "src/link"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_too_much_for_dockerignore_is_refused() {
+        let folder = tree();
+        let refused = |rules: &str| {
+            fs::write(folder.path().join(IGNORE_FILE), rules).unwrap();
+            format!("{:#}", BuildFolder::open(folder.path()).err().unwrap())
+        };
+        for rules in [nested(17), nested(300_000), "?".repeat(PATTERN_MAX + 1)] {
+            let refused = refused(&format!("docs\n\n{rules}\n"));
+            assert!(refused.contains(".dockerignore, line 3"), "{refused}");
+        }
+        let many = refused(&"a\n".repeat(RULES_MAX + 1));
+        assert!(
+            many.contains("line 2001") && many.contains("more than 2000 patterns"),
+            "{many}"
+        );
+        let long = refused(&format!("#{}", "x".repeat(IGNORE_MAX)));
+        assert!(long.contains("more than the 1048576 bytes"), "{long}");
+        fs::write(
+            folder.path().join(IGNORE_FILE),
+            format!("{}\n{}", nested(16), "a\n".repeat(RULES_MAX - 1)),
+        )
+        .unwrap();
+        assert!(BuildFolder::open(folder.path()).is_ok());
+    }
+
+    fn nested(depth: usize) -> String {
+        format!("*{}{}", "{".repeat(depth), "}".repeat(depth))
+    }
+
+    #[test]
+    fn a_pattern_of_too_many_alternatives_is_refused() {
+        let folder = tree();
+        let opened = BuildFolder::open(folder.path()).unwrap();
+        for pattern in [nested(17), nested(300_000), format!("*{}", "?".repeat(PATTERN_MAX))] {
+            let refused = opened.files(&Source::Path(pattern)).unwrap_err().to_string();
+            assert!(
+                refused.len() < 300 && (refused.contains("16 alternatives") || refused.contains("1024")),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

@@ -59,6 +59,16 @@ pub(crate) async fn dispatch(command: TemplateCommand, client: &Client, json: bo
     }
 }
 
+/// The beginning of a text that somebody else wrote, in quotes, for errors.
+fn short(text: &str) -> String {
+    const SHOWN: usize = 80;
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
+
 fn path(template: &str, rest: &[&str]) -> ApiPath {
     let mut segments = vec!["templates", template];
     segments.extend(rest);
@@ -143,6 +153,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_text_is_shown_in_short() {
+        assert_eq!(short("a\nb"), r#""a\nb""#);
+        assert_eq!(short(&"é".repeat(1000)), format!("\"{}…\"", "é".repeat(80)));
+    }
 
     #[test]
     fn a_row_shows_what_there_is() {

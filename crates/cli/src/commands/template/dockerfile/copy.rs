@@ -59,7 +59,7 @@ impl Stage {
                 }
                 _ => Source::Path(self.expand(source)?),
             };
-            self.steps.push(copy.step(source)?);
+            self.push(copy.step(source)?)?;
         }
         Ok(())
     }
@@ -73,6 +73,7 @@ impl Stage {
             }
             Origin::Image(image) => {
                 let why = format!("line {}: COPY --from={image}: {}", line.number, names.no_stage(&image));
+                self.count(image.len() + why.len())?;
                 self.images.push((image.clone(), why));
                 Ok(image)
             }

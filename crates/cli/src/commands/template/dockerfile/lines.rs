@@ -2,8 +2,7 @@
 
 use anyhow::{bail, ensure};
 
-/// The longest Dockerfile, in bytes.
-const TEXT_MAX: usize = 1 << 20;
+use super::TEXT_MAX;
 
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,8 +168,7 @@ fn openings(rest: &str) -> Vec<Opening> {
                 at_word = false;
             }
             None => {
-                let word = left.trim_start_matches(|c: char| c.is_ascii_digit());
-                if at_word && let Some(opening) = word.strip_prefix("<<").and_then(opening) {
+                if at_word && let Some(opening) = begun(left) {
                     found.push(opening);
                 }
                 at_word = first.is_whitespace();
@@ -179,6 +177,12 @@ fn openings(rest: &str) -> Vec<Opening> {
         left = after;
     }
     found
+}
+
+/// What a word begins: the number of what is read may stand before it.
+fn begun(word: &str) -> Option<Opening> {
+    let word = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    word.strip_prefix("<<").and_then(opening)
 }
 
 fn opening(after: &str) -> Option<Opening> {

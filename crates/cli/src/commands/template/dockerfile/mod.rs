@@ -10,6 +10,7 @@ mod command;
 mod copy;
 mod lines;
 mod names;
+mod room;
 mod stage;
 mod stages;
 #[cfg(test)]
@@ -19,6 +20,9 @@ mod words;
 use std::collections::BTreeMap;
 
 use hearth_api::TemplateStep;
+
+/// The longest Dockerfile, in bytes.
+pub(super) const TEXT_MAX: usize = 1 << 20;
 
 /// What a Dockerfile comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,6 +71,28 @@ pub(super) enum Step {
         owner: Option<String>,
         mode: Option<String>,
     },
+}
+
+impl Step {
+    /// What its texts have together, in bytes.
+    fn length(&self) -> usize {
+        match self {
+            Self::Ready(step) => step.args.iter().map(String::len).sum(),
+            Self::Copy {
+                source,
+                target,
+                owner,
+                mode,
+            } => {
+                let source = match source {
+                    Source::Path(path) => path.len(),
+                    Source::Text { name, text } => name.len() + text.len(),
+                };
+                let options = [owner, mode].map(|text| text.as_ref().map_or(0, String::len));
+                source + target.len() + options.iter().sum::<usize>()
+            }
+        }
+    }
 }
 
 /// What is copied.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{command::options, lines::Line, words::split};
+use super::{super::short, command::options, lines::Line, words::split};
 
 /// The names of all stages of a Dockerfile, of which the first few are read.
 #[derive(Debug, Default)]
@@ -137,7 +137,8 @@ fn check(name: &str) -> anyhow::Result<()> {
     let valid = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain) && name.len() <= 128;
     ensure!(
         valid,
-        "{name:.80?} is no name of a stage: use letters, digits, and -, _ or . between them, beginning with a letter"
+        "{} is no name of a stage: use letters, digits, and -, _ or . between them, beginning with a letter",
+        short(name)
     );
     Ok(())
 }

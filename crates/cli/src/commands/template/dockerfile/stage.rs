@@ -1,15 +1,17 @@
 //! One stage: what its instructions come to, each after those before it.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, rc::Rc};
 
 use anyhow::{Context as _, bail, ensure};
 use hearth_api::{StepKind, TemplateStep};
 
 use super::{
+    super::short,
     Step,
     command::{Start, options, start, with_documents},
     lines::Line,
     names::Names,
+    room::Room,
     words::{Variables, expand, quoted, split},
 };
 
@@ -22,14 +24,17 @@ pub(super) struct Common {
     pub(super) escape: char,
     /// What `--build-arg` says.
     pub(super) given: Variables,
-    /// ARGs before the first FROM.
+    /// ARGs before the first FROM, and what is known of the host.
     pub(super) global: Variables,
+    pub(super) room: Room,
 }
 
 /// What a stage's instructions so far come to.
 #[derive(Debug, Clone)]
 pub(super) struct Stage {
-    pub(super) common: Arc<Common>,
+    pub(super) common: Rc<Common>,
+    /// What it takes of the room there is.
+    taken: usize,
     /// What it begins with.
     pub(super) image: String,
     /// Its own, and before them those of the stage that it begins with.
@@ -51,9 +56,10 @@ pub(super) struct Stage {
 
 impl Stage {
     /// One that begins with an image.
-    pub(super) fn new(common: Arc<Common>, image: String) -> Self {
+    pub(super) fn new(common: Rc<Common>, image: String) -> Self {
         Self {
             common,
+            taken: 0,
             image,
             steps: Vec::new(),
             base: None,
@@ -69,14 +75,15 @@ impl Stage {
     }
 
     /// One that begins with this one, which is of a number. What is noted of this one is noted once.
-    pub(super) fn child(&self, number: usize) -> Self {
-        Self {
+    pub(super) fn child(&self, number: usize) -> anyhow::Result<Self> {
+        self.common.room.take(self.taken)?;
+        Ok(Self {
             base: Some(number),
             copies: Vec::new(),
             images: Vec::new(),
             notes: Vec::new(),
             ..self.clone()
-        }
+        })
     }
 
     /// The stages that it needs.
@@ -126,11 +133,12 @@ impl Stage {
     }
 
     fn arg(&mut self, rest: &str) -> anyhow::Result<()> {
-        let common = Arc::clone(&self.common);
+        let common = Rc::clone(&self.common);
         for (name, default) in arguments(rest, common.escape)? {
             let default = default.map(|text| self.expand(&text)).transpose()?;
             let value = common.given.get(&name).cloned().or(default);
             if let Some(value) = value.or_else(|| common.global.get(&name).cloned()) {
+                self.count(name.len() + value.len())?;
                 self.arguments.insert(name, value);
             }
         }
@@ -138,55 +146,67 @@ impl Stage {
     }
 
     /// All variables that instructions know.
-    pub(super) fn known(&self) -> Variables {
-        let mut known = self.arguments.clone();
-        known.extend(self.env.clone());
-        known
+    pub(super) fn known(&self) -> [&Variables; 2] {
+        [&self.env, &self.arguments]
     }
 
     pub(super) fn expand(&self, word: &str) -> anyhow::Result<String> {
         expand(word, &self.known(), self.common.escape)
     }
 
-    fn push(&mut self, kind: StepKind, args: Vec<String>) {
-        let step = TemplateStep {
+    /// Takes room for a text of this length.
+    pub(super) fn count(&mut self, length: usize) -> anyhow::Result<()> {
+        self.taken += self.common.room.entry(length)?;
+        Ok(())
+    }
+
+    /// Adds a step, whose texts are counted here.
+    pub(super) fn push(&mut self, step: Step) -> anyhow::Result<()> {
+        self.count(step.length())?;
+        self.steps.push(step);
+        Ok(())
+    }
+
+    fn push_words(&mut self, kind: StepKind, args: Vec<String>) -> anyhow::Result<()> {
+        self.push(Step::Ready(TemplateStep {
             kind,
             args,
             files: None,
             stage: None,
-        };
-        self.steps.push(Step::Ready(step));
+        }))
     }
 
     fn one_word(&mut self, kind: StepKind, rest: &str) -> anyhow::Result<()> {
         let word = self.expand(rest)?;
         ensure!(!word.is_empty(), "nothing is left once the variables are expanded");
-        self.push(kind, vec![word]);
-        Ok(())
+        self.push_words(kind, vec![word])
     }
 
     fn set_env(&mut self, rest: &str) -> anyhow::Result<()> {
         let words = split(rest, self.common.escape);
-        let known = self.known();
         let mut args = Vec::new();
         if words.first().is_some_and(|word| word.contains('=')) {
             for word in &words {
                 let (name, value) = word
                     .split_once('=')
-                    .with_context(|| format!("{word:?} is not NAME=VALUE"))?;
-                args.extend([name.to_owned(), expand(value, &known, self.common.escape)?]);
+                    .with_context(|| format!("{} is not NAME=VALUE", short(word)))?;
+                // Counted one by one: a line may have very many.
+                let value = self.expand(value)?;
+                self.count(name.len() + value.len())?;
+                args.extend([name.to_owned(), value]);
             }
         } else {
             // The older form: one name, and the rest of the line.
             let (name, value) = rest.split_once(char::is_whitespace).context("ENV wants NAME=VALUE")?;
-            args.extend([name.to_owned(), expand(value.trim(), &known, self.common.escape)?]);
+            let value = self.expand(value.trim())?;
+            self.count(name.len() + value.len())?;
+            args.extend([name.to_owned(), value]);
         }
         for pair in args.chunks_exact(2) {
             ensure!(!pair[0].is_empty(), "a variable has no name");
             self.env.insert(pair[0].clone(), pair[1].clone());
         }
-        self.push(StepKind::Env, args);
-        Ok(())
+        self.push_words(StepKind::Env, args)
     }
 
     fn set_shell(&mut self, rest: &str) -> anyhow::Result<()> {
@@ -223,8 +243,7 @@ impl Stage {
             }
         };
         let command = self.with_arguments(&command);
-        self.push(StepKind::Run, vec![command]);
-        Ok(())
+        self.push_words(StepKind::Run, vec![command])
     }
 
     /// ARGs are variables of commands, and of nothing that comes later.

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    rc::Rc,
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,6 +14,7 @@ use super::{
     Built, Image, Recipe,
     lines::Line,
     names::{Beginning, Names},
+    room::Room,
     stage::{Common, Stage, arguments},
     words::{Variables, expand},
 };
@@ -24,10 +25,7 @@ const STAGES_MAX: usize = 50;
 /// What the instructions so far come to.
 pub(super) struct Reader {
     names: Names,
-    escape: char,
-    given: Variables,
-    /// ARGs before the first FROM, and what is known of the host.
-    global: Variables,
+    common: Rc<Common>,
     /// A stage, or why it cannot be built.
     stages: Vec<anyhow::Result<Stage>>,
     /// Where each begins.
@@ -36,11 +34,15 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(names: Names, given: Variables, escape: char) -> Self {
-        Self {
-            names,
+        let common = Common {
             escape,
             given,
             global: platform(),
+            room: Room::default(),
+        };
+        Self {
+            names,
+            common: Rc::new(common),
             stages: Vec::new(),
             lines: Vec::new(),
         }
@@ -72,24 +74,27 @@ impl Reader {
 
     fn before(&mut self, line: &Line) -> anyhow::Result<()> {
         ensure!(line.keyword == "ARG", "nothing but ARG may stand before FROM");
-        for (name, default) in arguments(&line.rest, self.escape)? {
+        // No stage has it yet.
+        let common = Rc::get_mut(&mut self.common).context("ARG stands behind a FROM")?;
+        for (name, default) in arguments(&line.rest, common.escape)? {
             let default = default
-                .map(|text| expand(&text, &self.global, self.escape))
+                .map(|text| expand(&text, &[&common.global], common.escape))
                 .transpose()?;
-            if let Some(value) = self.given.get(&name).cloned().or(default) {
-                self.global.insert(name, value);
+            if let Some(value) = common.given.get(&name).cloned().or(default) {
+                common.room.entry(name.len() + value.len())?;
+                common.global.insert(name, value);
             }
         }
         Ok(())
     }
 
     fn from(&self, line: &Line) -> anyhow::Result<Stage> {
-        let from = Beginning::read(&line.rest, self.escape)?;
-        let base = expand(&from.base, &self.global, self.escape)?;
+        let from = Beginning::read(&line.rest, self.common.escape)?;
+        let base = expand(&from.base, &[&self.common.global], self.common.escape)?;
         ensure!(!base.is_empty(), "FROM names no image once its variables are expanded");
         if let Some(number) = self.names.earlier(&base) {
             return match &self.stages[number] {
-                Ok(stage) => Ok(stage.child(number)),
+                Ok(stage) => stage.child(number),
                 // What is wrong with it is told in its turn.
                 Err(error) => bail!("stage {base} cannot be built: {error:#}"),
             };
@@ -98,12 +103,7 @@ impl Reader {
             base != "scratch",
             "a stage needs a system with bash; begin with an image that has one"
         );
-        let common = Common {
-            escape: self.escape,
-            given: self.given.clone(),
-            global: self.global.clone(),
-        };
-        Ok(Stage::new(Arc::new(common), base))
+        Ok(Stage::new(Rc::clone(&self.common), base))
     }
 
     /// What the target comes to, with the stages that it needs.

@@ -254,3 +254,57 @@ proptest! {
         let _ = read(&format!("FROM a\n{}", lines.join("\n")), &Variables::new(), None);
     }
 }
+
+/// Why a Dockerfile is refused.
+fn refusal(text: &str) -> String {
+    format!("{:#}", read(text, &Variables::new(), None).unwrap_err())
+}
+
+#[test]
+fn words_too_deep_within_each_other_are_refused_by_their_line() {
+    let refused = refusal(&format!("FROM a\nENV A={}", "${A:-".repeat(200_000)));
+    assert!(
+        refused.contains("line 2: ENV") && refused.contains("more than 64"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn all_that_is_said_has_a_bound_together() {
+    let a = "x".repeat(500_000);
+    let lines = |line: &dyn Fn(usize) -> String| (0..100).map(line).collect::<String>();
+    let words = lines(&|n| format!(" V{n}=$A$A"));
+    let texts = [
+        // One after the other, in one line, as arguments, for commands, for each source, and stage by stage.
+        format!("FROM a\nENV A={a}\n{}", lines(&|n| format!("ENV V{n}=$A$A\n"))),
+        format!("FROM a\nENV A={a}\nENV{words}"),
+        format!("FROM a\nARG A={a}\nARG{words}"),
+        format!("ARG A={a}\nARG{words}\nFROM a"),
+        format!("FROM a\nARG A={a}\n{}", "RUN x\n".repeat(100)),
+        format!("FROM a\nARG A={a}\nCOPY {} $A/", "b ".repeat(100)),
+        format!("FROM a\nARG A={a}\n{}", "COPY --chown=$A b c\n".repeat(100)),
+        format!("FROM a\nARG A={a}\n{}", "COPY <<EOF b\n$A\nEOF\n".repeat(100)),
+        format!("FROM a\nENV A={a}\nCOPY {} c/", "b ".repeat(260_000)),
+        format!(
+            "FROM a AS s0\nENV A={a}\n{}",
+            (1..40)
+                .map(|n| format!("FROM s{} AS s{n}\n", n - 1))
+                .collect::<Vec<_>>()
+                .concat()
+        ),
+        format!("ARG A={a}\n{}", "FROM a\nARG A\n".repeat(40)),
+    ];
+    for text in texts {
+        let refused = refusal(&text);
+        assert!(
+            refused.contains("line ") && refused.contains("more than 16777216 bytes"),
+            "{:.200} {refused:.500}",
+            &text[a.len()..]
+        );
+    }
+    // What is usual is far from it.
+    recipe(&format!(
+        "FROM a\nENV A={a}\n{}",
+        "ENV PATH=$PATH:/x\nRUN x\nCOPY a b c/\n".repeat(300)
+    ));
+}

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use anyhow::{bail, ensure};
 
+use super::super::short;
+
 /// Values of variables.
 pub(super) type Variables = BTreeMap<String, String>;
 
 /// The longest text that a word may become, in bytes: each variable may hold others' values, over and over.
 const EXPANDED_MAX: usize = 1 << 20;
+/// How deep words may be within each other, as in `${A:-${B:-c}}`: reading one within takes stack.
+const DEPTH_MAX: usize = 64;
 
 /// The words of a line, split where there are blanks outside of quotes; quotes and escapes stay.
 pub(super) fn split(text: &str, escape: char) -> Vec<String> {
@@ -37,28 +41,22 @@ pub(super) fn split(text: &str, escape: char) -> Vec<String> {
     words
 }
 
-/// What a word means: without its quotes, and with the values of its variables. Within `'` nothing is expanded.
-pub(super) fn expand(word: &str, variables: &Variables, escape: char) -> anyhow::Result<String> {
-    let mut reader = Reader {
-        left: word,
-        variables,
-        escape,
-    };
+/// What a word means: without its quotes, and with the values of its variables, of which the first list that has one counts.
+/// Within `'` nothing is expanded.
+pub(super) fn expand(word: &str, variables: &[&Variables], escape: char) -> anyhow::Result<String> {
+    let mut reader = Reader::new(word, variables, escape);
     let expanded = reader.until(None)?;
     ensure!(
         expanded.len() <= EXPANDED_MAX,
-        "{word:.80?} becomes longer than {EXPANDED_MAX} bytes"
+        "{} becomes longer than {EXPANDED_MAX} bytes",
+        short(word)
     );
     Ok(expanded)
 }
 
 /// What the text of a here-document means, in which quotes are like all else.
-pub(super) fn expand_document(text: &str, variables: &Variables, escape: char) -> anyhow::Result<String> {
-    let mut reader = Reader {
-        left: text,
-        variables,
-        escape,
-    };
+pub(super) fn expand_document(text: &str, variables: &[&Variables], escape: char) -> anyhow::Result<String> {
+    let mut reader = Reader::new(text, variables, escape);
     let mut expanded = String::new();
     while let Some(c) = reader.take() {
         match c {
@@ -76,11 +74,26 @@ pub(super) fn expand_document(text: &str, variables: &Variables, escape: char) -
 
 struct Reader<'w> {
     left: &'w str,
-    variables: &'w Variables,
+    variables: &'w [&'w Variables],
     escape: char,
+    /// Words that this one is within.
+    depth: usize,
 }
 
-impl Reader<'_> {
+impl<'w> Reader<'w> {
+    fn new(text: &'w str, variables: &'w [&'w Variables], escape: char) -> Self {
+        Self {
+            left: text,
+            variables,
+            escape,
+            depth: 0,
+        }
+    }
+
+    fn value(&self, name: &str) -> Option<&'w String> {
+        self.variables.iter().find_map(|values| values.get(name))
+    }
+
     fn take(&mut self) -> Option<char> {
         let c = self.left.chars().next()?;
         self.left = &self.left[c.len_utf8()..];
@@ -109,6 +122,18 @@ impl Reader<'_> {
             Some(end) => bail!("a {end} is missing after ${{"),
             None => Ok(out),
         }
+    }
+
+    /// Reads a word within this one, up to the `}` behind it.
+    fn within(&mut self) -> anyhow::Result<String> {
+        ensure!(
+            self.depth < DEPTH_MAX,
+            "more than {DEPTH_MAX} ${{…}} are within each other: give some of them a name by an ARG before"
+        );
+        self.depth += 1;
+        let word = self.until(Some('}'));
+        self.depth -= 1;
+        word
     }
 
     fn single(&mut self, out: &mut String) -> anyhow::Result<()> {
@@ -140,7 +165,7 @@ impl Reader<'_> {
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        Ok(self.variables.get(&name).cloned().unwrap_or_default())
+        Ok(self.value(&name).cloned().unwrap_or_default())
     }
 
     fn name(&mut self) -> String {
@@ -155,7 +180,7 @@ impl Reader<'_> {
     fn braced(&mut self) -> anyhow::Result<String> {
         let name = self.name();
         ensure!(!name.is_empty(), "${{ is not followed by a variable's name");
-        let value = self.variables.get(&name).cloned();
+        let value = self.value(&name).cloned();
         let filled = self.left.starts_with(':');
         if filled {
             self.take();
@@ -164,15 +189,15 @@ impl Reader<'_> {
         match self.take() {
             Some('}') if !filled => Ok(value.unwrap_or_default()),
             Some('-') => {
-                let otherwise = self.until(Some('}'))?;
+                let otherwise = self.within()?;
                 Ok(value.unwrap_or(otherwise))
             }
             Some('+') => {
-                let instead = self.until(Some('}'))?;
+                let instead = self.within()?;
                 Ok(value.map(|_| instead).unwrap_or_default())
             }
             Some('?') => {
-                let why = self.until(Some('}'))?;
+                let why = self.within()?;
                 value.ok_or_else(|| anyhow::anyhow!("the variable {name} has no value: {why}"))
             }
             _ => bail!("${{{name}… is not understood: use ${{{name}}}, ${{{name}:-WORD}} or ${{{name}:+WORD}}"),
@@ -208,7 +233,7 @@ mod tests {
 
     #[test]
     fn words_mean_what_they_mean_in_docker() {
-        let is = |word: &str, wanted: &str| assert_eq!(expand(word, &variables(), '\\').unwrap(), wanted, "{word}");
+        let is = |word: &str, wanted: &str| assert_eq!(expand(word, &[&variables()], '\\').unwrap(), wanted, "{word}");
         is("$A/${A}/$NONE/", "1/1//");
         is("${NONE:-d}${EMPTY:-e}${EMPTY-f}${A:-g}", "de1");
         is("${NONE:+d}${EMPTY:+e}${A:+g}", "g");
@@ -217,21 +242,35 @@ mod tests {
         is(r"a\ b", "a b");
         is("$ $1 100%", "$ $1 100%");
         for wrong in ["${A", "${", "'a", "\"a", "${A!b}", "${NONE:?why}"] {
-            assert!(expand(wrong, &variables(), '\\').is_err(), "{wrong}");
+            assert!(expand(wrong, &[&variables()], '\\').is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_are_within_each_other_to_a_depth() {
+        let nested = |depth: usize| format!("{}x{}", "${N:-".repeat(depth), "}".repeat(depth));
+        assert_eq!(expand(&nested(DEPTH_MAX), &[], '\\').unwrap(), "x");
+        // Beside each other there may be as many as are wanted.
+        assert_eq!(expand(&nested(1).repeat(1000), &[], '\\').unwrap(), "x".repeat(1000));
+        for text in [nested(DEPTH_MAX + 1), "${N:-".repeat(200_000)] {
+            for refused in [expand(&text, &[], '\\'), expand_document(&text, &[], '\\')] {
+                let refused = refused.unwrap_err().to_string();
+                assert!(refused.contains("more than 64") && refused.contains("ARG"), "{refused}");
+            }
         }
     }
 
     #[test]
     fn documents_keep_their_quotes() {
         let text = "it's \"$A\" \\$A\n";
-        assert_eq!(expand_document(text, &variables(), '\\').unwrap(), "it's \"1\" $A\n");
+        assert_eq!(expand_document(text, &[&variables()], '\\').unwrap(), "it's \"1\" $A\n");
     }
 
     proptest! {
         #[test]
         fn nothing_that_is_read_breaks(word in ".{0,60}") {
-            let _ = expand(&word, &variables(), '\\');
-            let _ = expand_document(&word, &variables(), '\\');
+            let _ = expand(&word, &[&variables()], '\\');
+            let _ = expand_document(&word, &[&variables()], '\\');
             let _ = split(&word, '\\');
         }
 
@@ -239,7 +278,7 @@ mod tests {
         fn a_quoted_word_is_itself(text in "[^'\\n]{0,40}") {
             let quoted = format!("'{text}'");
             prop_assert_eq!(split(&quoted, '\\').len(), 1);
-            prop_assert_eq!(expand(&quoted, &variables(), '\\').unwrap(), text);
+            prop_assert_eq!(expand(&quoted, &[&variables()], '\\').unwrap(), text);
         }
 
         #[test]
