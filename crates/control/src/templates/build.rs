@@ -140,7 +140,8 @@ async fn run(
     log.at(BASE);
     if let Begin::Image(image) = &begin {
         // Before it is the build's turn: others need not wait for a registry.
-        let fetched = stop.within(BUILD_TIMEOUT, stop.unless(image.fetch(app, log))).await?;
+        let fetching = stop.unless(Box::pin(image.fetch(app, log)));
+        let fetched = stop.within(BUILD_TIMEOUT, fetching).await?;
         fetched.map_err(|error| reason(Some(BASE), error.problem.detail))?;
     }
     // What it waits for others is not its own time.
@@ -166,7 +167,7 @@ async fn run(
         };
         work.make(&begin).await
     };
-    let snapshot = stop.within(left, made).await?;
+    let snapshot = stop.within(left, Box::pin(made)).await?;
     fault::point("build.snapshot");
     log.line("info", "the template is ready");
     log.flush().await;

@@ -79,7 +79,7 @@ impl Work<'_> {
         let layers = self.layers(&base);
         let mut setting = base.setting();
         let machine = self.reach(&base, &layers, &mut setting).await?;
-        machine.during(self.save(&machine, &setting)).await
+        machine.during(Box::pin(self.save(&machine, &setting))).await
     }
 
     pub(super) fn layers(&self, base: &Base) -> Layers<'_> {
@@ -136,9 +136,8 @@ impl Work<'_> {
             };
             self.pass(done, setting)?;
             let disk = found.map(|found| found.disk);
-            return builder
-                .during(self.carry_out(&builder, base, layers, (done, disk), setting))
-                .await;
+            let work = self.carry_out(&builder, base, layers, (done, disk), setting);
+            return builder.during(Box::pin(work)).await;
         }
     }
 
@@ -181,14 +180,14 @@ impl Work<'_> {
             written |= step.writes();
             let last = at == steps.len();
             if written && (last || since.elapsed() >= WORTH_KEEPING) {
-                let kept = self.stop.whole(layers.keep(builder.spec.clone(), at)).await;
+                let kept = self.stop.whole(Box::pin(layers.keep(builder.spec.clone(), at))).await;
                 disk = Some(kept.map_err(|error| failed(error.problem.detail))?);
                 (since, written) = (Instant::now(), false);
             }
         }
         if written {
             // There are no steps: what the base holds in memory is still to be on a disk.
-            let kept = self.stop.whole(layers.keep(builder.spec.clone(), 0)).await;
+            let kept = self.stop.whole(Box::pin(layers.keep(builder.spec.clone(), 0))).await;
             disk = Some(kept.map_err(self.failed(BASE))?);
         }
         Ok(disk.map_or(Disk::OfBase, Disk::Made))
@@ -251,7 +250,7 @@ impl Work<'_> {
             .map(|cmd| setting.boot(cmd))
             .unwrap_or_default();
         let made = snapshot::save(self.app, SnapshotId::new(), spec, self.build.id, true);
-        let made = self.stop.whole(made).await;
+        let made = self.stop.whole(Box::pin(made)).await;
         made.map_err(self.failed(FINALIZE))
     }
 }

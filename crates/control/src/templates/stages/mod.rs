@@ -135,7 +135,9 @@ impl Work<'_> {
             return Ok(hashes);
         }
         let machine = self.reach(&base, &layers, &mut base.setting()).await?;
-        let copies = machine.during(self.copy(&machine, &kept, key, &missing)).await?;
+        let copies = machine
+            .during(Box::pin(self.copy(&machine, &kept, key, &missing)))
+            .await?;
         hashes.extend(copies);
         Ok(hashes)
     }
