@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -160,6 +160,11 @@ impl Shared {
         self.rules.borrow().permits_name(name)
     }
 
+    /// Whether a connection may be had that gave the name and leads to the address.
+    pub(crate) fn permits(&self, name: &str, address: IpAddr) -> bool {
+        permits(&self.rules.borrow(), name, address)
+    }
+
     pub(crate) fn upstream(&self) -> &Upstream {
         &self.upstream
     }
@@ -191,6 +196,12 @@ impl Shared {
     }
 }
 
+/// Whether the rules allow a connection by the name that it gave, or by the address that it led to. A name means something only
+/// where all addresses are denied: elsewhere every name is allowed, and the address alone decides, as for packets.
+pub(crate) fn permits(rules: &EgressRules, name: &str, address: IpAddr) -> bool {
+    rules.permits(address) || (rules.denies_all() && rules.permits_name(name))
+}
+
 /// Lets visitors in by one door.
 async fn receive(listener: tokio::net::TcpListener, visitor: Visitor, shared: Arc<Shared>) {
     loop {
@@ -219,5 +230,28 @@ async fn receive(listener: tokio::net::TcpListener, visitor: Visitor, shared: Ar
             }
             drop(permits);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_decides_only_where_all_addresses_are_denied() {
+        let address = "198.51.100.7".parse().unwrap();
+        for (allow, deny, permitted) in [
+            (&["example.com"][..], &["0.0.0.0/0"][..], true),
+            (&["198.51.100.0/24"], &["0.0.0.0/0"], true),
+            (&["example.org"], &["0.0.0.0/0"], false),
+            (&[], &["0.0.0.0/0"], false),
+            (&[], &["198.51.100.0/24"], false),
+            (&["198.51.100.7"], &["198.51.100.0/24"], true),
+            (&[], &["192.0.2.0/24"], true),
+            (&[], &[], true),
+        ] {
+            let rules = EgressRules::parse(allow, deny).unwrap();
+            assert_eq!(permits(&rules, "example.com", address), permitted, "{allow:?} {deny:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    gate::Shared,
+    gate::{Shared, permits},
     name::{NameReader, NoName},
 };
 
@@ -91,6 +91,10 @@ async fn lead(guest: &mut TcpStream, port: u16, shared: &Shared) -> Result<(), R
         return Err(Refused::NotAllowed(name));
     }
     let mut upstream = connect(&name, port, shared).await?;
+    // They may have changed since the name was read, and then it may be the address that counts.
+    if !shared.permits(&name, upstream.peer_addr()?.ip()) {
+        return Err(Refused::NoLonger(name));
+    }
     probe(guest, GUEST_PROBES)?;
     upstream.write_all(&hello).await?;
     pass(guest, &mut upstream, name, shared).await
@@ -142,11 +146,11 @@ async fn pass(guest: &mut TcpStream, upstream: &mut TcpStream, name: String, sha
     let mut rules = shared.rules();
     let forbidden = async {
         // Its sender goes with the gate, which ends this task by itself.
-        let _ = rules
-            .wait_for(|rules| !rules.permits_name(&name) && !rules.permits(address))
-            .await;
+        let _ = rules.wait_for(|rules| !permits(rules, &name, address)).await;
     };
     let ended = tokio::select! {
+        // Rules that were changed on the way here hold before the first byte.
+        biased;
         () = forbidden => None,
         passed = copy_bidirectional(guest, upstream) => Some(passed),
     };

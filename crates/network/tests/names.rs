@@ -363,6 +363,25 @@ fn a_change_cuts_connections_to_names_that_are_allowed_no_more() {
     });
 }
 
+#[test]
+fn a_change_to_denied_addresses_cuts_connections_that_were_had_by_name() {
+    with_guest(|host, pool, _, machine, _, guest| {
+        let deny = |address: &str| {
+            let rules = EgressRules::parse::<&str, _>(&[], &[address]).unwrap();
+            host.runtime.block_on(pool.set_egress(machine, rules)).unwrap();
+        };
+        set(host, pool, machine, &["other.test", "a.wild.test"]);
+        // Both lead to the same address.
+        let other = open_http(guest, NOBODY, "other.test").unwrap().1;
+        let wild = open_http(guest, OTHER_V4, "a.wild.test").unwrap().1;
+        deny("192.0.2.0/24");
+        assert!(carries(&other) && carries(&wild), "it is not among these");
+        deny(OTHER_V4);
+        assert!(!carries(&other) && !carries(&wild), "names mean nothing now");
+        assert!(http(guest, OTHER_V4, "other.test").is_none());
+    });
+}
+
 /// How many sockets listen or are connected in the slot's own namespace.
 fn sockets(slot: &Slot) -> usize {
     let listed = in_netns(slot.netns.as_deref().unwrap(), || {
