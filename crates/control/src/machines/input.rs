@@ -8,6 +8,9 @@ use crate::error::{ApiError, ApiResult};
 
 const STOP_TIMEOUT_MAX_MS: u64 = 3_600_000;
 const PATH_MAX: usize = 4096;
+/// What names and values of an environment may have together: a kernel gives a program little more room for it, and each
+/// machine's is kept.
+const ENVIRONMENT_MAX: usize = 128 * 1024;
 
 /// A signal, as [`parse_signal`] reads it.
 pub(crate) fn signal(text: &str) -> ApiResult<i32> {
@@ -25,8 +28,18 @@ pub(crate) fn stop_timeout_ms(field: &'static str, value: u64) -> ApiResult<u64>
     at_most(field, value, STOP_TIMEOUT_MAX_MS)
 }
 
-/// Lines of `NAME=value`; of two of a name the later holds.
+/// Lines of `NAME=value`, of a bounded length together; of two of a name the later holds.
 pub(crate) fn environment(lines: Vec<String>) -> ApiResult<BTreeMap<String, String>> {
+    // Each line has a `=` that is neither name nor value.
+    let length: usize = lines.iter().map(|line| line.len().saturating_sub(1)).sum();
+    if length > ENVIRONMENT_MAX {
+        return Err(ApiError::field(
+            "env",
+            format!(
+                "env has {length} bytes of names and values: give at most {ENVIRONMENT_MAX}, and longer texts as files or secrets"
+            ),
+        ));
+    }
     let mut variables = BTreeMap::new();
     for (place, line) in lines.into_iter().enumerate() {
         no_nul(&format!("env[{place}]"), &line)?;
@@ -127,6 +140,16 @@ mod tests {
             let refused = environment(vec!["X=1".into(), bad.into()]).unwrap_err();
             assert_eq!(refused.problem.field.as_deref(), Some("env[1]"), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn variables_have_a_bound_together() {
+        let lines = |value: usize| vec!["A=1".to_owned(), format!("B={}", "x".repeat(value))];
+        assert!(environment(lines(ENVIRONMENT_MAX - 3)).is_ok());
+        let refused = environment(lines(ENVIRONMENT_MAX - 2)).unwrap_err();
+        assert_eq!(refused.problem.field.as_deref(), Some("env"));
+        let many = vec!["A=".to_owned(); ENVIRONMENT_MAX + 1];
+        assert!(environment(many).is_err(), "of one name as well");
     }
 
     #[test]
