@@ -24,6 +24,7 @@ mod spec;
 mod state;
 mod traffic;
 mod warm;
+mod world;
 
 pub use access::{Action, InvalidRole, Role};
 pub use capacity::{Allocation, Capacity, DiskRoom, Overcommit, Refusal, admit, admit_disk, room_for};
@@ -57,3 +58,4 @@ pub use spec::{
 pub use state::{ExitStatus, MachineEvent, MachineState, StateWord, TransitionRefused};
 pub use traffic::{InvalidTraffic, TRAFFIC_MAX, Traffic, TrafficShare};
 pub use warm::WarmPool;
+pub use world::{is_world, not_the_world, world_v6};

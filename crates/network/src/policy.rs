@@ -13,6 +13,7 @@ mod world;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+pub(crate) use hearth_domain::is_world;
 use ipnet::IpNet;
 
 use crate::nft::{Rule, Transport};
@@ -22,7 +23,6 @@ pub(crate) use self::{
     holder::{DoorPorts, HTTP, HTTPS, Holder, inside_egress, inside_served},
     host::{BridgePolicy, BridgePort, HostPolicy, Published},
     inside::{inside, inside_must_stand},
-    world::is_world,
 };
 
 /// The tap's name in a slot's namespace.
