@@ -19,6 +19,7 @@ use hearth_domain::Action;
 use hearth_image::{
     ConfigOverrides, Credentials, ErrorKind, ImageError, ImageId, ImageRecord, ImageStore, ImportOptions, ImportSource,
     Phase, Progress, ProgressSink, PullOptions, Reference,
+    registry::{Reach, RegistryError},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -138,6 +139,7 @@ pub(crate) async fn pull(State(app): State<Arc<App>>, caller: Caller, body: ApiB
     let options = PullOptions {
         claim: names::of_pull(&app, &tenant, &reference).await?,
         credentials: request.auth.map(credentials),
+        reach: reach(tenant.host),
     };
     let images = app.images.clone();
     let work = |progress| async move { images.pull(&reference, options, progress).await };
@@ -265,6 +267,11 @@ pub(crate) fn find(
     }
 }
 
+/// What a pull may speak to: the daemon goes where its callers cannot, so it fetches from there for admins of the host alone.
+pub(crate) fn reach(host: bool) -> Reach {
+    if host { Reach::Host } else { Reach::World }
+}
+
 fn parse_reference(field: &'static str, text: &str) -> ApiResult<Reference> {
     text.parse()
         .map_err(|error: hearth_image::ReferenceError| ApiError::field(field, error.to_string()))
@@ -324,7 +331,9 @@ impl From<ImageError> for ApiError {
     fn from(error: ImageError) -> Self {
         let code = match (&error, error.kind()) {
             (ImageError::Ambiguous { .. } | ImageError::SeveralNames { .. }, _) => ProblemCode::Ambiguous,
-            (ImageError::NameTaken(_), _) => ProblemCode::Forbidden,
+            (ImageError::NameTaken(_) | ImageError::Registry(RegistryError::NotPublic { .. }), _) => {
+                ProblemCode::Forbidden
+            }
             (ImageError::Reference(_), _) => ProblemCode::InvalidField,
             (_, ErrorKind::NotFound) => ProblemCode::ImageNotFound,
             (_, ErrorKind::InvalidInput) => ProblemCode::InvalidRequest,

@@ -79,9 +79,12 @@ pub(crate) struct UpArgs {
     pub(crate) vmm: VmmArgs,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
-    /// Registries spoken to without TLS, as HOST[:PORT]; those on loopback are anyway
+    /// Registries spoken to without TLS, by all projects; those on loopback are anyway, by admins of the host
     #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
     pub(crate) insecure_registries: Vec<String>,
+    /// Registries at addresses that are not public from which all projects may pull, with TLS
+    #[arg(long = "private-registry", value_name = "HOST[:PORT]")]
+    pub(crate) private_registries: Vec<String>,
     /// A further certificate authority for registries, as a PEM file
     #[arg(long = "registry-ca", value_name = "FILE")]
     pub(crate) registry_ca: Vec<PathBuf>,

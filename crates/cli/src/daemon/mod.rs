@@ -162,6 +162,7 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
 async fn open_images(args: &UpArgs, state: &StateDir) -> anyhow::Result<ImageStore> {
     let registry = RegistryConfig {
         insecure_registries: args.insecure_registries.clone(),
+        private_registries: args.private_registries.clone(),
         ca_files: args.registry_ca.clone(),
         ..RegistryConfig::default()
     };

@@ -80,6 +80,7 @@ impl Image {
         let options = PullOptions {
             credentials: pull.credentials.clone(),
             claim: pull.claim.clone(),
+            reach: images::reach(self.host),
         };
         let pulling = app.images.pull(&pull.reference, options, ProgressSink::from(sender));
         let telling = async {

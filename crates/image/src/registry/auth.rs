@@ -118,10 +118,10 @@ impl Authenticator<'_> {
             .parse()
             .map_err(|_| self.unsupported("the token server is not a URL"))?;
         self.site
-            .check_url(&url)
+            .check_url(&url, false)
             .map_err(|reason| self.unsupported(format!("the token server leads {reason}")))?;
         let scope = format!("repository:{}:pull", self.repository);
-        let request = self.token_request(url, service, &scope)?;
+        let request = self.token_request(url, service, &scope).await?;
         let response = request
             .send()
             .await
@@ -145,7 +145,7 @@ impl Authenticator<'_> {
         Ok(self.bearer(&token)?)
     }
 
-    fn token_request(
+    async fn token_request(
         &self,
         mut url: Url,
         service: Option<&str>,
@@ -160,13 +160,13 @@ impl Authenticator<'_> {
                 ("scope", scope),
                 ("client_id", CLIENT_ID),
             ];
-            return Ok(self.client.token_request(url, Some(&form)));
+            return self.client.token_request(self.site, url, Some(&form)).await;
         }
         url.query_pairs_mut()
             .append_pair("service", service)
             .append_pair("scope", scope)
             .append_pair("client_id", CLIENT_ID);
-        let request = self.client.token_request(url, None);
+        let request = self.client.token_request(self.site, url, None).await?;
         match self.credentials {
             Credentials::Basic { username, password } => {
                 Ok(request.header(AUTHORIZATION, self.secret(&basic(username, password))?))

@@ -1,5 +1,6 @@
 //! What can go wrong at a registry.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::credentials::CredentialError;
@@ -34,6 +35,18 @@ pub enum RegistryError {
         /// How TLS failed.
         #[source]
         source: reqwest::Error,
+    },
+    /// The registry, or what it leads to, is where only who administers the host may pull from.
+    #[error(
+        "registry {registry} is not asked: {target} is at {address}, which is not a public address, and only admins of the host pull from there; for all projects its owner starts the daemon with `--private-registry {target}`, or `--insecure-registry {target}` where it speaks plain HTTP"
+    )]
+    NotPublic {
+        /// Host and port.
+        registry: String,
+        /// Host and port of the registry, of its token server, or of what it redirects to.
+        target: String,
+        /// Where that is.
+        address: IpAddr,
     },
     /// The registry's or the token server's refusal.
     #[error("registry {registry} refused access to {repository}: {reason}")]
@@ -162,6 +175,7 @@ impl RegistryError {
             | Self::RateLimited { .. }
             | Self::TooSlow { .. }
             | Self::Status { .. } => ErrorKind::Unreachable,
+            Self::NotPublic { .. } => ErrorKind::InvalidInput,
             Self::Unauthorized { .. } | Self::Challenge { .. } | Self::Credentials(_) => ErrorKind::Unauthorized,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Redirect { .. } | Self::Protocol { .. } | Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => {

@@ -7,11 +7,13 @@
 //! ```
 //!
 //! Invariants: no byte leaves this module before its digest and size were checked; credentials go to no host but the registry's (and the token
-//! server that it names); every body is bounded; every wait has a deadline.
+//! server that it names); on behalf of who does not administer the host none but public addresses are asked, and what its owner named (`reach.rs`);
+//! every body is bounded; every wait has a deadline.
 
 mod auth;
 mod download;
 mod error;
+mod reach;
 mod repository;
 mod retry;
 mod transport;
@@ -19,6 +21,7 @@ mod trust;
 
 pub use download::Transfer;
 pub use error::RegistryError;
+pub use reach::Reach;
 pub use repository::{Repository, Resolved};
 pub use retry::{PacePolicy, RetryPolicy};
 pub use transport::{RegistryClient, RegistryConfig};

@@ -7,8 +7,9 @@ use reqwest::{Response, StatusCode, Url};
 
 use super::auth::{Authenticator, Challenge};
 use super::error::RegistryError;
+use super::reach::{Reach, endpoint, is_loopback};
 use super::retry::{Attempts, Verdict};
-use super::transport::{Failure, RegistryClient, Site, causes, is_loopback, is_untrusted, read_bounded, reason};
+use super::transport::{Failure, RegistryClient, Site, causes, is_untrusted, read_bounded, reason};
 use crate::credentials::Credentials;
 use crate::digest::{Digest, clip};
 use crate::manifest::{ACCEPT, Descriptor, Document, MANIFEST_MAX_BYTES, Manifest, ManifestError};
@@ -39,19 +40,23 @@ pub struct Resolved {
 
 impl RegistryClient {
     /// Finds out how to speak to the reference's registry, and authenticates if it asks for it at once.
-    pub async fn connect(&self, reference: &Reference, credentials: Credentials) -> Result<Repository, RegistryError> {
-        let registry = match reference.registry() {
-            "docker.io" => "registry-1.docker.io",
-            other => other,
-        };
+    pub async fn connect(
+        &self,
+        reference: &Reference,
+        credentials: Credentials,
+        reach: Reach,
+    ) -> Result<Repository, RegistryError> {
+        let registry = endpoint(reference.registry());
         let base = base_url("https", registry)?;
-        let loopback = base.host_str().is_some_and(is_loopback);
-        let plain = loopback || self.may_be_plain(reference.registry());
+        let host = base.host_str().unwrap_or_default().to_owned();
+        let plain = (reach == Reach::Host && is_loopback(&host)) || self.may_be_plain(reference.registry());
         let mut repository = Repository {
             client: self.clone(),
             site: Site {
                 registry: reference.registry().to_owned(),
+                host,
                 plain,
+                reach,
             },
             base,
             name: reference.repository().to_owned(),

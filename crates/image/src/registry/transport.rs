@@ -1,15 +1,18 @@
 //! HTTP with time-outs, own TLS roots, and redirects that do not carry credentials to strangers.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Response, Url};
 use serde::{Deserialize, Serialize};
 
 use super::error::RegistryError;
+use super::reach::{Near, Reach, WorldResolver, authority, check_address, check_name, is_among, is_loopback};
 use super::retry::{PacePolicy, RetryPolicy, parse_retry_after};
 use super::trust::tls_config;
 use crate::digest::clip;
@@ -21,8 +24,14 @@ const ERROR_BODY_MAX_BYTES: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistryConfig {
-    /// Registries (host, with the port if it is not the usual one) that may be spoken to over plain HTTP. Loopback always may.
+    /// Registries (host, with the port if it is not the usual one) that may be spoken to over plain HTTP, on
+    /// whoever's behalf and wherever they are. For who administers the host, loopback always may.
     pub insecure_registries: Vec<String>,
+    /// Registries, token servers and what they redirect to (as above) that may be spoken to on whoever's behalf though
+    /// their addresses are not public.
+    pub private_registries: Vec<String>,
+    /// Names whose addresses are not asked of the system.
+    pub hosts: BTreeMap<String, Vec<IpAddr>>,
     /// PEM files with certificates trusted beside the system's: authorities, or a server's own.
     pub ca_files: Vec<PathBuf>,
     /// Time to connect, TLS included.
@@ -35,10 +44,19 @@ pub struct RegistryConfig {
     pub pace: PacePolicy,
 }
 
+impl RegistryConfig {
+    /// Whether the host's owner named where `url` leads, so that it is asked on whoever's behalf.
+    fn names(&self, url: &Url) -> bool {
+        is_among(&self.insecure_registries, url) || is_among(&self.private_registries, url)
+    }
+}
+
 impl Default for RegistryConfig {
     fn default() -> Self {
         Self {
             insecure_registries: Vec::new(),
+            private_registries: Vec::new(),
+            hosts: BTreeMap::new(),
             ca_files: Vec::new(),
             connect_timeout_ms: 10_000,
             idle_timeout_ms: 30_000,
@@ -54,6 +72,10 @@ pub struct RegistryClient {
     http: reqwest::Client,
     /// Past any proxy that the environment names: that one cannot reach our loopback.
     direct: reqwest::Client,
+    /// To public addresses alone, and past any proxy.
+    world: reqwest::Client,
+    /// Which requests of `http` go by a proxy.
+    proxies: Arc<Matcher>,
     pub(super) config: Arc<RegistryConfig>,
 }
 
@@ -79,6 +101,7 @@ impl RegistryClient {
     /// Reads the certificate authorities and makes the client.
     pub fn new(config: RegistryConfig) -> Result<Self, RegistryError> {
         let tls = tls_config(&config.ca_files)?;
+        let config = Arc::new(config);
         let build = |builder: reqwest::ClientBuilder| {
             builder
                 .tls_backend_preconfigured(tls.clone())
@@ -92,21 +115,46 @@ impl RegistryClient {
                 .build()
                 .map_err(|error| RegistryError::Tls(error.to_string()))
         };
-        let http = build(reqwest::Client::builder())?;
-        let direct = build(reqwest::Client::builder().no_proxy())?;
+        let builder = || {
+            let addresses =
+                |known: &Vec<IpAddr>| known.iter().map(|known| SocketAddr::new(*known, 0)).collect::<Vec<_>>();
+            config
+                .hosts
+                .iter()
+                .fold(reqwest::Client::builder(), |builder, (host, known)| {
+                    builder.resolve_to_addrs(host, &addresses(known))
+                })
+        };
+        let world = reqwest::Client::builder().dns_resolver(WorldResolver(Arc::clone(&config)));
         Ok(Self {
-            http,
-            direct,
-            config: Arc::new(config),
+            http: build(builder())?,
+            direct: build(builder().no_proxy())?,
+            world: build(world.no_proxy())?,
+            // The same look at the environment as reqwest's.
+            proxies: Arc::new(Matcher::from_system()),
+            config,
         })
     }
 
-    fn client_for(&self, url: &Url) -> &reqwest::Client {
-        if url.host_str().is_some_and(is_loopback) {
-            &self.direct
-        } else {
-            &self.http
+    /// What may speak to where `url` leads, for this pull. Every request is sent by what this gives.
+    async fn client_for(&self, site: &Site, url: &Url) -> Result<&reqwest::Client, RegistryError> {
+        let host = url.host_str().unwrap_or_default();
+        if site.reach == Reach::Host || self.config.names(url) {
+            return Ok(if is_loopback(host) { &self.direct } else { &self.http });
         }
+        check_address(host).map_err(|near| site.near(url, &near))?;
+        if !self.is_proxied(url) {
+            return Ok(&self.world);
+        }
+        check_name(&self.config, host)
+            .await
+            .map_err(|near| site.near(url, &near))?;
+        Ok(&self.http)
+    }
+
+    fn is_proxied(&self, url: &Url) -> bool {
+        let uri = url.as_str().parse();
+        uri.is_ok_and(|uri| self.proxies.intercept(&uri).is_some())
     }
 
     /// Whether plain HTTP may be spoken to `registry` (`host[:port]`).
@@ -127,7 +175,11 @@ impl RegistryClient {
     ) -> Result<Response, Failure> {
         let mut target = url.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self.client_for(&target).get(target.clone()).headers(headers.clone());
+            let mut request = self
+                .client_for(site, &target)
+                .await?
+                .get(target.clone())
+                .headers(headers.clone());
             if let Some(authorization) = authorization.filter(|_| target.origin() == url.origin()) {
                 request = request.header(AUTHORIZATION, authorization);
             }
@@ -135,18 +187,23 @@ impl RegistryClient {
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            target = site.follow(&target, &response)?;
+            target = site.follow(&self.config, &target, &response)?;
         }
         Err(site.redirect(format!("more than {REDIRECTS_MAX} redirects")).into())
     }
 
     /// One request to a token server; redirects are not followed there.
-    pub(super) fn token_request(&self, url: Url, form: Option<&[(&str, &str)]>) -> reqwest::RequestBuilder {
-        let client = self.client_for(&url);
-        match form {
+    pub(super) async fn token_request(
+        &self,
+        site: &Site,
+        url: Url,
+        form: Option<&[(&str, &str)]>,
+    ) -> Result<reqwest::RequestBuilder, RegistryError> {
+        let client = self.client_for(site, &url).await?;
+        Ok(match form {
             Some(form) => client.post(url).form(form),
             None => client.get(url),
-        }
+        })
     }
 }
 
@@ -154,12 +211,19 @@ impl RegistryClient {
 #[derive(Clone, Debug)]
 pub(super) struct Site {
     pub(super) registry: String,
+    /// Its host alone.
+    pub(super) host: String,
     /// Whether plain HTTP is allowed.
     pub(super) plain: bool,
+    pub(super) reach: Reach,
 }
 
 impl Site {
     pub(super) fn passing(&self, action: &str, error: reqwest::Error) -> Failure {
+        let near = causes(&error).find_map(|cause| cause.downcast_ref::<Near>());
+        if let (Some(near), Some(url)) = (near, error.url()) {
+            return Failure::Lasting(self.near(url, near));
+        }
         let registry = self.registry.clone();
         // Redirect targets hold signatures in their query.
         let error = error.without_url();
@@ -195,22 +259,32 @@ impl Site {
         }
     }
 
-    fn follow(&self, from: &Url, response: &Response) -> Result<Url, RegistryError> {
+    fn near(&self, url: &Url, near: &Near) -> RegistryError {
+        RegistryError::NotPublic {
+            registry: self.registry.clone(),
+            target: clip(&authority(url)),
+            address: near.address,
+        }
+    }
+
+    fn follow(&self, config: &RegistryConfig, from: &Url, response: &Response) -> Result<Url, RegistryError> {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| self.redirect("no location given"))?;
         let target = from
             .join(location)
             .map_err(|_| self.redirect("the location is not a URL"))?;
-        self.check_url(&target).map_err(|reason| self.redirect(reason))?;
+        let plain = is_among(&config.insecure_registries, &target);
+        self.check_url(&target, plain).map_err(|reason| self.redirect(reason))?;
         Ok(target)
     }
 
-    /// HTTPS, or plain HTTP where the registry itself may be spoken to like that; no credentials in the URL.
-    pub(super) fn check_url(&self, url: &Url) -> Result<(), String> {
+    /// HTTPS, or plain HTTP where the registry itself may be spoken to like that, to its own host or to one that is `plain`
+    /// as well; no credentials in the URL.
+    pub(super) fn check_url(&self, url: &Url, plain: bool) -> Result<(), String> {
         let host = url.host_str().unwrap_or_default();
         match url.scheme() {
             "https" => {}
-            "http" if self.plain => {}
+            "http" if self.plain && (plain || self.is_host(host)) => {}
             scheme => return Err(format!("to {scheme}://{}, which is not HTTPS", clip(host))),
         }
         if url.username().is_empty() && url.password().is_none() {
@@ -218,6 +292,11 @@ impl Site {
         } else {
             Err("with credentials in the URL".into())
         }
+    }
+
+    /// Whether this is the registry's own host.
+    fn is_host(&self, host: &str) -> bool {
+        host == self.host || (is_loopback(host) && is_loopback(&self.host))
     }
 
     /// Sorts a refusal into passing and lasting, with the registry's own words.
@@ -242,12 +321,6 @@ impl Site {
             Failure::Lasting(error)
         }
     }
-}
-
-/// Whether `host` is this machine, as far as its name tells.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether TLS failed over the certificate: that is never a reason to try again, or without TLS.
@@ -311,26 +384,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_told_by_name_and_by_address() {
-        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "::1"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["localhost.example", "10.0.0.1", "127.0.0.1.example", "0.0.0.0"] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
-
-    #[test]
     fn urls_without_tls_or_with_credentials_are_refused() {
-        let site = Site {
-            registry: "r.example".into(),
-            plain: false,
+        let site = |host: &str, plain| Site {
+            registry: host.into(),
+            host: host.into(),
+            plain,
+            reach: Reach::World,
         };
-        let check = |site: &Site, url: &str| site.check_url(&url.parse().unwrap()).is_ok();
-        assert!(check(&site, "https://cdn.example/x?sig=1"));
-        assert!(!check(&site, "http://cdn.example/x"));
-        assert!(!check(&site, "file:///etc/passwd"));
-        assert!(!check(&site, "https://me:secret@cdn.example/x"));
-        assert!(check(&Site { plain: true, ..site }, "http://127.0.0.1:1/x"));
+        let check = |site: &Site, url: &str, plain| site.check_url(&url.parse().unwrap(), plain).is_ok();
+        let strict = site("r.example", false);
+        assert!(check(&strict, "https://cdn.example/x?sig=1", false));
+        assert!(!check(&strict, "http://cdn.example/x", true));
+        assert!(!check(&strict, "file:///etc/passwd", true));
+        assert!(!check(&strict, "https://me:secret@cdn.example/x", true));
+        let plain = site("r.example", true);
+        assert!(check(&plain, "http://r.example:1/x", false));
+        assert!(check(&plain, "http://cdn.example/x", true));
+        assert!(check(&plain, "https://cdn.example/x", false));
+        for elsewhere in ["http://cdn.example/x", "http://127.0.0.1/x", "http://169.254.169.254/"] {
+            assert!(!check(&plain, elsewhere, false), "{elsewhere}");
+        }
+        assert!(check(&site("localhost", true), "http://127.0.0.1:1/x", false));
     }
 }

@@ -21,7 +21,7 @@ use crate::fault;
 use crate::manifest::{CONFIG_MAX_BYTES, Descriptor, Manifest};
 use crate::progress::{Meter, Phase, ProgressSink};
 use crate::reference::Reference;
-use crate::registry::{Repository, Transfer};
+use crate::registry::{Reach, Repository, Transfer};
 
 /// Layers fetched at the same time.
 const PARALLEL_LAYERS: usize = 4;
@@ -33,6 +33,18 @@ pub struct PullOptions {
     pub credentials: Option<Credentials>,
     /// On whose behalf the image is named; without it, on the host's, whose names move.
     pub claim: Option<NameClaim>,
+    /// What may be spoken to.
+    pub reach: Reach,
+}
+
+impl PullOptions {
+    /// On behalf of who administers the host.
+    pub fn of_host() -> Self {
+        Self {
+            reach: Reach::Host,
+            ..Self::default()
+        }
+    }
 }
 
 /// What the catalogue is to say about an image.
@@ -85,7 +97,7 @@ impl ImageStore {
             Some(credentials) => credentials,
             None => self.known_credentials(reference.registry()).await?,
         };
-        let repository = inner.client.connect(reference, credentials).await?;
+        let repository = inner.client.connect(reference, credentials, options.reach).await?;
         let manifest = repository.resolve(reference, &inner.config.platform).await?.manifest;
         let id = ImageId::new(manifest.config.digest);
         let naming = Naming {

@@ -62,7 +62,7 @@ async fn victim() {
     if let Ok(name) = std::env::var(PULL) {
         let sink = ProgressSink::none();
         store
-            .pull(&reference(&name), PullOptions::default(), sink)
+            .pull(&reference(&name), PullOptions::of_host(), sink)
             .await
             .unwrap();
     }
@@ -174,7 +174,7 @@ async fn a_layer_is_fetched_once_whenever_the_first_process_was_killed() {
         check_whole(&root, &store, point, Outcome::Nothing);
         let sink = ProgressSink::none();
         store
-            .pull(&reference(&name), PullOptions::default(), sink)
+            .pull(&reference(&name), PullOptions::of_host(), sink)
             .await
             .unwrap();
         // Whichever layer came first was whole when the process died.

@@ -337,8 +337,8 @@ async fn a_token_is_fetched_shown_to_the_registry_and_to_nobody_else() {
         password: "secret".into(),
     };
     let options = PullOptions {
-        claim: None,
         credentials: Some(credentials),
+        ..PullOptions::of_host()
     };
     let bench = Bench::new().await;
     let name = reference(&format!("{}/app:1", front.host()));
@@ -385,8 +385,8 @@ async fn a_redirects_target_is_not_given_the_credentials_it_asks_for() {
             password: "secret".into(),
         };
         let options = PullOptions {
-            claim: None,
             credentials: Some(credentials),
+            ..PullOptions::of_host()
         };
         let bench = Bench::new().await;
         let name = reference(&format!("{}/app:1", front.host()));
@@ -459,7 +459,7 @@ async fn a_full_disk_is_seen_beforehand_or_on_the_way_and_leaves_nothing() {
     let store = ImageStore::open(&root, config()).await.unwrap();
     let pull = async |name: &str| {
         let name = reference(&format!("{}/{name}", registry.host()));
-        store.pull(&name, PullOptions::default(), ProgressSink::none()).await
+        store.pull(&name, PullOptions::of_host(), ProgressSink::none()).await
     };
     let error = assert_kind(pull("app:1").await, ErrorKind::NoSpace);
     assert!(error.to_string().contains("are free"), "{error}");

@@ -95,7 +95,7 @@ async fn pulls_of_one_image_share_the_work() {
         let (store, name) = (store.clone(), name.clone());
         tokio::spawn(async move {
             store
-                .pull(&name, PullOptions::default(), ProgressSink::none())
+                .pull(&name, PullOptions::of_host(), ProgressSink::none())
                 .await
                 .unwrap()
                 .id

@@ -12,5 +12,6 @@ mod import;
 mod lifecycle;
 mod proxy;
 mod pull;
+mod reach;
 mod source;
 mod support;

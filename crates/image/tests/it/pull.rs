@@ -17,7 +17,7 @@ async fn an_image_is_pulled_once_and_can_be_read() {
     let bench = Bench::new().await;
     let name = reference(&format!("{}/app:1", registry.host()));
     let (sink, events) = recorder();
-    let record = bench.store.pull(&name, PullOptions::default(), sink).await.unwrap();
+    let record = bench.store.pull(&name, PullOptions::of_host(), sink).await.unwrap();
     assert_eq!(record.names, std::slice::from_ref(&name));
     assert_eq!(record.config.cmd, ["/bin/sh"]);
     assert_eq!(record.created, Some("2024-05-06T07:08:09Z".parse().unwrap()));
@@ -38,7 +38,7 @@ async fn an_image_is_pulled_once_and_can_be_read() {
     bench.assert_nothing_in_the_making();
 
     let (sink, events) = recorder();
-    let again = bench.store.pull(&name, PullOptions::default(), sink).await.unwrap();
+    let again = bench.store.pull(&name, PullOptions::of_host(), sink).await.unwrap();
     assert_eq!(again.id, record.id);
     let seen: Vec<_> = events.lock().unwrap().iter().map(|(phase, _)| *phase).collect();
     assert_eq!(seen, [Phase::Resolving, Phase::Done]);
@@ -136,8 +136,8 @@ async fn a_password_comes_with_the_pull_or_from_docker() {
     let with = |password: &str| {
         let (username, password) = (login.0.clone(), password.to_owned());
         PullOptions {
-            claim: None,
             credentials: Some(Credentials::Basic { username, password }),
+            ..PullOptions::of_host()
         }
     };
     let sink = hearth_image::ProgressSink::none;

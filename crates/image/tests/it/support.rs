@@ -59,9 +59,11 @@ impl Bench {
     }
 
     pub(crate) async fn pull(&self, name: &str) -> Result<ImageRecord, ImageError> {
-        self.store
-            .pull(&reference(name), PullOptions::default(), ProgressSink::none())
-            .await
+        self.pull_with(name, PullOptions::of_host()).await
+    }
+
+    pub(crate) async fn pull_with(&self, name: &str, options: PullOptions) -> Result<ImageRecord, ImageError> {
+        self.store.pull(&reference(name), options, ProgressSink::none()).await
     }
 
     /// Nothing visible, nothing in the making.

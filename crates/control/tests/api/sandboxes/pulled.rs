@@ -1,14 +1,15 @@
 //! Builds that begin with an image that the node lacks, by E2B's API and from a real registry.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use hearth_api::{ProblemCode, Role};
+use hearth_api::{ProblemCode, Role, TemplateBuild};
 use hearth_testkit::{
     images::{Image, Layout},
     registry::{Registry, RegistryOptions},
 };
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{fixture::Fixture, tenancy::Realm};
 
@@ -130,4 +131,59 @@ async fn what_is_no_project_s_to_name_is_not_pulled() {
     let nonsense = json!({ "name": "pulled", "image": "no such image" });
     let refused = r.ask(&key, Method::POST, "/v1/templates", Some(nonsense)).await;
     assert!(refused.status.is_client_error(), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_project_pulls_from_public_addresses_and_admins_of_the_host_from_everywhere() {
+    let Some(registry) = private("me") else { return };
+    let r = Realm::new().await;
+    r.project("mine", json!({})).await;
+    let developer = r.key("mine", Role::Developer, None).await.token;
+    let admin = r.key("default", Role::Admin, None).await.token;
+    let name = format!("{}/mine/app:1", registry.host());
+    let auth = json!({ "kind": "basic", "username": "me", "password": PASSWORD });
+    let pull = async |key: &str, reference: &str| {
+        let body = json!({ "reference": reference, "auth": auth });
+        let answer = r.ask(key, Method::POST, "/v1/images/pull", Some(body)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.lines::<Value>().pop().unwrap()
+    };
+    for (reference, host, address) in [
+        (name.as_str(), registry.host().as_str(), "127.0.0.1"),
+        ("169.254.169.254/latest:1", "169.254.169.254", "169.254.169.254"),
+    ] {
+        let refused = pull(&developer, reference).await;
+        assert_eq!(refused["problem"]["code"], "forbidden", "{refused}");
+        let detail = refused["problem"]["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("{host} is at {address}")), "{detail}");
+        assert!(detail.contains(&format!("--private-registry {host}")), "{detail}");
+    }
+    // Admins of their own project are none of the host.
+    let chief = r.key("mine", Role::Admin, None).await.token;
+    assert_eq!(pull(&chief, &name).await["problem"]["code"], "forbidden");
+    let why = failed_build(&r, &developer, &name).await;
+    assert!(
+        why.contains(&format!("cannot pull {name}")) && why.contains("not a public address"),
+        "{why}"
+    );
+    let pulled = pull(&admin, &name).await;
+    assert!(pulled["image"]["id"].is_string(), "{pulled}");
+}
+
+/// Why a build that begins with `image` fails.
+async fn failed_build(r: &Realm, key: &str, image: &str) -> String {
+    let template = json!({ "name": "pulled", "image": image });
+    let asked = r.ask(key, Method::POST, "/v1/templates", Some(template)).await;
+    let build: TemplateBuild = asked.json();
+    let path = format!("/v1/templates/pulled/builds/{}", build.id);
+    let over = async {
+        loop {
+            let build: TemplateBuild = r.ask(key, Method::GET, &path, None).await.json();
+            if build.state.is_over() {
+                return build.reason.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), over).await.unwrap()
 }
