@@ -1,7 +1,7 @@
 //! Answers that are held in memory until an HTTP/2 client takes them.
 //!
 //! Such a client says itself how many bytes of a stream it takes, and may say none: then nothing is written, and no write
-//! stands still ([`super::stall`]). So what is held for it has its time, until the last piece of it is sent; who does not take
+//! stands still ([`hearth_http::Stalling`]). So what is held for it has its time, until the last piece of it is sent; who does not take
 //! it loses the connection. Large answers take a share of a room of their own, so that unread ones are bounded in all.
 
 use std::{sync::Arc, time::Duration};

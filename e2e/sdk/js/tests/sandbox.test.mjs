@@ -131,7 +131,7 @@ test('rules of the network', async () => {
 test('fork', async () => {
   const made = await create()
   await made.files.write('/home/user/mark', 'original')
-  const copies = [...(await made.fork()), ...(await Sandbox.fork(made.sandboxId, { count: 1, timeoutMs: 100_000 }))]
+  const copies = [...(await made.fork({ timeoutMs: 100_000 })), ...(await Sandbox.fork(made.sandboxId, { count: 1, timeoutMs: 100_000 }))]
   try {
     for (const copy of copies) expect(await copy.files.read('/home/user/mark')).toBe('original')
     expect(new Set([made, ...copies].map((one) => one.sandboxId)).size).toBe(3)

@@ -24,7 +24,7 @@ def marked(create):
 @covers("Sandbox.fork")
 def test_fork(marked):
     sandbox, pid = marked
-    (copy,) = sandbox.fork()
+    (copy,) = sandbox.fork(timeout=300)
     try:
         assert copy.sandbox_id != sandbox.sandbox_id
         assert copy.files.read("/home/user/mark") == "original"

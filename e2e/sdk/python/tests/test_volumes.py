@@ -120,7 +120,7 @@ def test_sandboxes_share_a_volume(sdk, create, volume):
     two.commands.run("echo two > /data/shared")
     one = one.connect()
     wait_until(lambda: one.commands.run("cat /mnt/data/shared").stdout == "two\n", "what was written over the pause")
-    (copy,) = one.fork()
+    (copy,) = one.fork(timeout=300)
     try:
         copy.commands.run("echo copy > /mnt/data/shared")
         wait_until(lambda: one.commands.run("cat /mnt/data/shared").stdout == "copy\n", "what the copy wrote")
