@@ -168,18 +168,33 @@ impl Folder {
 
     /// Removes what is at the path, with all that is in it. It is gone at once.
     pub fn remove(&self, path: &VolumePath) -> io::Result<()> {
+        let moved = self.move_away(path)?;
+        let (freed, purged) = self.purge(&moved);
+        self.take_off(freed)?;
+        purged
+    }
+
+    /// Moves what is at the path to what is to go, where it is called so.
+    pub(crate) fn move_away(&self, path: &VolumePath) -> io::Result<CString> {
         let name = path.name().ok_or(Errno::BUSY)?;
         let folder = self.open_folder(&path.parent())?;
         let moved = fresh_name();
         renameat(&folder, name, self.refuse(), &moved)?;
-        // Without the books, which others want meanwhile.
+        Ok(moved)
+    }
+
+    /// Removes what is to go. How many bytes went, and whether all did. Without the books, which others want meanwhile.
+    pub(crate) fn purge(&self, moved: &CStr) -> (u64, io::Result<()>) {
         let mut freed = 0_u64;
-        let purged = purge(self.refuse(), &moved, &mut |bytes| freed = freed.saturating_add(bytes));
+        let purged = purge(self.refuse(), moved, &mut |bytes| freed = freed.saturating_add(bytes));
+        (freed, purged)
+    }
+
+    pub(crate) fn take_off(&self, freed: u64) -> io::Result<()> {
         self.with_books(|books| {
             books.take_off(freed);
             Ok(())
-        })?;
-        purged
+        })
     }
 
     /// Opens a file to be read; its length comes with it.

@@ -8,39 +8,60 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use crate::folder::Folder;
+use crate::{folder::Folder, path::VolumePath};
 
 /// What is done in one volume at once.
 const VOLUME_MAX: usize = 4;
 /// What is done in all volumes at once: a part of the threads that there are for what blocks.
 const ALL_MAX: usize = 64;
+/// Trees that are removed at once. That takes as long as they are large, so it takes nobody's turn.
+const REMOVALS_MAX: usize = 8;
+
+/// What all volumes share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    all: Arc<Semaphore>,
+    removals: Arc<Semaphore>,
+}
 
 /// The turns of one volume, and those that all volumes share.
 #[derive(Debug)]
 pub(crate) struct Turns {
     own: Arc<Semaphore>,
-    all: Arc<Semaphore>,
+    shared: Shared,
 }
 
-/// The turns that all volumes share.
-pub(crate) fn shared() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(ALL_MAX))
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(ALL_MAX)),
+            removals: Arc::new(Semaphore::new(REMOVALS_MAX)),
+        }
+    }
+
+    /// Removes a tree, when its turn has come.
+    pub(crate) async fn removal<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let removals = Arc::clone(&self.removals);
+        let turn = removals.acquire_owned().await.map_err(io::Error::other)?;
+        Turn { _permits: vec![turn] }.run(work).await
+    }
 }
 
 impl Turns {
-    pub(crate) fn new(all: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(shared: Shared) -> Self {
         Self {
             own: Arc::new(Semaphore::new(VOLUME_MAX)),
-            all,
+            shared,
         }
     }
 }
 
 /// The right to do something that blocks.
 #[derive(Debug)]
-pub(crate) struct Turn(
-    #[expect(dead_code, reason = "they are given back when it is dropped")] [OwnedSemaphorePermit; 2],
-);
+pub(crate) struct Turn {
+    /// They are given back when it is dropped.
+    _permits: Vec<OwnedSemaphorePermit>,
+}
 
 impl Turn {
     /// Does it. Once begun it is done, though nobody waits for it any more.
@@ -57,10 +78,22 @@ impl Turn {
 impl Folder {
     /// Waits for a turn: first for one of the volume's own, so that no volume has all that others wait for.
     pub(crate) async fn turn(&self) -> io::Result<Turn> {
-        let Turns { own, all } = self.turns();
+        let Turns { own, shared } = self.turns();
         let own = Arc::clone(own).acquire_owned().await.map_err(io::Error::other)?;
-        let all = Arc::clone(all).acquire_owned().await.map_err(io::Error::other)?;
-        Ok(Turn([own, all]))
+        let all = Arc::clone(&shared.all);
+        let all = all.acquire_owned().await.map_err(io::Error::other)?;
+        Ok(Turn {
+            _permits: vec![own, all],
+        })
+    }
+
+    /// Removes what is at a path, with all that is in it. It is gone at once, and what it held is free when that is removed.
+    pub async fn remove_slowly(self: &Arc<Self>, path: VolumePath) -> io::Result<()> {
+        let moved = self.blocking(move |folder| folder.move_away(&path)).await??;
+        let folder = Arc::clone(self);
+        let (freed, purged) = self.turns().shared.removal(move || folder.purge(&moved)).await?;
+        self.blocking(move |folder| folder.take_off(freed)).await??;
+        purged
     }
 
     /// Does something with the volume that blocks, when its turn has come.

@@ -32,8 +32,14 @@ impl Uploading {
 
     /// Adds to it. It is gone where that fails.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> io::Result<()> {
-        let work = move |mut upload: Upload| upload.write(bytes.as_ref()).map(|()| upload);
-        self.upload = Some(self.run(work).await?);
+        let folder = Arc::clone(&self.folder);
+        // Whoever waits for it may be cut off: as one of these it goes without keeping anybody.
+        let work = move |mut upload: Upload| {
+            upload.write(bytes.as_ref())?;
+            let upload = Some(upload);
+            Ok(Self { folder, upload })
+        };
+        *self = self.run(work).await?;
         Ok(())
     }
 

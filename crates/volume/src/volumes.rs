@@ -17,14 +17,14 @@ use rustix::{
     io::Errno,
 };
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::{
     folder::Folder,
     handle::KernelHandle,
     purge::{fresh_name, purge},
-    turns::{self, Turns},
+    turns::{Shared, Turns},
 };
 
 const REFUSE: &str = "tmp";
@@ -57,7 +57,7 @@ pub struct Volumes {
     mark_key: [u8; 32],
     limit_bytes: u64,
     /// Turns that all of them share.
-    turns: Arc<Semaphore>,
+    turns: Shared,
     open: Mutex<HashMap<VolumeId, Arc<Folder>>>,
 }
 
@@ -84,7 +84,7 @@ impl Volumes {
             refuse: Arc::new(refuse),
             mark_key: blake3::derive_key(MARK_CONTEXT, secret),
             limit_bytes,
-            turns: turns::shared(),
+            turns: Shared::new(),
             open: Mutex::default(),
         };
         volumes.empty_refuse().map_err(failed("sweep the folder"))?;
@@ -127,7 +127,7 @@ impl Volumes {
             Err(error) => return Err(self.failed("open one in the folder")(error.into())),
         };
         let refuse = Arc::clone(&self.refuse);
-        let turns = Turns::new(Arc::clone(&self.turns));
+        let turns = Turns::new(self.turns.clone());
         let folder = Arc::new(Folder::new(id, root, refuse, self.mark_key, self.limit_bytes, turns));
         open.insert(id, Arc::clone(&folder));
         Ok(Some(folder))
@@ -141,6 +141,21 @@ impl Volumes {
             Err(error) => Err(error),
         };
         removed.map_err(self.failed("remove one from the folder"))
+    }
+
+    /// Removes a volume for everybody at once; what is in it when its turn has come. Idempotent.
+    pub async fn remove_slowly(self: &Arc<Self>, id: VolumeId) -> Result<(), VolumeError> {
+        let failed = self.failed("remove one from the folder");
+        let volumes = Arc::clone(self);
+        let moved = spawn_blocking(move || volumes.take_away(id))
+            .await
+            .map_err(io::Error::other);
+        let Some(moved) = moved.flatten().map_err(&failed)? else {
+            return Ok(());
+        };
+        let refuse = Arc::clone(&self.refuse);
+        let purged = self.turns.removal(move || purge(&refuse, &moved, &mut |_| {})).await;
+        purged.flatten().map_err(failed)
     }
 
     /// Moves a volume to what is to go, where it is called so.

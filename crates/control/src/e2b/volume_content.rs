@@ -236,7 +236,8 @@ pub(super) async fn change(
 
 /// `DELETE …/path`: with all that is in it.
 pub(super) async fn remove(volume: Opened, ApiQuery(query): ApiQuery<PathQuery>) -> ApiResult<StatusCode> {
-    volume.run(&query.path, |folder, path| folder.remove(&path)).await?;
+    let removed = volume.0.remove_slowly(parsed(&query.path)?).await;
+    removed.map_err(|error| refused(&query.path, error))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -81,7 +81,7 @@ pub(crate) async fn remove(app: &App, id: VolumeId) -> ApiResult<()> {
     if !app.store.forget_volume(id).await? {
         return Err(no_volume(&id.to_string()));
     }
-    on_disk(app, move |volumes| volumes.remove(id)).await
+    app.config.volumes.remove_slowly(id).await.map_err(failed)
 }
 
 /// What opens the files of a volume, and nothing else.
@@ -95,10 +95,14 @@ pub(crate) async fn folder(app: &App, row: &VolumeRow) -> ApiResult<Arc<Folder>>
     let folder = match on_disk(app, move |volumes| volumes.get(id)).await? {
         Some(folder) => Some(folder),
         None => {
-            made_again(&app.config.volumes, id, async || {
-                Ok(app.store.volume(id).await?.is_some())
-            })
-            .await?
+            let (volumes, store) = (Arc::clone(&app.config.volumes), app.store.clone());
+            // A client that goes away must not leave it half done.
+            let made =
+                tokio::spawn(
+                    async move { made_again(&volumes, id, async || Ok(store.volume(id).await?.is_some())).await },
+                );
+            made.await
+                .map_err(|error| ApiError::internal("work on a volume was cut off").caused_by(error))??
         }
     };
     folder.ok_or_else(|| no_volume(&id.to_string()))
