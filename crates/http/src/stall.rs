@@ -33,6 +33,8 @@ pub struct Stalling<S, P> {
     left: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     stalled: Option<Instant>,
+    /// Whether there is patience with this write; none if there never was.
+    is_patient: Option<bool>,
 }
 
 impl<S, P: Fn() -> Option<Duration>> Stalling<S, P> {
@@ -45,6 +47,7 @@ impl<S, P: Fn() -> Option<Duration>> Stalling<S, P> {
             left: max,
             timer: None,
             stalled: None,
+            is_patient: None,
         }
     }
 
@@ -56,6 +59,7 @@ impl<S, P: Fn() -> Option<Duration>> Stalling<S, P> {
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
         if let Poll::Ready(outcome) = &written {
+            self.is_patient = None;
             if let Some(since) = self.stalled.take() {
                 self.left = self.left.saturating_sub(since.elapsed());
             }
@@ -70,7 +74,17 @@ impl<S, P: Fn() -> Option<Duration>> Stalling<S, P> {
             return written;
         }
         // Asked each time: what the client may be waited for changes by what it is sent.
-        let max = self.left.max((self.patience)().unwrap_or_default());
+        let patience = (self.patience)();
+        match (self.is_patient, patience) {
+            (None, Some(_)) => self.is_patient = Some(true),
+            // Who was waited for has its time for the rest of it, once.
+            (Some(true), None) => {
+                self.is_patient = Some(false);
+                self.stalled = Some(Instant::now());
+            }
+            _ => {}
+        }
+        let max = self.left.max(patience.unwrap_or_default());
         let until = *self.stalled.get_or_insert_with(Instant::now) + max;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if timer.deadline() != until {
@@ -171,6 +185,7 @@ mod tests {
         assert!(stream.write_all(&[7; 4096]).await.is_err());
         assert_eq!(began.elapsed().as_secs() / 60, 120);
     }
+
     #[tokio::test(start_paused = true)]
     async fn patience_ends_with_what_it_was_for() {
         let (ours, _theirs) = duplex(1024);
@@ -180,6 +195,9 @@ mod tests {
         let waited = timeout(Duration::from_mins(10), stream.write_all(&[7; 4096])).await;
         assert!(waited.is_err(), "it is waited for");
         patient.store(false, Ordering::Relaxed);
+        let began = Instant::now();
         assert!(stream.write_all(&[7; 4096]).await.is_err());
+        let waited = began.elapsed();
+        assert!((59..120).contains(&waited.as_secs()), "{waited:?}");
     }
 }

@@ -40,9 +40,11 @@ impl Pieces {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The response; while its body is asked for pieces, that is known. It is asked once what was sent before is nearly read.
+    /// The response; from when its body is asked for pieces until the next answer, that is known. It is asked once what was sent before
+    /// is nearly read, and gone while the last of it is still to be read.
     pub(super) fn of(&self, response: Response) -> Response {
         if response.body().size_hint().exact().is_some() {
+            self.set(false);
             return response;
         }
         let sent = self.clone();
@@ -74,11 +76,5 @@ impl HttpBody for Piecewise {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Piecewise {
-    fn drop(&mut self) {
-        self.sent.set(false);
     }
 }
