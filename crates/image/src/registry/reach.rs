@@ -12,14 +12,20 @@
 //! ```
 //! The last is decided as the connection is made: a name that leads elsewhere a moment later changes nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hearth_domain::is_world;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use tokio::time::timeout;
+
 use super::transport::RegistryConfig;
+
+/// Any would do.
+const DISCARD_PORT: u16 = 9;
 
 /// What a pull may speak to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +56,7 @@ impl Resolve for WorldResolver {
             let (public, near): (Vec<_>, Vec<_>) = look_up(&config, host)
                 .await?
                 .into_iter()
-                .partition(|found| is_world(found.ip()));
+                .partition(|found| may_be_asked(found.ip()));
             match near.first() {
                 Some(near) if public.is_empty() => Err(near_at(host, near.ip()).into()),
                 _ => Ok(Box::new(public.into_iter()) as Addrs),
@@ -62,7 +68,7 @@ impl Resolve for WorldResolver {
 /// Refuses an address that is not public. Names pass.
 pub(super) fn check_address(host: &str) -> Result<(), Near> {
     match address(host) {
-        Some(address) if !is_world(address) => Err(near_at(host, address)),
+        Some(address) if !may_be_asked(address) => Err(near_at(host, address)),
         _ => Ok(()),
     }
 }
@@ -70,11 +76,32 @@ pub(super) fn check_address(host: &str) -> Result<(), Near> {
 /// Refuses a name that leads, as far as is known here, to anything but public addresses.
 pub(super) async fn check_name(config: &RegistryConfig, host: &str) -> Result<(), Near> {
     // Where there is a proxy there may be nobody else who knows names.
-    let found = look_up(config, host).await.unwrap_or_default();
-    match found.iter().find(|found| !is_world(found.ip())) {
+    let looking = timeout(Duration::from_millis(config.connect_timeout_ms), look_up(config, host));
+    let found = looking.await.ok().and_then(Result::ok).unwrap_or_default();
+    match found.iter().find(|found| !may_be_asked(found.ip())) {
         Some(near) => Err(near_at(host, near.ip())),
         None => Ok(()),
     }
+}
+
+/// Whether an address is public, and not this host's own, which firewalls outside of it do not see.
+fn may_be_asked(address: IpAddr) -> bool {
+    is_world(address) && !is_own(address)
+}
+
+/// Whether an address is this host's: what is sent to it would come from it.
+fn is_own(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = || -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind((any, 0))?;
+        // Nothing is sent by this.
+        socket.connect((address, DISCARD_PORT))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    source().is_ok_and(|source| source == address)
 }
 
 async fn look_up(config: &RegistryConfig, host: &str) -> std::io::Result<Vec<SocketAddr>> {
@@ -165,6 +192,12 @@ mod tests {
         for host in near {
             assert!(!check(&format!("https://{host}:5000/v2/")), "{host}");
         }
+    }
+
+    #[test]
+    fn a_hosts_own_address_is_known() {
+        assert!(is_own("127.0.0.1".parse().unwrap()));
+        assert!(!is_own("198.51.100.7".parse().unwrap()));
     }
 
     #[test]
