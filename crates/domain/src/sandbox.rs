@@ -154,7 +154,7 @@ pub struct BuildPlan {
     pub memory_mib: MemoryMib,
     /// Their disk.
     pub disk_mib: DiskMib,
-    /// What it begins with; absent until the build is started.
+    /// What it begins with; absent until the build is started, and in snapshots of sandboxes that are older than [`BuildFrom::Sandbox`].
     #[serde(default)]
     pub from: Option<BuildFrom>,
     /// Who carries out the steps that name nobody, and whom the sandboxes' commands run as: made where the image has no such user.

@@ -48,8 +48,8 @@ pub use machine::{Desired, MachineRow, NewMachine, Observation, TOMBSTONES_MAX, 
 pub use project::{ProjectError, ProjectRow};
 pub use run::{RUNS_AGE_MAX_MS, RUNS_MAX, RUNS_PER_FUNCTION, RunRow};
 pub use sandbox::{
-    BUILD_LOG_MAX, BUILDS_MAX, BuildLogLine, BuildRow, BuildState, DEFAULT_TAG, LayerRow, NewTemplate, SandboxRow,
-    TEMPLATE_TAGS_MAX, TEMPLATES_MAX, TagRow, TemplateError, TemplateRow,
+    BUILD_LOG_MAX, BUILDS_MAX, BuildLogLine, BuildLogQuery, BuildRow, BuildState, DEFAULT_TAG, LayerRow, NewTemplate,
+    SandboxRow, TEMPLATE_TAGS_MAX, TEMPLATES_MAX, TagRow, TemplateError, TemplateRow,
 };
 pub use secret::{NewSecret, SECRETS_MAX, SecretRow};
 pub use snapshot::{NewFork, NewSnapshot, PartFacts, SnapshotFacts, SnapshotFilter, SnapshotRow, SnapshotState};

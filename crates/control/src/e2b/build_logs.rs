@@ -8,17 +8,19 @@ use axum::{
 };
 use hearth_domain::Action;
 use hearth_ids::BuildId;
-use hearth_store::{BUILD_LOG_MAX, BuildLogLine};
+use hearth_store::{BuildLogLine, BuildLogQuery};
 use serde::Deserialize;
 
 use super::{
-    logs::{invalid, is_backward, lowest, rank},
+    logs::{LEVELS, invalid, is_backward, lowest},
     template, view, wire,
 };
 use crate::{app::App, caller::Caller, error::ApiResult, extract::ApiQuery};
 
 /// Lines of a build's log in one answer.
 pub(super) const LINES_MAX: u32 = 100;
+/// Bytes of what these say. Clients count what they were given, so fewer lines are right.
+const BYTES_MAX: usize = 256 << 10;
 
 /// Lines by their numbers, among those of the levels that are asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -48,11 +50,28 @@ pub(super) async fn by_number(app: &App, build: BuildId, query: &ByNumber) -> Ap
     let limit = query.limit.unwrap_or(LINES_MAX).min(LINES_MAX);
     let from = query.logs_offset.unwrap_or(0);
     if level == 0 {
-        return Ok(app.store.build_log(build, from, limit).await?);
+        return Ok(bounded(app.store.build_log(build, from, limit).await?));
     }
-    let from = usize::try_from(from).unwrap_or(usize::MAX);
-    let lines = of_level(app, build, level).await?.into_iter();
-    Ok(lines.skip(from).take(limit as usize).collect())
+    let wanted = BuildLogQuery {
+        levels: &LEVELS[level..],
+        from_unix_ms: 0,
+        until_unix_ms: u64::MAX,
+        backward: false,
+        skip: from,
+        limit,
+    };
+    Ok(bounded(app.store.find_in_build_log(build, &wanted).await?))
+}
+
+/// As many of them as an answer may have bytes for, and one at least. Each may be written three times, and each byte as six.
+pub(super) fn bounded(lines: Vec<BuildLogLine>) -> Vec<BuildLogLine> {
+    let mut bytes = 0;
+    let fits = |line: &BuildLogLine| {
+        let is_first = bytes == 0;
+        bytes += line.message.len() + 1;
+        is_first || bytes <= BYTES_MAX
+    };
+    lines.into_iter().take_while(fits).collect()
 }
 
 /// `GET /templates/{template}/builds/{build}/logs`.
@@ -73,25 +92,16 @@ pub(super) async fn list(
         None | Some("temporary" | "persistent") => {}
         Some(other) => return Err(invalid("source", other, "temporary or persistent")),
     }
-    let mut lines = of_level(&app, row.id, level).await?;
-    lines.retain(|line| match query.cursor {
-        Some(cursor) if backward => line.at_unix_ms <= cursor,
-        Some(cursor) => line.at_unix_ms >= cursor,
-        None => true,
-    });
-    if backward {
-        lines.reverse();
-    }
-    lines.truncate(query.limit.unwrap_or(LINES_MAX).min(LINES_MAX) as usize);
+    let wanted = BuildLogQuery {
+        levels: &LEVELS[level..],
+        from_unix_ms: query.cursor.filter(|_| !backward).unwrap_or(0),
+        until_unix_ms: query.cursor.filter(|_| backward).unwrap_or(u64::MAX),
+        backward,
+        skip: 0,
+        limit: query.limit.unwrap_or(LINES_MAX).min(LINES_MAX),
+    };
+    let lines = bounded(app.store.find_in_build_log(row.id, &wanted).await?);
     Ok(Json(wire::BuildLogs {
         logs: lines.into_iter().map(view::line).collect(),
     }))
-}
-
-/// All lines of a level and of weightier ones.
-async fn of_level(app: &App, build: BuildId, level: usize) -> ApiResult<Vec<BuildLogLine>> {
-    let all = u32::try_from(BUILD_LOG_MAX).unwrap_or(u32::MAX);
-    let mut lines = app.store.build_log(build, 0, all).await?;
-    lines.retain(|line| rank(&line.level) >= Some(level));
-    Ok(lines)
 }

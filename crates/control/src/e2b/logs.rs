@@ -4,19 +4,20 @@
 
 mod lines;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
 use futures::{TryStreamExt as _, stream::BoxStream};
+use hearth_api::ProblemCode;
 use hearth_domain::Action;
 use hearth_node_api::{LogChunk, LogQuery, NodeError};
 use http::header;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking};
+use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use self::lines::{Line, Lines};
 use super::view;
@@ -33,8 +34,11 @@ const LIMIT_MAX: usize = 1000;
 /// Bytes of an answer. The cursor goes on from its last line.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Logs that are read at once: each may be 16 MiB.
+/// How long a turn for that is waited for.
+const READING_WITHIN: Duration = Duration::from_secs(30);
 static READING: Semaphore = Semaphore::const_new(8);
-const LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
+/// From what weighs least.
+pub(super) const LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -73,7 +77,9 @@ async fn answer(app: &App, caller: &Caller, wanted: &str, query: Query, form: Fo
     let (sandbox, _) = sandboxes::find(app, &tenant, wanted).await?;
     let meant = Meant::new(query)?;
     let cut_off = || ApiError::internal("reading a log was cut off");
-    let turn = READING.acquire().await.map_err(|error| cut_off().caused_by(error))?;
+    let busy = |_| ApiError::new(ProblemCode::TooManyRequests, "too many logs are read at once").retry_after_ms(1000);
+    let turn = timeout(READING_WITHIN, READING.acquire()).await.map_err(busy)?;
+    let turn = turn.map_err(|error| cut_off().caused_by(error))?;
     // Piece by piece, and not its end, which would be held as it lies there.
     let chunks = app.node.logs(sandbox.machine, LogQuery::default()).await?;
     let runtime = Handle::current();
@@ -138,7 +144,7 @@ impl Meant {
 }
 
 /// How weighty a level is.
-pub(super) fn rank(level: &str) -> Option<usize> {
+fn rank(level: &str) -> Option<usize> {
     LEVELS.iter().position(|known| *known == level)
 }
 

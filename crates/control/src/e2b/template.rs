@@ -173,6 +173,9 @@ async fn explained(app: &App, build: BuildId, reason: BuildReason) -> ApiResult<
         Some(step) => app.store.build_log_end(build, step, build_logs::LINES_MAX).await?,
         None => Vec::new(),
     };
+    // The last of them, in their order.
+    let mut lines = build_logs::bounded(lines.into_iter().rev().collect());
+    lines.reverse();
     Ok(wire::Reason {
         message: reason.message,
         step: reason.step,

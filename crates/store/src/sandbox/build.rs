@@ -15,8 +15,6 @@ use crate::{
     read::{Columns, signed, to_json},
 };
 
-/// Lines that are kept of one build; what comes after is not.
-pub const BUILD_LOG_MAX: u64 = 20_000;
 /// Builds of a project that wait to be started or are under way: each has a plan, and the server holds it until it is over.
 pub const BUILDS_MAX: u64 = 20;
 /// How long one that was not started keeps its place among them while others ask for it, in milliseconds.
@@ -54,19 +52,6 @@ pub struct BuildRow {
     pub created_unix_ms: u64,
     /// When it ended.
     pub finished_unix_ms: Option<u64>,
-}
-
-/// A line of a build's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildLogLine {
-    /// When, in milliseconds since the Unix epoch.
-    pub at_unix_ms: u64,
-    /// `debug`, `info`, `warn` or `error`.
-    pub level: String,
-    /// At which step.
-    pub step: Option<String>,
-    /// What.
-    pub message: String,
 }
 
 impl BuildState {
@@ -213,7 +198,7 @@ impl Store {
             "SELECT * FROM (SELECT id, snapshot FROM template_builds WHERE template = $1 AND state = 'ready' \
              AND id NOT IN (SELECT build FROM template_tags WHERE template = $1) ORDER BY id DESC LIMIT -1 OFFSET 1) \
              UNION ALL SELECT * FROM (SELECT id, snapshot FROM template_builds WHERE template = $1 AND state = 'error' \
-             ORDER BY id DESC LIMIT -1 OFFSET $2)",
+             ORDER BY finished_unix_ms DESC, id DESC LIMIT -1 OFFSET $2)",
         )
         .bind(template.to_string())
         .bind(i64::from(failed_kept))
@@ -335,94 +320,11 @@ impl Store {
             .await
             .map_err(StoreError::query("look at a template's builds"))
     }
-
-    /// Adds to a build's log, up to [`BUILD_LOG_MAX`] lines. What one says that was forgotten meanwhile is nobody's.
-    pub async fn log_build(&self, id: BuildId, lines: &[BuildLogLine]) -> Result<(), StoreError> {
-        let failed = StoreError::query("keep a build's log");
-        let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM template_builds WHERE id = $1)")
-            .bind(id.to_string())
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(&failed)?;
-        if !there {
-            return Ok(());
-        }
-        let held: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM template_build_logs WHERE build = $1")
-            .bind(id.to_string())
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(&failed)?;
-        let numbered = (held.unsigned_abs()..BUILD_LOG_MAX).zip(lines);
-        for (sequence, line) in numbered {
-            sqlx::query(
-                "INSERT INTO template_build_logs (build, sequence, at_unix_ms, level, step, message) \
-                 VALUES ($1, $2, $3, $4, $5, $6)",
-            )
-            .bind(id.to_string())
-            .bind(signed(sequence))
-            .bind(signed(line.at_unix_ms))
-            .bind(&line.level)
-            .bind(&line.step)
-            .bind(&line.message)
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
-        }
-        transaction.commit().await.map_err(&failed)
-    }
-
-    /// A build's log, from a line on.
-    pub async fn build_log(&self, id: BuildId, from: u64, limit: u32) -> Result<Vec<BuildLogLine>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM template_build_logs WHERE build = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3",
-        )
-        .bind(id.to_string())
-        .bind(signed(from))
-        .bind(i64::from(limit))
-        .fetch_all(&self.readers)
-        .await
-        .map_err(StoreError::query("read a build's log"))?;
-        rows.iter().map(read_line).collect()
-    }
-
-    /// The last lines of a build's log that are of a step, in order.
-    pub async fn build_log_end(&self, id: BuildId, step: &str, limit: u32) -> Result<Vec<BuildLogLine>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM template_build_logs WHERE build = $1 AND step = $2 ORDER BY sequence DESC LIMIT $3",
-        )
-        .bind(id.to_string())
-        .bind(step)
-        .bind(i64::from(limit))
-        .fetch_all(&self.readers)
-        .await
-        .map_err(StoreError::query("read the end of a build's log"))?;
-        rows.iter().rev().map(read_line).collect()
-    }
-}
-
-fn read_line(row: &SqliteRow) -> Result<BuildLogLine, StoreError> {
-    let columns = Columns::new(row, "build")?;
-    Ok(BuildLogLine {
-        at_unix_ms: columns.unsigned("at_unix_ms")?,
-        level: columns.get("level")?,
-        step: columns.get("step")?,
-        message: columns.get("message")?,
-    })
 }
 
 /// Refuses one more build than a project may have.
 async fn admit(connection: &mut SqliteConnection, project: ProjectId, now_unix_ms: u64) -> Result<(), TemplateError> {
     let failed = StoreError::query("count builds");
-    sqlx::query(
-        "DELETE FROM template_builds WHERE state = 'waiting' AND created_unix_ms < $2 \
-         AND template IN (SELECT id FROM sandbox_templates WHERE project = $1)",
-    )
-    .bind(project.to_string())
-    .bind(signed(now_unix_ms.saturating_sub(PATIENCE_MS)))
-    .execute(&mut *connection)
-    .await
-    .map_err(&failed)?;
     let held: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM template_builds WHERE state IN ('waiting', 'building') \
          AND template IN (SELECT id FROM sandbox_templates WHERE project = $1)",
@@ -432,6 +334,18 @@ async fn admit(connection: &mut SqliteConnection, project: ProjectId, now_unix_m
     .await
     .map_err(&failed)?;
     if held.unsigned_abs() < BUILDS_MAX {
+        return Ok(());
+    }
+    let gone = sqlx::query(
+        "DELETE FROM template_builds WHERE state = 'waiting' AND created_unix_ms < $2 \
+         AND template IN (SELECT id FROM sandbox_templates WHERE project = $1)",
+    )
+    .bind(project.to_string())
+    .bind(signed(now_unix_ms.saturating_sub(PATIENCE_MS)))
+    .execute(&mut *connection)
+    .await
+    .map_err(&failed)?;
+    if held.unsigned_abs() - gone.rows_affected() < BUILDS_MAX {
         return Ok(());
     }
     Err(TemplateError::TooManyBuilds)

@@ -2,11 +2,13 @@
 
 mod build;
 mod layer;
+mod log;
 mod template;
 
-pub use build::{BUILD_LOG_MAX, BUILDS_MAX, BuildLogLine, BuildRow, BuildState};
+pub use build::{BUILDS_MAX, BuildRow, BuildState};
 pub use layer::LayerRow;
 pub(crate) use layer::is_layer;
+pub use log::{BUILD_LOG_MAX, BuildLogLine, BuildLogQuery};
 pub use template::{DEFAULT_TAG, NewTemplate, TEMPLATE_TAGS_MAX, TEMPLATES_MAX, TagRow, TemplateError, TemplateRow};
 
 use hearth_domain::{Metadata, SandboxSettings, SandboxState};

@@ -28,7 +28,7 @@ pub struct TemplateRow {
     pub project: ProjectId,
     /// Whether others may make sandboxes of it.
     pub public: bool,
-    /// The sandbox that it is a snapshot of, if it is one.
+    /// The sandbox that its first snapshot is of, if it is made of snapshots.
     pub sandbox: Option<SandboxId>,
     /// When it was made.
     pub created_unix_ms: u64,
@@ -53,7 +53,7 @@ pub struct NewTemplate {
     pub name: Option<String>,
     /// Whether others may make sandboxes of it.
     pub public: bool,
-    /// The sandbox that it is a snapshot of, if it is one.
+    /// The sandbox that its first snapshot is of, if it is made of snapshots.
     pub sandbox: Option<SandboxId>,
     /// Now.
     pub created_unix_ms: u64,
