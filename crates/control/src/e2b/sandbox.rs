@@ -16,6 +16,7 @@ use crate::{
     caller::Caller,
     error::{ApiError, ApiResult},
     extract::{ApiBody, ApiPath},
+    machines::input::environment_length,
     made_before,
     sandboxes::{self, DEFAULT_TIMEOUT_MS, NewSandbox, timeout_ms},
     templates, volumes,
@@ -85,10 +86,15 @@ async fn made(
     Ok(response)
 }
 
+fn length(variables: &BTreeMap<String, String>) -> usize {
+    variables.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
 /// Variables that a program can have.
 fn env(given: BTreeMap<String, String>) -> ApiResult<BTreeMap<String, String>> {
     let named =
         |(name, value): &(&String, &String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+    environment_length("envVars", length(&given))?;
     match given.iter().find(named) {
         Some((name, _)) => {
             let name: String = name.chars().take(80).collect();

@@ -32,14 +32,7 @@ pub(crate) fn stop_timeout_ms(field: &'static str, value: u64) -> ApiResult<u64>
 pub(crate) fn environment(lines: Vec<String>) -> ApiResult<BTreeMap<String, String>> {
     // Each line has a `=` that is neither name nor value.
     let length: usize = lines.iter().map(|line| line.len().saturating_sub(1)).sum();
-    if length > ENVIRONMENT_MAX {
-        return Err(ApiError::field(
-            "env",
-            format!(
-                "env has {length} bytes of names and values: give at most {ENVIRONMENT_MAX}, and longer texts as files or secrets"
-            ),
-        ));
-    }
+    environment_length("env", length)?;
     let mut variables = BTreeMap::new();
     for (place, line) in lines.into_iter().enumerate() {
         no_nul(&format!("env[{place}]"), &line)?;
@@ -55,6 +48,19 @@ pub(crate) fn environment(lines: Vec<String>) -> ApiResult<BTreeMap<String, Stri
         };
     }
     Ok(variables)
+}
+
+/// Refuses names and values that are too long together.
+pub(crate) fn environment_length(field: &'static str, length: usize) -> ApiResult<()> {
+    if length <= ENVIRONMENT_MAX {
+        return Ok(());
+    }
+    Err(ApiError::field(
+        field,
+        format!(
+            "{field} has {length} bytes of names and values: give at most {ENVIRONMENT_MAX}, and longer texts as files or secrets"
+        ),
+    ))
 }
 
 /// Each of a program's arguments, or any other text that a C program will see.

@@ -29,7 +29,7 @@ use super::{
     stop::Stop,
     words::{BASE, FINALIZE},
 };
-use crate::{app::App, error::ApiResult};
+use crate::{app::App, error::ApiResult, machines::input::environment_length};
 
 /// A builder's vCPUs and memory, where the template has not more. A node with little memory gives it half.
 const BUILDER_VCPUS: u64 = 2;
@@ -244,6 +244,9 @@ impl Work<'_> {
         machine.sync().await;
         let mut spec = machine.spec.clone();
         setting.apply(&mut spec.workload);
+        let variables = spec.workload.env.iter();
+        environment_length("ENV", variables.map(|(name, value)| name.len() + value.len()).sum())
+            .map_err(self.failed(FINALIZE))?;
         spec.workload.cmd = plan
             .start_cmd
             .as_deref()

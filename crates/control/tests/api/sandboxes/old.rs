@@ -11,7 +11,7 @@ use super::{
 use crate::fixture::Fixture;
 
 /// How long a sandbox lasts from when it began, in seconds. It counts from when it was ready, a little later.
-async fn lasts(f: &Fixture, sandbox: &Value) -> i64 {
+pub(super) async fn lasts(f: &Fixture, sandbox: &Value) -> i64 {
     let seen: Value = f.get(&path(sandbox, "")).await.json();
     let time = |field: &str| -> jiff::Timestamp { seen[field].as_str().unwrap().parse().unwrap() };
     time("endAt").duration_since(time("startedAt")).as_secs()
