@@ -1,6 +1,6 @@
 //! Forks and snapshots of sandboxes.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json,
@@ -152,14 +152,19 @@ pub(super) async fn list(
     found.sort_by(|a, b| b.tag.build.cmp(&a.tag.build).then_with(|| a.tag.tag.cmp(&b.tag.tag)));
     let mut page = Vec::new();
     let mut more = None;
+    // A build may have many tags.
+    let mut makers = HashMap::new();
     for one in found {
         let template = &templates[one.template];
-        if let Some(of) = &query.sandbox
-            && maker(&app, template, one.tag.build)
-                .await?
-                .is_none_or(|id| *of != id.to_string())
-        {
-            continue;
+        if let Some(of) = &query.sandbox {
+            let maker = match makers.get(&one.tag.build) {
+                Some(known) => *known,
+                None => maker(&app, template, one.tag.build).await?,
+            };
+            makers.insert(one.tag.build, maker);
+            if maker.is_none_or(|id| *of != id.to_string()) {
+                continue;
+            }
         }
         if page.len() == limit {
             more = page.last().map(Listed::token);

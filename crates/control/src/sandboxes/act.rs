@@ -152,11 +152,13 @@ pub(crate) async fn resume(app: &App, sandbox: &Sandbox, how: Resume) -> ApiResu
     }
     // Before it goes on: its old end is over perhaps, and who takes it up after a death goes by what stands there.
     app.store.set_sandbox_end(sandbox.id, ends).await?;
-    // One that is being made, or comes back by itself, is no sandbox that has anything to give up.
-    if !how.memory && row.state.is_paused() {
-        give_up_memory(app, sandbox, row.state).await?;
+    let woken = go_on(app, sandbox, &row, how).await;
+    if let Err(error) = woken {
+        if how.auto_pause.is_some() {
+            app.store.set_sandbox_settings(row.id, &row.settings).await?;
+        }
+        return Err(error);
     }
-    wake(app, sandbox).await?;
     fault::point("sandbox.resumed");
     let noted = app
         .store
@@ -183,6 +185,14 @@ async fn set_auto_pause(app: &App, row: &SandboxRow, auto_pause: bool) -> ApiRes
         return Err(no_sandbox(&row.id.to_string()));
     }
     Ok(())
+}
+
+async fn go_on(app: &App, sandbox: &Sandbox, row: &SandboxRow, how: Resume) -> ApiResult<()> {
+    // One that is being made, or comes back by itself, is no sandbox that has anything to give up.
+    if !how.memory && row.state.is_paused() {
+        give_up_memory(app, sandbox, row.state).await?;
+    }
+    wake(app, sandbox).await
 }
 
 /// Gives up what a paused sandbox has in memory, so that it boots from its disk. It keeps that where there is no room for a boot.

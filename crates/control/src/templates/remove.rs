@@ -40,16 +40,18 @@ async fn remove_tag(app: &App, template: &TemplateRow, tag: &str, build: BuildId
     if tags.is_empty() {
         return remove_template(app, template).await;
     }
-    app.store.untag(template.id, &[tag.to_owned()]).await?;
+    let tag = [tag.to_owned()];
     if tags.iter().any(|row| row.build == build) {
-        return Ok(());
+        return Ok(app.store.untag(template.id, &tag).await?);
     }
+    // Its tag goes last, so that who is cut off may ask again.
     let snapshot = app.store.build(build).await?.and_then(|build| build.snapshot);
     if let Some(id) = snapshot
         && let Some(row) = app.store.snapshot(id).await?
     {
         remove_snapshot(app, &row).await?;
     }
+    app.store.untag(template.id, &tag).await?;
     Ok(app.store.forget_build(build).await?)
 }
 
