@@ -125,7 +125,7 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Goes by other rules from here on; connections to names that they do not allow are cut.
+    /// Goes by other rules from here on; connections that they allow neither by name nor by address are cut.
     pub fn set_rules(&self, rules: EgressRules) {
         self.rules.send_replace(rules);
     }

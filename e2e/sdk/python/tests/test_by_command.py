@@ -115,7 +115,12 @@ def test_keep_alive(daemon, make):
         assert ask(kept, 8000).json() == closed(kept["id"], 8000)
         ask(plain, 8000)
         time.sleep(0.2)
-    assert plain["id"] not in daemon.sandboxes()
+
+    def only_the_other_ended():
+        assert ask(kept, 8000).json() == closed(kept["id"], 8000)
+        return plain["id"] not in daemon.sandboxes()
+
+    wait_until(only_the_other_ended, "the end of the one that is not kept alive")
     wait_until(lambda: kept["id"] not in daemon.sandboxes(), "the end of the other")
 
 

@@ -23,7 +23,7 @@ const IGNORE_FILE: &str = ".dockerignore";
 /// The longest one, in bytes, and the most patterns in it: each costs many times its length.
 const IGNORE_MAX: usize = 1 << 20;
 const RULES_MAX: usize = 2000;
-/// The longest pattern, in bytes, and the most alternatives (`{a,b}`) in it, as the server has them: reading one within another
+/// The longest pattern, in bytes, and the most braces (`{a,b}`) in it, as the server has them: reading one within another
 /// takes stack.
 const PATTERN_MAX: usize = 1024;
 const ALTERNATIVES_MAX: usize = 16;
@@ -131,14 +131,14 @@ impl BuildFolder {
 
 /// The text of a file that has no more bytes than these: what somebody else made may have no end.
 pub(super) fn read_at_most(place: &Path, max: usize) -> io::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = fs::File::open(place)?;
-    io::Read::read_to_string(&mut io::Read::take(file, max as u64 + 1), &mut text)?;
-    if text.len() > max {
+    io::Read::read_to_end(&mut io::Read::take(file, max as u64 + 1), &mut bytes)?;
+    if bytes.len() > max {
         let message = format!("it has more than the {max} bytes that are read of it; shorten it");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// All that lies in a folder. Links are not followed.
@@ -188,7 +188,7 @@ fn glob(pattern: &str) -> anyhow::Result<GlobMatcher> {
     );
     ensure!(
         pattern.matches('{').count() <= ALTERNATIVES_MAX,
-        "{} has more than {ALTERNATIVES_MAX} alternatives in braces; write several patterns",
+        "{} has more than {ALTERNATIVES_MAX} braces; write several patterns",
         short(pattern)
     );
     let built = GlobBuilder::new(pattern)
@@ -425,7 +425,7 @@ mod tests {
         for pattern in [nested(17), nested(300_000), format!("*{}", "?".repeat(PATTERN_MAX))] {
             let refused = opened.files(&Source::Path(pattern)).unwrap_err().to_string();
             assert!(
-                refused.len() < 300 && (refused.contains("16 alternatives") || refused.contains("1024")),
+                refused.len() < 300 && (refused.contains("16 braces") || refused.contains("1024")),
                 "{refused}"
             );
         }

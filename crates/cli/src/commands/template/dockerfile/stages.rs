@@ -1,7 +1,8 @@
 //! The stages of a Dockerfile, and which of them a build needs.
 //!
 //! A stage that begins with another one has that one's steps before its own: what is built twice so is taken from the layers that the
-//! first left. A stage that nothing needs is not looked at, and what cannot be kept in it refuses nothing.
+//! first left. A stage that nothing needs is not looked at, and what cannot be kept in it refuses nothing; but all
+//! stages share one room (`room.rs`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -180,17 +180,17 @@ impl<'w> Reader<'w> {
     fn braced(&mut self) -> anyhow::Result<String> {
         let name = self.name();
         ensure!(!name.is_empty(), "${{ is not followed by a variable's name");
-        let value = self.value(&name).cloned();
+        let value = self.value(&name);
         let filled = self.left.starts_with(':');
         if filled {
             self.take();
         }
         let value = value.filter(|value| !filled || !value.is_empty());
         match self.take() {
-            Some('}') if !filled => Ok(value.unwrap_or_default()),
+            Some('}') if !filled => Ok(value.cloned().unwrap_or_default()),
             Some('-') => {
                 let otherwise = self.within()?;
-                Ok(value.unwrap_or(otherwise))
+                Ok(value.cloned().unwrap_or(otherwise))
             }
             Some('+') => {
                 let instead = self.within()?;
@@ -198,7 +198,9 @@ impl<'w> Reader<'w> {
             }
             Some('?') => {
                 let why = self.within()?;
-                value.ok_or_else(|| anyhow::anyhow!("the variable {name} has no value: {why}"))
+                value
+                    .cloned()
+                    .ok_or_else(|| anyhow::anyhow!("the variable {name} has no value: {why}"))
             }
             _ => bail!("${{{name}… is not understood: use ${{{name}}}, ${{{name}:-WORD}} or ${{{name}:+WORD}}"),
         }
