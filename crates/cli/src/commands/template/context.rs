@@ -10,23 +10,16 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use futures::Stream;
-use globset::{GlobBuilder, GlobMatcher};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{dockerfile::Source, short};
+use super::{
+    dockerfile::Source,
+    ignored::{IGNORE_FILE, IGNORE_MAX, Ignored, glob},
+};
 use crate::commands::image::ChunkWriter;
 
-/// Names what of a folder is left out, by docker's rules.
-const IGNORE_FILE: &str = ".dockerignore";
-/// The longest one, in bytes, and the most patterns in it: each costs many times its length.
-const IGNORE_MAX: usize = 1 << 20;
-const RULES_MAX: usize = 2000;
-/// The longest pattern, in bytes, and the most braces (`{a,b}`) in it, as the server has them: reading one within another
-/// takes stack.
-const PATTERN_MAX: usize = 1024;
-const ALTERNATIVES_MAX: usize = 16;
 /// Files and folders in one folder that is built in.
 const ENTRIES_MAX: usize = 200_000;
 /// Pieces of an archive that are made ahead.
@@ -180,62 +173,6 @@ fn inside(source: &str) -> anyhow::Result<String> {
     Ok(if path.is_empty() { ".".to_owned() } else { path })
 }
 
-fn glob(pattern: &str) -> anyhow::Result<GlobMatcher> {
-    ensure!(
-        pattern.len() <= PATTERN_MAX,
-        "{} is longer than the {PATTERN_MAX} bytes that a pattern may have; write it shorter, with * or **",
-        short(pattern)
-    );
-    ensure!(
-        pattern.matches('{').count() <= ALTERNATIVES_MAX,
-        "{} has more than {ALTERNATIVES_MAX} braces; write several patterns",
-        short(pattern)
-    );
-    let built = GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build();
-    Ok(built
-        .with_context(|| format!("{pattern:?} is no pattern of files"))?
-        .compile_matcher())
-}
-
-/// What `.dockerignore` says: of several lines that match, the last one holds. Each also means what is below.
-#[derive(Default)]
-struct Ignored(Vec<(bool, GlobMatcher)>);
-
-impl Ignored {
-    fn read(text: &str) -> anyhow::Result<Self> {
-        let mut rules = Vec::new();
-        for (at, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (ignores, pattern) = match line.strip_prefix('!') {
-                Some(pattern) => (false, pattern.trim()),
-                None => (true, line),
-            };
-            let pattern = pattern.trim_start_matches("./").trim_matches('/');
-            if !pattern.is_empty() && pattern != "." {
-                let place = || format!("{IGNORE_FILE}, line {}", at + 1);
-                ensure!(
-                    rules.len() < RULES_MAX,
-                    "{}: more than {RULES_MAX} patterns; write fewer, with * or **",
-                    place()
-                );
-                rules.push((ignores, glob(pattern).with_context(place)?));
-            }
-        }
-        Ok(Self(rules))
-    }
-
-    fn has(&self, path: &Path) -> bool {
-        let matches = |glob: &GlobMatcher| path.ancestors().any(|part| glob.is_match(part));
-        let last = self.0.iter().rev().find(|(_, glob)| matches(glob));
-        last.is_some_and(|(ignores, _)| *ignores)
-    }
-}
-
 /// SHA-256 over names, modes and contents.
 fn hash(entries: &[Entry]) -> anyhow::Result<String> {
     let mut digest = Sha256::new();
@@ -315,7 +252,10 @@ mod tests {
 
     use futures::TryStreamExt as _;
 
-    use super::*;
+    use super::{
+        super::ignored::{PATTERN_MAX, RULES_MAX},
+        *,
+    };
 
     fn tree() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ mod build;
 mod context;
 mod dockerfile;
 mod follow;
+mod ignored;
 mod upload;
 
 use hearth_api::{PrunedLayers, Resources, Template, TemplateList, UpdateTemplate};
