@@ -92,19 +92,17 @@ pub(crate) fn token(app: &App, id: VolumeId) -> Zeroizing<String> {
 /// The folder of a volume that is there.
 pub(crate) async fn folder(app: &App, row: &VolumeRow) -> ApiResult<Arc<Folder>> {
     let id = row.id;
-    let folder = match on_disk(app, move |volumes| volumes.get(id)).await? {
-        Some(folder) => Some(folder),
-        None => {
-            let (volumes, store) = (Arc::clone(&app.config.volumes), app.store.clone());
-            // A client that goes away must not leave it half done.
-            let made =
-                tokio::spawn(
-                    async move { made_again(&volumes, id, async || Ok(store.volume(id).await?.is_some())).await },
-                );
-            made.await
-                .map_err(|error| ApiError::internal("work on a volume was cut off").caused_by(error))??
-        }
-    };
+    let found = on_disk(app, move |volumes| volumes.get(id)).await?;
+    if let Some(folder) = found {
+        return Ok(folder);
+    }
+    let (volumes, store) = (Arc::clone(&app.config.volumes), app.store.clone());
+    // A client that goes away must not leave it half done.
+    let making =
+        tokio::spawn(async move { made_again(&volumes, id, async || Ok(store.volume(id).await?.is_some())).await });
+    let folder = making
+        .await
+        .map_err(|error| ApiError::internal("work on a volume was cut off").caused_by(error))??;
     folder.ok_or_else(|| no_volume(&id.to_string()))
 }
 
